@@ -1,0 +1,124 @@
+//! A CAN or CAN FD frame as plain data, the only thing that crosses the boundary to a link.
+//!
+//! Invariant: `len` is a length the frame format can carry (0..=8 classical; 12, 16, 20, 24, 32, 48, 64 too
+//! for FD). Links, the simulator and the firmware's drivers convert to and from their own types.
+
+/// A frame identifier (ISO 11898-1: base or extended format).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Id {
+    /// 11 bits, `0..=0x7FF`.
+    Standard(u16),
+    /// 29 bits, `0..=0x1FFF_FFFF`.
+    Extended(u32),
+}
+
+impl Id {
+    /// A number that sorts identifiers as bus arbitration does: the lower one wins. A base frame wins against
+    /// an extended frame with the same leading 11 bits (its RTR/IDE bits are dominant).
+    #[must_use]
+    pub const fn arbitration(self) -> u32 {
+        match self {
+            Self::Standard(id) => (id as u32) << 19,
+            Self::Extended(id) => ((id >> 18) << 19) | (1 << 18) | (id & 0x3_FFFF),
+        }
+    }
+}
+
+/// The largest payload of a CAN FD frame, in bytes.
+pub const MAX_DATA: usize = 64;
+
+/// One frame: identifier, format and payload.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Frame {
+    id: Id,
+    fd: bool,
+    len: u8,
+    data: [u8; MAX_DATA],
+}
+
+impl Frame {
+    /// A classical frame, or `None` if `payload` is longer than 8 bytes.
+    #[must_use]
+    pub fn classical(id: Id, payload: &[u8]) -> Option<Self> {
+        (payload.len() <= 8).then(|| Self::build(id, false, payload, payload.len()))
+    }
+
+    /// An FD frame with bit-rate switch. A payload length that FD cannot carry is padded with 0xFF up to the
+    /// next one that it can; `None` above 64 bytes.
+    #[must_use]
+    pub fn fd(id: Id, payload: &[u8]) -> Option<Self> {
+        let len = fd_len(payload.len())?;
+        Some(Self::build(id, true, payload, len))
+    }
+
+    fn build(id: Id, fd: bool, payload: &[u8], len: usize) -> Self {
+        let mut data = [0xFF; MAX_DATA];
+        data[..payload.len()].copy_from_slice(payload);
+        Self { id, fd, len: len as u8, data }
+    }
+
+    /// The identifier.
+    #[must_use]
+    pub const fn id(&self) -> Id {
+        self.id
+    }
+
+    /// Whether this is an FD frame (with bit-rate switch; this project sends no FD frame without it).
+    #[must_use]
+    pub const fn is_fd(&self) -> bool {
+        self.fd
+    }
+
+    /// The payload, padding included.
+    #[must_use]
+    pub fn data(&self) -> &[u8] {
+        &self.data[..self.len as usize]
+    }
+}
+
+impl core::fmt::Debug for Frame {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let (kind, id, width) = match self.id {
+            Id::Standard(id) => ("", u32::from(id), 3),
+            Id::Extended(id) => ("x", id, 8),
+        };
+        write!(f, "{kind}{id:0width$X}{}", if self.fd { "##" } else { "#" })?;
+        self.data().iter().try_for_each(|b| write!(f, "{b:02X}"))
+    }
+}
+
+/// The shortest FD payload length that holds `len` bytes (ISO 11898-1: DLC 0..=15), or `None` above 64.
+#[must_use]
+pub const fn fd_len(len: usize) -> Option<usize> {
+    Some(match len {
+        0..=8 => len,
+        9..=12 => 12,
+        13..=16 => 16,
+        17..=20 => 20,
+        21..=24 => 24,
+        25..=32 => 32,
+        33..=48 => 48,
+        49..=64 => 64,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_base_frame_beats_an_extended_frame_with_the_same_leading_bits() {
+        let base = Id::Standard(0x300).arbitration();
+        assert!(base < Id::Extended(0x300 << 18).arbitration());
+        assert!(Id::Extended(0x2FF << 18 | 0x3_FFFF).arbitration() < base);
+    }
+
+    #[test]
+    fn an_fd_payload_is_padded_to_a_length_that_fd_can_carry() {
+        let frame = Frame::fd(Id::Standard(1), &[0; 9]).expect("fits");
+        assert_eq!(frame.data(), [0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF]);
+        assert!(Frame::fd(Id::Standard(1), &[0; 65]).is_none());
+        assert!(Frame::classical(Id::Standard(1), &[0; 9]).is_none());
+    }
+}

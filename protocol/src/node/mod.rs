@@ -1,0 +1,5 @@
+//! The boards' end of the protocol.
+
+mod port;
+
+pub use port::*;
