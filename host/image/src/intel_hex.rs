@@ -5,7 +5,6 @@
 //! dropped: a Cortex-M starts from its vector table.
 
 use std::fmt::Write;
-use std::sync::Arc;
 
 use crate::error::ImageError;
 use crate::error::SyntaxProblem;
