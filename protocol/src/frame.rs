@@ -51,6 +51,12 @@ impl Frame {
         Some(Self::build(id, true, payload, len))
     }
 
+    /// A classical frame without data.
+    #[must_use]
+    pub const fn empty(id: Id) -> Self {
+        Self { id, fd: false, len: 0, data: [0xFF; MAX_DATA] }
+    }
+
     fn build(id: Id, fd: bool, payload: &[u8], len: usize) -> Self {
         let mut data = [0xFF; MAX_DATA];
         data[..payload.len()].copy_from_slice(payload);

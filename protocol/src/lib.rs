@@ -13,6 +13,19 @@
 #[cfg(feature = "host")]
 extern crate alloc;
 
+pub mod block;
+mod bytes;
 pub mod frame;
+pub mod ident;
+pub mod message;
 pub mod node;
+pub mod reply;
 pub mod time;
+pub mod version;
+
+/// CRC-32/ISO-HDLC (the one of zlib and Ethernet), used for blocks, segments and regions.
+pub static CRC32: crc::Crc<u32, crc::Table<CRC_TABLE>> =
+    crc::Crc::<u32, crc::Table<CRC_TABLE>>::new(&crc::CRC_32_ISO_HDLC);
+
+/// Lanes of the CRC table: 16 KiB on a host for speed, 1 KiB on a board.
+const CRC_TABLE: usize = if cfg!(feature = "host") { 16 } else { 1 };

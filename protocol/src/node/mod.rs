@@ -1,5 +1,426 @@
-//! The boards' end of the protocol.
+//! The boards' end of the protocol: a state machine without clock, threads or allocation.
+//!
+//! The caller feeds it frames and time and lends it a [`NodePort`]; the same code runs in the firmware and in
+//! the simulator. Contract: after every `handle_*` call, take frames from [`Node::poll_transmit`] while a
+//! mailbox is free, and call [`Node::poll`] until it no longer says [`Wake::Now`]. Each `poll` does one bounded
+//! step (at most 256 bytes), so that frames are never kept waiting longer than the receive FIFO can hold them.
+//!
+//! Invariant: flash is programmed only with segments whose CRC-32 is the manifest's, every byte programmed is
+//! read back, and the valid mark is written last.
 
+mod discovery;
+mod finish;
+mod outbox;
+mod pipeline;
 mod port;
+mod receive;
+mod record;
+mod session;
 
 pub use port::*;
+pub use receive::{ManifestEntry, SegmentBuffer};
+
+use crate::block::{Begin, MAX_BLOCK, Write};
+use crate::frame::Frame;
+use crate::ident::{Channel, NodeId};
+use crate::message::{
+    BLOCK_PART, BlockKind, Control, HostMessage, IdentifyPart, LEVEL2_CONSENT, NodeState, Refusal, SEGMENT,
+};
+use crate::reply::{self, ImageState, Info, MAX_READ, Profile, Reply, Statistics};
+use crate::time::Micros;
+use crate::{CRC32, version};
+use discovery::Number;
+use finish::WriteJob;
+use outbox::Outbox;
+use session::Session;
+
+/// Bytes handled by one background step.
+pub const STEP: usize = 256;
+
+/// The node's share of the board's RAM.
+pub trait NodeMemory {
+    /// Segment buffers (2 KiB of data each) and one manifest entry per segment of the largest image.
+    fn parts(&mut self) -> (&mut [SegmentBuffer], &mut [ManifestEntry]);
+}
+
+/// When [`Node::poll`] wants to be called again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wake {
+    /// At once: there is more to do.
+    Now,
+    /// At this time, or earlier if a frame arrives or the flash ends its operation.
+    At(Micros),
+    /// When a frame arrives or the flash ends its operation.
+    Idle,
+}
+
+/// What the step cost, in bytes: the simulator charges the CPU for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Work {
+    /// Nothing worth counting.
+    None,
+    /// CRC-32 over so many bytes.
+    Checksum(u32),
+    /// SHA-256 and CRC-32 over so many bytes.
+    Digest(u32),
+    /// So many bytes copied or compared.
+    Copy(u32),
+}
+
+/// Result of one step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Poll {
+    /// When to call again.
+    pub wake: Wake,
+    /// What it cost.
+    pub work: Work,
+}
+
+/// What to do when the last reply has left the mailbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Farewell {
+    Start(u32),
+    Reset,
+}
+
+/// One board on the bus.
+pub struct Node<P: NodePort, M: NodeMemory> {
+    port: P,
+    memory: M,
+    number: Number,
+    muted: bool,
+    out: Outbox,
+    block: [u8; MAX_BLOCK],
+    session: Option<Session>,
+    write: Option<WriteJob>,
+    image: (ImageState, u32),
+    statistics: Statistics,
+    farewell: Option<Farewell>,
+}
+
+impl<P: NodePort, M: NodeMemory> Node<P, M> {
+    /// A node that has just started. Reads the image records from flash.
+    pub fn new(mut port: P, memory: M, _now: Micros) -> Self {
+        let nonce = (port.nonce() & 0x7FFF) as u16;
+        let strap = port.strap();
+        let number = Number::new(port.facts(), nonce, strap);
+        let image = record::scan(&mut port).newest;
+        Self {
+            port,
+            memory,
+            number,
+            muted: false,
+            out: Outbox::default(),
+            block: [0; MAX_BLOCK],
+            session: None,
+            write: None,
+            image,
+            statistics: Statistics::default(),
+            farewell: None,
+        }
+    }
+
+    /// The board's port.
+    pub const fn port(&self) -> &P {
+        &self.port
+    }
+
+    /// The board's port.
+    pub const fn port_mut(&mut self) -> &mut P {
+        &mut self.port
+    }
+
+    /// The number the host gave, if it did.
+    pub const fn number(&self) -> Option<NodeId> {
+        self.number.number
+    }
+
+    /// Where the node stands.
+    pub fn state(&self) -> NodeState {
+        self.session.as_ref().map_or(NodeState::Idle, |s| s.state)
+    }
+
+    /// Takes one frame from the bus. Frames that are no message for this node are ignored.
+    pub fn handle_frame(&mut self, now: Micros, frame: &Frame) {
+        if let Some(Channel::Data(position)) = Channel::of(frame.id()) {
+            if let Some(session) = &mut self.session {
+                self.statistics.data_frames += 1;
+                let (buffers, manifest) = self.memory.parts();
+                session.data(
+                    buffers,
+                    manifest,
+                    &mut self.out,
+                    &mut self.statistics,
+                    position,
+                    frame.data(),
+                    now,
+                );
+            }
+            return;
+        }
+        match HostMessage::decode(frame) {
+            Ok(HostMessage::Stop) => self.stop(),
+            Ok(HostMessage::Silence(node)) if self.number.number == Some(node) => {
+                self.stop();
+                self.muted = true;
+            }
+            Ok(HostMessage::Control(None, control)) => self.control(now, &control, false),
+            Ok(HostMessage::Control(to, control)) if to == self.number.number => {
+                self.control(now, &control, true)
+            }
+            Ok(_) | Err(_) => {}
+        }
+    }
+
+    /// The next frame to send, most urgent first. Call while a mailbox is free.
+    pub fn poll_transmit(&mut self) -> Option<Frame> {
+        if self.muted {
+            return None;
+        }
+        if let Some(frame) = self.number.poll_transmit(&self.out) {
+            return Some(frame);
+        }
+        let number = self.number.number?;
+        if let (false, Some(session)) = (self.out.urgent_waits(), &mut self.session) {
+            let (buffers, manifest) = self.memory.parts();
+            if let Some(message) = session.poll_missing(buffers, manifest, &mut self.statistics) {
+                return Some(message.to_frame(number));
+            }
+        }
+        if self.out.status_due() {
+            let status = self.status();
+            return Some(self.out.take_status(status).to_frame(number));
+        }
+        self.out.poll(number)
+    }
+
+    /// Every mailbox is empty: what was waiting for the last reply to leave happens now.
+    pub fn handle_all_sent(&mut self, _now: Micros) {
+        if !self.out.is_empty() {
+            return;
+        }
+        match self.farewell.take() {
+            Some(Farewell::Start(address)) => self.port.start_application(address),
+            Some(Farewell::Reset) => self.port.reset(),
+            None => {}
+        }
+    }
+
+    /// One bounded step of background work.
+    pub fn poll(&mut self, now: Micros) -> Poll {
+        if self.write.is_some() {
+            return self.poll_write(now);
+        }
+        let Some(session) = &mut self.session else {
+            return Poll { wake: Wake::Idle, work: Work::None };
+        };
+        let (buffers, manifest) = self.memory.parts();
+        let poll = session.poll(&mut self.port, buffers, manifest, &mut self.out, now);
+        if let Some(image) = session.take_image_state() {
+            self.image = image;
+        }
+        poll
+    }
+
+    fn stop(&mut self) {
+        self.end_session();
+        self.out = Outbox::default();
+        self.farewell = None;
+    }
+
+    fn end_session(&mut self) {
+        self.session = None;
+        let (buffers, _) = self.memory.parts();
+        buffers.iter_mut().for_each(SegmentBuffer::release);
+    }
+
+    fn control(&mut self, now: Micros, control: &Control, to_me: bool) {
+        if self.number.handle(control, to_me) {
+            if let Control::Discover { restart: true, .. } = control {
+                self.stop();
+            }
+            return;
+        }
+        if self.number.number.is_none() {
+            return;
+        }
+        match *control {
+            Control::Identify(part) => self.identify(part),
+            Control::BlockData { index, bytes, len } => self.block_data(index, &bytes[..usize::from(len)]),
+            Control::BlockEnd { kind, len, crc } => self.block_end(kind, len, crc, control.opcode(), now),
+            Control::Manifest { segment, crc } => {
+                if let Some(session) = &mut self.session {
+                    session.manifest(self.memory.parts().1, segment, crc);
+                }
+            }
+            Control::Start { session } => self.start(session, control.opcode(), now),
+            Control::Seek(seek) => {
+                if let Some(session) = &mut self.session {
+                    let (buffers, manifest) = self.memory.parts();
+                    session.seek(buffers, manifest, seek);
+                }
+            }
+            Control::Census => self.out.request_status(),
+            Control::QueryMissing => {
+                if let Some(session) = &mut self.session {
+                    session.report_all(self.memory.parts().1);
+                }
+            }
+            Control::Verify { region } => {
+                if let Some(session) = &mut self.session {
+                    session.request_check(region);
+                }
+            }
+            Control::Abort => self.end_session(),
+            Control::SetProtection { level, consent } => {
+                let refusal = self.protect(level, consent).err();
+                self.out.reply(&Reply::Done { opcode: control.opcode(), refusal, detail: level as u32 });
+            }
+            Control::Statistics => {
+                let statistics = self.statistics();
+                self.out.reply(&Reply::Statistics(statistics));
+            }
+            _ => self.command(control),
+        }
+    }
+
+    fn identify(&mut self, part: IdentifyPart) {
+        let profile = self.profile();
+        match part {
+            IdentifyPart::Profile => self.out.reply(&Reply::Profile(profile)),
+            IdentifyPart::Info => {
+                let supply_mv = self.port.supply_mv().unwrap_or(0);
+                let protection = self.port.protection();
+                let facts = self.port.facts();
+                let info = Info {
+                    version: version::CURRENT,
+                    device_id: facts.device_id,
+                    hardware_revision: facts.hardware_revision,
+                    bootloader_version: facts.bootloader_version,
+                    capabilities: facts.capabilities,
+                    reset_cause: facts.reset_cause,
+                    protection,
+                    supply_mv,
+                    image: self.image.0,
+                    image_id: self.image.1,
+                    profile_crc: reply::profile_crc(&profile),
+                    uid_check: reply::uid_check(&facts.uid, self.number.nonce),
+                };
+                self.out.reply(&Reply::Info(info));
+            }
+        }
+    }
+
+    fn profile(&mut self) -> Profile {
+        let (buffers, manifest) = self.memory.parts();
+        let (buffers, max_segments) = (buffers.len() as u16, manifest.len() as u16);
+        let facts = self.port.facts();
+        Profile { silicon_revision: facts.silicon_revision, flash: facts.flash, buffers, max_segments }
+    }
+
+    fn statistics(&mut self) -> Statistics {
+        let BusCounters { tec, rec, overruns, errors } = self.port.bus_counters();
+        Statistics { tec, rec, overruns, errors, ..self.statistics }
+    }
+
+    fn block_data(&mut self, index: u8, bytes: &[u8]) {
+        let at = usize::from(index) * BLOCK_PART;
+        if let Some(space) = self.block.get_mut(at..at + bytes.len()) {
+            space.copy_from_slice(bytes);
+        }
+    }
+
+    fn block_end(&mut self, kind: BlockKind, len: u16, crc: u32, opcode: u8, now: Micros) {
+        let block = self.block;
+        let checked = block.get(..usize::from(len)).filter(|block| CRC32.checksum(block) == crc);
+        let outcome = match (checked, kind) {
+            (None, _) => Err(Refusal::BadBlock),
+            (Some(block), BlockKind::Begin) => self.begin(block),
+            (Some(block), BlockKind::Identity) => match self.write_identity(block, now) {
+                Ok(()) => return, // answered when it is done
+                Err(refusal) => Err(refusal),
+            },
+            (Some(block), BlockKind::Options) => self.write_options(block),
+        };
+        self.out.reply(&Reply::Done { opcode, refusal: outcome.err(), detail: kind as u32 });
+    }
+
+    fn begin(&mut self, block: &[u8]) -> Result<(), Refusal> {
+        let begin = Begin::decode(block).ok_or(Refusal::BadBlock)?;
+        let same = self.session.as_ref().is_some_and(|s| s.begin == begin && s.state == NodeState::Manifest);
+        if same {
+            return Ok(()); // the host asks again because our answer was lost
+        }
+        if self.write.is_some() {
+            return Err(Refusal::WrongState);
+        }
+        if self.port.protection() != Protection::Open {
+            return Err(Refusal::Protected);
+        }
+        session::check(self.port.facts(), &begin)?;
+        let (buffers, manifest) = self.memory.parts();
+        let segments = begin.segments() as usize;
+        let entries = manifest.get_mut(..segments).ok_or(Refusal::TooLarge)?;
+        entries.fill(ManifestEntry::EMPTY);
+        buffers.iter_mut().for_each(SegmentBuffer::release);
+        self.session = Some(Session::new(begin, buffers.len()));
+        Ok(())
+    }
+
+    fn start(&mut self, session: u8, opcode: u8, now: Micros) {
+        let outcome = match &mut self.session {
+            Some(s) if s.begin.session == session => {
+                let (_, manifest) = self.memory.parts();
+                s.start(&mut self.port, manifest, now)
+            }
+            _ => Err(Refusal::WrongState),
+        };
+        match outcome {
+            Ok(session::Started::Now) => {
+                self.out.reply(&Reply::Done { opcode, refusal: None, detail: session.into() });
+            }
+            Ok(session::Started::Comparing) => {} // answered when the comparison is done
+            Err(refusal) => {
+                self.out.reply(&Reply::Done { opcode, refusal: Some(refusal), detail: session.into() })
+            }
+        }
+    }
+
+    fn protect(&mut self, level: Protection, consent: u16) -> Result<(), Refusal> {
+        if level == Protection::Level2 && consent != LEVEL2_CONSENT {
+            return Err(Refusal::NoConsent);
+        }
+        if !self.port.facts().capabilities.contains(Capabilities::OPTIONS) {
+            return Err(Refusal::Unsupported);
+        }
+        if self.port.set_protection(level) { Ok(()) } else { Err(Refusal::Flash) }
+    }
+
+    fn write_options(&mut self, block: &[u8]) -> Result<(), Refusal> {
+        let write = Write::decode(block).ok_or(Refusal::BadBlock)?;
+        let offset = u8::try_from(write.place).map_err(|_| Refusal::OutsideFlash)?;
+        if !self.port.facts().capabilities.contains(Capabilities::OPTIONS) {
+            return Err(Refusal::Unsupported);
+        }
+        if self.port.write_options(offset, write.bytes) { Ok(()) } else { Err(Refusal::Flash) }
+    }
+
+    fn read_memory(&mut self, address: u32, len: u8, opcode: u8) {
+        let mut bytes = [0; MAX_READ];
+        let refused = |refusal| Reply::Done { opcode, refusal: Some(refusal), detail: address };
+        let reply = match bytes.get_mut(..usize::from(len)).filter(|b| !b.is_empty()) {
+            None => refused(Refusal::TooLarge),
+            Some(_) if self.port.protection() != Protection::Open => refused(Refusal::Protected),
+            Some(out) => {
+                if self.port.read(address, out) {
+                    Reply::Memory(address, out)
+                } else {
+                    refused(Refusal::OutsideFlash)
+                }
+            }
+        };
+        self.out.reply(&reply);
+    }
+}
+
+const _: () = assert!(SEGMENT.is_multiple_of(STEP));

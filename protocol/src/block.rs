@@ -1,0 +1,225 @@
+//! Blocks: what the host sends that is longer than a frame, in six-byte parts closed by length and CRC-32.
+//!
+//! Parts carry their position, so order, repetition and retransmission are harmless; a node uses a block only
+//! after [`crate::message::Control::BlockEnd`] has proved it whole. The mapping of an image to numbered
+//! segments lives here too, because both ends must agree on it to the byte.
+
+use crate::bytes::{Reader, Short, Writer};
+use crate::message::SEGMENT;
+
+/// Regions in one image.
+pub const MAX_REGIONS: usize = 8;
+/// Longest block in bytes.
+pub const MAX_BLOCK: usize = 384;
+/// Longest identity region or option write in bytes.
+pub const MAX_WRITE: usize = 256;
+const REGION_BYTES: usize = 44;
+const LAYOUT: u8 = 1;
+
+bitflags::bitflags! {
+    /// How a session treats what is already in flash. Unknown bits survive.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+    pub struct BeginFlags: u8 {
+        /// Compare flash with the manifest first and ask only for what differs.
+        const COMPARE = 1 << 0;
+        const _ = !0;
+    }
+}
+
+/// One contiguous piece of the image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Region {
+    /// Flash address, a multiple of the flash's unit.
+    pub address: u32,
+    /// Length in bytes, a multiple of the flash's unit.
+    pub len: u32,
+    /// CRC-32 (ISO-HDLC) over it.
+    pub crc: u32,
+    /// SHA-256 over it.
+    pub sha256: [u8; 32],
+}
+
+impl Region {
+    /// Segments that this region takes.
+    #[must_use]
+    pub const fn segments(&self) -> u32 {
+        self.len.div_ceil(SEGMENT as u32)
+    }
+
+    const EMPTY: Self = Self { address: 0, len: 0, crc: 0, sha256: [0; 32] };
+}
+
+/// The image of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Begin {
+    /// Number of the session, told apart from the one before.
+    pub session: u8,
+    /// How to treat what is in flash.
+    pub flags: BeginFlags,
+    /// The chip it is for (DBGMCU device ID).
+    pub device_id: u16,
+    regions: [Region; MAX_REGIONS],
+    count: u8,
+}
+
+/// Where a segment lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SegmentPlace {
+    /// Region number.
+    pub region: u8,
+    /// Flash address.
+    pub address: u32,
+    /// Bytes of image in it, `1..=SEGMENT`.
+    pub len: u16,
+}
+
+impl Begin {
+    /// A session for an image of 1..=[`MAX_REGIONS`] regions; `None` for any other number.
+    #[must_use]
+    pub fn new(session: u8, flags: BeginFlags, device_id: u16, regions: &[Region]) -> Option<Self> {
+        if regions.is_empty() || regions.len() > MAX_REGIONS {
+            return None;
+        }
+        let mut all = [Region::EMPTY; MAX_REGIONS];
+        all[..regions.len()].copy_from_slice(regions);
+        Some(Self { session, flags, device_id, regions: all, count: regions.len() as u8 })
+    }
+
+    /// The regions, in the order of their segments.
+    #[must_use]
+    pub fn regions(&self) -> &[Region] {
+        &self.regions[..usize::from(self.count)]
+    }
+
+    /// Number of segments in the image.
+    #[must_use]
+    pub fn segments(&self) -> u32 {
+        self.regions().iter().map(Region::segments).fold(0, u32::saturating_add)
+    }
+
+    /// Where segment `n` lies; every region begins a new segment.
+    #[must_use]
+    pub fn place(&self, n: u32) -> Option<SegmentPlace> {
+        let mut left = n;
+        for (i, region) in self.regions().iter().enumerate() {
+            if left < region.segments() {
+                let offset = left * SEGMENT as u32;
+                return Some(SegmentPlace {
+                    region: i as u8,
+                    address: region.address + offset,
+                    len: (region.len - offset).min(SEGMENT as u32) as u16,
+                });
+            }
+            left -= region.segments();
+        }
+        None
+    }
+
+    /// First segment of a region.
+    #[must_use]
+    pub fn first_segment(&self, region: u8) -> u32 {
+        self.regions().iter().take(region.into()).map(Region::segments).fold(0, u32::saturating_add)
+    }
+
+    /// The block's bytes; returns how many of `out` are used.
+    pub fn encode(&self, out: &mut [u8; MAX_BLOCK]) -> usize {
+        let mut w = Writer::new(out);
+        w.u8(LAYOUT).u8(self.session).u8(self.flags.bits()).u8(self.count).u16(self.device_id);
+        for Region { address, len, crc, sha256 } in self.regions() {
+            w.u32(*address).u32(*len).u32(*crc).put(sha256);
+        }
+        w.len()
+    }
+
+    /// The session in a block's bytes, or `None` if they are not one.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        Self::read(&mut Reader(bytes)).ok().flatten()
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<Option<Self>, Short> {
+        let (layout, session) = (r.u8()?, r.u8()?);
+        let flags = BeginFlags::from_bits_retain(r.u8()?);
+        let (count, device_id) = (usize::from(r.u8()?), r.u16()?);
+        if layout != LAYOUT || count > MAX_REGIONS || r.0.len() < count * REGION_BYTES {
+            return Ok(None);
+        }
+        let mut regions = [Region::EMPTY; MAX_REGIONS];
+        for region in &mut regions[..count] {
+            *region = Region { address: r.u32()?, len: r.u32()?, crc: r.u32()?, sha256: r.array()? };
+            if region.len == 0 || region.address.checked_add(region.len).is_none() {
+                return Ok(None);
+            }
+        }
+        Ok(Self::new(session, flags, device_id, &regions[..count]))
+    }
+}
+
+/// A write of a few bytes to one board: identity region (`place` is an address) or option bytes (an offset).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Write<'a> {
+    /// Flash address, or offset in the option area.
+    pub place: u32,
+    /// The unit may be erased if it is not blank (it never is if image, bootloader or records share it).
+    pub may_erase: bool,
+    /// The bytes, at most [`MAX_WRITE`].
+    pub bytes: &'a [u8],
+}
+
+impl<'a> Write<'a> {
+    /// The block's bytes; returns how many of `out` are used.
+    pub fn encode(&self, out: &mut [u8; MAX_BLOCK]) -> usize {
+        let mut w = Writer::new(out);
+        w.u32(self.place).u8(self.may_erase.into()).put(&self.bytes[..self.bytes.len().min(MAX_WRITE)]);
+        w.len()
+    }
+
+    /// The write in a block's bytes, or `None` if they are not one.
+    #[must_use]
+    pub fn decode(bytes: &'a [u8]) -> Option<Self> {
+        let mut r = Reader(bytes);
+        let (place, flags) = (r.u32().ok()?, r.u8().ok()?);
+        (!r.0.is_empty() && r.0.len() <= MAX_WRITE).then_some(Self {
+            place,
+            may_erase: flags & 1 != 0,
+            bytes: r.0,
+        })
+    }
+}
+
+const _: () = assert!(6 + MAX_REGIONS * REGION_BYTES <= MAX_BLOCK && 5 + MAX_WRITE <= MAX_BLOCK);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn region(address: u32, len: u32) -> Region {
+        Region { address, len, crc: 0xDEAD_BEEF, sha256: [7; 32] }
+    }
+
+    #[test]
+    fn segments_follow_regions_without_sharing() {
+        let begin = Begin::new(
+            1,
+            BeginFlags::COMPARE,
+            0x413,
+            &[region(0x0800_8000, 2050), region(0x0802_0000, 4096)],
+        )
+        .expect("two regions");
+        assert_eq!(begin.segments(), 4);
+        assert_eq!(begin.place(1), Some(SegmentPlace { region: 0, address: 0x0800_8800, len: 2 }));
+        assert_eq!(begin.place(2), Some(SegmentPlace { region: 1, address: 0x0802_0000, len: 2048 }));
+        assert_eq!(begin.place(4), None);
+        assert_eq!(begin.first_segment(1), 2);
+    }
+
+    #[test]
+    fn a_begin_block_survives_the_journey_and_nothing_shorter_does() {
+        let begin =
+            Begin::new(9, BeginFlags::empty(), 0x413, &[region(0x0800_8000, 2048)]).expect("one region");
+        let mut out = [0; MAX_BLOCK];
+        let len = begin.encode(&mut out);
+        assert_eq!(Begin::decode(&out[..len]), Some(begin));
+        assert!((0..len).all(|n| Begin::decode(&out[..n]).is_none()));
+    }
+}

@@ -1,0 +1,259 @@
+//! The identifier plan: who may send what, and who wins the bus when two want it at once.
+//!
+//! The panel bus is private, so the whole identifier space is ours and data goes in 11 bits (29 would cost 18 %
+//! of the bus). The lower number wins arbitration, hence the order: stop, then a node in need, then the host's
+//! control, then answers, then discovery, then image data, which may fill the bus without starving anything.
+//!
+//! | identifiers | who | what |
+//! | --- | --- | --- |
+//! | 000 | host | stop: abandon everything |
+//! | 001 | host | silence: the node named in the payload transmits nothing until it is reset |
+//! | 080 + n | node n | urgent: hold, resume, error, missing ranges |
+//! | 100 + n | node n | missing chunks |
+//! | 180, 180 + n | host | control to all, to node n |
+//! | 200 + n | node n | status |
+//! | 280 + n | node n | reply in parts |
+//! | 300..3FF base | host | reserved for parity (repair) frames |
+//! | 300..3FF extended | node | discovery: UID bits in the identifier, no data |
+//! | 400..7FF | host | image data: segment tag (2 bits), chunk index (8 bits) |
+
+use crate::frame::Id;
+use crate::node::Uid;
+
+/// A node's short number on its bus, `1..=127`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(u8);
+
+impl NodeId {
+    /// The largest number.
+    pub const MAX: u8 = 127;
+
+    /// `n` as a node number, if it is one.
+    #[must_use]
+    pub const fn new(n: u8) -> Option<Self> {
+        if n >= 1 && n <= Self::MAX { Some(Self(n)) } else { None }
+    }
+
+    /// The number, `1..=127`.
+    #[must_use]
+    pub const fn get(self) -> u8 {
+        self.0
+    }
+}
+
+impl core::fmt::Display for NodeId {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Position of image data on the wire: the segment's number modulo 4, and the chunk within the segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DataPosition {
+    /// Segment number modulo 4.
+    pub tag: u8,
+    /// Chunk within the segment.
+    pub index: u8,
+}
+
+/// What an unnumbered or freshly numbered node says in an empty extended frame: bits in the identifier
+/// arbitrate cleanly where they differ and merge where they are equal, so no answer can collide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Discovery {
+    /// The first 24 bits of the UID's [`uid_key`] order.
+    Key(u32),
+    /// One of seven pieces of 15 bits: 0..=4 the rest of the UID, 5 the nonce, 6 the address straps.
+    Piece {
+        /// The tentative number.
+        node: NodeId,
+        /// Which piece, `0..=6`.
+        piece: u8,
+        /// 15 bits.
+        bits: u16,
+    },
+}
+
+/// Pieces of a [`Discovery::Piece`] answer.
+pub const PIECES: u8 = 7;
+/// The piece that carries the nonce.
+pub const NONCE_PIECE: u8 = 5;
+/// The piece that carries the address straps.
+pub const STRAP_PIECE: u8 = 6;
+/// What a board without straps answers as its strap value.
+pub const NO_STRAP: u16 = 0x7FFF;
+
+/// Who may send an identifier, and what it means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Channel {
+    /// Host: abandon everything.
+    Stop,
+    /// Host: the node in the payload falls silent.
+    Silence,
+    /// Node: hold, resume, error, missing ranges.
+    Urgent(NodeId),
+    /// Node: missing chunks.
+    Missing(NodeId),
+    /// Host: control to every node.
+    ControlAll,
+    /// Host: control to one node.
+    Control(NodeId),
+    /// Node: status.
+    Status(NodeId),
+    /// Node: a reply in parts.
+    Reply(NodeId),
+    /// Node: discovery answer.
+    Discovery(Discovery),
+    /// Host: image data.
+    Data(DataPosition),
+}
+
+const URGENT: u16 = 0x080;
+const MISSING: u16 = 0x100;
+const CONTROL: u16 = 0x180;
+const STATUS: u16 = 0x200;
+const REPLY: u16 = 0x280;
+const DATA: u16 = 0x400;
+const DISCOVERY_PREFIX: u32 = 0b011 << 26;
+const PIECE_FLAG: u32 = 1 << 25;
+
+impl Channel {
+    /// The identifier of this channel.
+    #[must_use]
+    pub const fn id(self) -> Id {
+        Id::Standard(match self {
+            Self::Stop => 0x000,
+            Self::Silence => 0x001,
+            Self::Urgent(n) => URGENT + n.0 as u16,
+            Self::Missing(n) => MISSING + n.0 as u16,
+            Self::ControlAll => CONTROL,
+            Self::Control(n) => CONTROL + n.0 as u16,
+            Self::Status(n) => STATUS + n.0 as u16,
+            Self::Reply(n) => REPLY + n.0 as u16,
+            Self::Data(DataPosition { tag, index }) => DATA | ((tag as u16 & 3) << 8) | index as u16,
+            Self::Discovery(d) => return Id::Extended(discovery_id(d)),
+        })
+    }
+
+    /// The channel of an identifier, or `None` if the plan gives it to nobody.
+    #[must_use]
+    pub const fn of(id: Id) -> Option<Self> {
+        let id = match id {
+            Id::Standard(id) => id,
+            Id::Extended(id) => return parse_discovery(id),
+        };
+        if id & DATA != 0 {
+            return Some(Self::Data(DataPosition { tag: (id >> 8) as u8 & 3, index: id as u8 }));
+        }
+        let node = NodeId::new((id & 0x7F) as u8);
+        Some(match (id & !0x7F, node) {
+            (0, None) => Self::Stop,
+            (0, Some(NodeId(1))) => Self::Silence,
+            (URGENT, Some(n)) => Self::Urgent(n),
+            (MISSING, Some(n)) => Self::Missing(n),
+            (CONTROL, None) => Self::ControlAll,
+            (CONTROL, Some(n)) => Self::Control(n),
+            (STATUS, Some(n)) => Self::Status(n),
+            (REPLY, Some(n)) => Self::Reply(n),
+            _ => return None,
+        })
+    }
+}
+
+const fn discovery_id(answer: Discovery) -> u32 {
+    DISCOVERY_PREFIX
+        | match answer {
+            Discovery::Key(key) => key & 0xFF_FFFF,
+            Discovery::Piece { node, piece, bits } => {
+                PIECE_FLAG | (node.0 as u32) << 18 | (piece as u32 & 7) << 15 | (bits as u32 & 0x7FFF)
+            }
+        }
+}
+
+const fn parse_discovery(id: u32) -> Option<Channel> {
+    if id >> 26 != DISCOVERY_PREFIX >> 26 {
+        return None;
+    }
+    if id & PIECE_FLAG == 0 {
+        return if id & (1 << 24) == 0 {
+            Some(Channel::Discovery(Discovery::Key(id & 0xFF_FFFF)))
+        } else {
+            None
+        };
+    }
+    let piece = (id >> 15) as u8 & 7;
+    match NodeId::new((id >> 18) as u8 & 0x7F) {
+        Some(node) if piece < PIECES => {
+            Some(Channel::Discovery(Discovery::Piece { node, piece, bits: id as u16 & 0x7FFF }))
+        }
+        _ => None,
+    }
+}
+
+/// UID bytes in the order discovery sends them: first those that differ inside a reel (X and Y on the wafer,
+/// low bytes, then the wafer number), lot characters last. 3 bytes of key, 9 bytes of pieces.
+const ORDER: [usize; 12] = [0, 2, 4, 1, 3, 5, 6, 7, 8, 9, 10, 11];
+
+/// The first 24 bits of a UID in discovery order.
+#[must_use]
+pub const fn uid_key(uid: &Uid) -> u32 {
+    (uid.0[ORDER[0]] as u32) << 16 | (uid.0[ORDER[1]] as u32) << 8 | uid.0[ORDER[2]] as u32
+}
+
+/// UID piece `0..=4`: 15 bits of the remaining 72, the last piece padded with zeros.
+#[must_use]
+pub fn uid_piece(uid: &Uid, piece: u8) -> u16 {
+    let rest = ORDER[3..].iter().fold(0u128, |acc, &i| acc << 8 | u128::from(uid.0[i])) << 3;
+    (rest >> (60 - 15 * u32::from(piece.min(4)))) as u16 & 0x7FFF
+}
+
+/// The UID put together again from its key and its five pieces.
+#[must_use]
+pub fn uid_from(key: u32, pieces: [u16; 5]) -> Uid {
+    let rest = pieces.iter().fold(0u128, |acc, &p| acc << 15 | u128::from(p & 0x7FFF)) >> 3;
+    let mut uid = [0; 12];
+    for (i, &at) in ORDER.iter().enumerate() {
+        uid[at] = if i < 3 { (key >> (16 - 8 * i)) as u8 } else { (rest >> (64 - 8 * (i - 3))) as u8 };
+    }
+    Uid(uid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_identifier_means_one_thing_and_back() {
+        for id in (0..0x800).map(Id::Standard).chain((0..1 << 29).step_by(997).map(Id::Extended)) {
+            if let Some(channel) = Channel::of(id) {
+                assert_eq!(channel.id(), id, "{channel:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn priorities_follow_the_plan() {
+        let n = NodeId::new(127).expect("valid");
+        let first = NodeId::new(1).expect("valid");
+        let order = [
+            Channel::Stop,
+            Channel::Silence,
+            Channel::Urgent(n),
+            Channel::Missing(first),
+            Channel::ControlAll,
+            Channel::Control(n),
+            Channel::Status(first),
+            Channel::Reply(n),
+            Channel::Discovery(Discovery::Key(0)),
+            Channel::Data(DataPosition { tag: 0, index: 0 }),
+        ];
+        assert!(order.windows(2).all(|w| w[0].id().arbitration() < w[1].id().arbitration()));
+    }
+
+    #[test]
+    fn a_uid_survives_the_journey_in_pieces() {
+        let uid = Uid([0x3A, 0x00, 0x41, 0x01, 0x05, 0x51, 0x36, 0x33, 0x38, 0x34, 0x31, 0x39]);
+        let pieces = core::array::from_fn(|i| uid_piece(&uid, i as u8));
+        assert_eq!(uid_from(uid_key(&uid), pieces), uid);
+        assert_eq!(uid_key(&uid), 0x3A4105);
+    }
+}

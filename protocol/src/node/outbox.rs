@@ -1,0 +1,91 @@
+//! What a node has to say, in the order of urgency: hold or resume, error, status, one reply in parts.
+//!
+//! Invariant: nothing queues without bound. Hold, error and status are flags (the newest state is what counts),
+//! and one reply is in flight at a time; a request that finds the outbox busy is answered when it is repeated.
+
+use crate::frame::Frame;
+use crate::ident::NodeId;
+use crate::message::{ErrorReport, NodeMessage, Status};
+use crate::reply::{MAX_REPLY, Reply};
+
+pub(super) struct Outbox {
+    flow: Option<NodeMessage>,
+    error: Option<ErrorReport>,
+    status: bool,
+    reply: [u8; MAX_REPLY],
+    len: usize,
+    at: usize,
+    sequence: u8,
+}
+
+impl Default for Outbox {
+    fn default() -> Self {
+        Self { flow: None, error: None, status: false, reply: [0; MAX_REPLY], len: 0, at: 0, sequence: 0 }
+    }
+}
+
+impl Outbox {
+    pub(super) const fn is_empty(&self) -> bool {
+        self.flow.is_none() && self.error.is_none() && !self.status && self.len == 0
+    }
+
+    pub(super) const fn reply_busy(&self) -> bool {
+        self.len != 0
+    }
+
+    pub(super) const fn flow(&mut self, message: NodeMessage) {
+        self.flow = Some(message);
+    }
+
+    pub(super) const fn error(&mut self, report: ErrorReport) {
+        self.error = Some(report);
+    }
+
+    pub(super) const fn request_status(&mut self) {
+        self.status = true;
+    }
+
+    pub(super) const fn urgent_waits(&self) -> bool {
+        self.flow.is_some() || self.error.is_some()
+    }
+
+    pub(super) const fn status_due(&self) -> bool {
+        self.status && !self.urgent_waits()
+    }
+
+    pub(super) const fn take_status(&mut self, status: Status) -> NodeMessage {
+        self.status = false;
+        NodeMessage::Status(status)
+    }
+
+    /// Queues a reply; nothing happens if one is in flight.
+    pub(super) fn reply(&mut self, reply: &Reply<'_>) {
+        if !self.reply_busy() {
+            self.len = reply.encode(&mut self.reply);
+            (self.at, self.sequence) = (0, 0);
+        }
+    }
+
+    pub(super) fn poll(&mut self, node: NodeId) -> Option<Frame> {
+        if let Some(message) = self.flow.take() {
+            return Some(message.to_frame(node));
+        }
+        if let Some(report) = self.error.take() {
+            return Some(NodeMessage::Error(report).to_frame(node));
+        }
+        if self.len == 0 {
+            return None;
+        }
+        let part = &self.reply[self.at..self.len.min(self.at + 7)];
+        let mut bytes = [0; 7];
+        bytes[..part.len()].copy_from_slice(part);
+        let last = self.at + part.len() == self.len;
+        let message = NodeMessage::ReplyPart { sequence: self.sequence, last, bytes, len: part.len() as u8 };
+        self.at += part.len();
+        self.sequence += 1;
+        if last {
+            self.len = 0;
+        }
+        Some(message.to_frame(node))
+    }
+}

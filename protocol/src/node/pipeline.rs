@@ -1,0 +1,491 @@
+//! From RAM to flash and back: erase, program, read back, hash, each in bounded steps.
+//!
+//! Order of the flash: records first; then the lowest checked segment whose units are erased; then the erase
+//! that such a segment waits for; then, when there is nothing to program, the image's next erase. So erasing
+//! and programming hide behind reception, and RAM fills only while a unit is being erased.
+
+use super::outbox::Outbox;
+use super::port::{EraseUnit, FlashFault, FlashState, NodePort};
+use super::receive::{BufferState, EntryState, ManifestEntry, SegmentBuffer};
+use super::session::Session;
+use super::{Poll, STEP, Wake, Work, record};
+use crate::CRC32;
+use crate::block::SegmentPlace;
+use crate::message::{Control, ErrorReport, NodeFault, NodeState, SEGMENT};
+use crate::reply::{ImageState, RegionCheck, Reply};
+use crate::time::{Micros, Span};
+use sha2::{Digest, Sha256};
+
+/// Slack beside the datasheet's longest time: the node's own clock and polling.
+const SLACK: Span = Span::from_millis(2);
+
+type Crc32 = crc::Digest<'static, u32, crc::Table<{ crate::CRC_TABLE }>>;
+
+/// What the flash is doing.
+pub(super) enum Op {
+    None,
+    Erase { unit: EraseUnit, until: Micros },
+    Program { buffer: u8, from: u16, len: u16, until: Micros },
+    Readback { buffer: u8, from: u16, len: u16 },
+    RecordErase { until: Micros },
+    Record { address: u32, until: Micros },
+}
+
+impl Op {
+    pub(super) const fn is_erase(&self) -> bool {
+        matches!(self, Self::Erase { .. } | Self::RecordErase { .. })
+    }
+
+    const fn until(&self) -> Option<Micros> {
+        match self {
+            Self::None | Self::Readback { .. } => None,
+            Self::Erase { until, .. }
+            | Self::Program { until, .. }
+            | Self::RecordErase { until }
+            | Self::Record { until, .. } => Some(*until),
+        }
+    }
+}
+
+/// Comparison of flash with the manifest, segment by segment.
+pub(super) struct Compare {
+    segment: u16,
+    at: u16,
+    crc: Crc32,
+    blank: bool,
+}
+
+impl Compare {
+    pub(super) fn new() -> Self {
+        Self { segment: 0, at: 0, crc: CRC32.digest(), blank: true }
+    }
+}
+
+/// The read-back hash of the image, running behind the programming.
+pub(super) struct Hash {
+    region: u8,
+    at: u32,
+    crc: Crc32,
+    sha: Sha256,
+}
+
+impl Hash {
+    pub(super) fn new() -> Self {
+        Self { region: 0, at: 0, crc: CRC32.digest(), sha: Sha256::new() }
+    }
+}
+
+impl Session {
+    pub(super) fn poll(
+        &mut self,
+        port: &mut impl NodePort,
+        buffers: &mut [SegmentBuffer],
+        manifest: &mut [ManifestEntry],
+        out: &mut Outbox,
+        now: Micros,
+    ) -> Poll {
+        if self.failed.is_some() || self.state == NodeState::Manifest {
+            return Poll { wake: Wake::Idle, work: Work::None };
+        }
+        if self.state == NodeState::Comparing {
+            return self.compare_step(port, manifest, out, now);
+        }
+        let mut work = self.finish_op(port, buffers, manifest, out, now);
+        if matches!(self.op, Op::None) && self.failed.is_none() {
+            self.start_op(port, buffers, now);
+        }
+        if work == Work::None {
+            work = self.check_step(buffers, manifest, out);
+        }
+        if work == Work::None {
+            work = self.hash_step(port, manifest);
+        }
+        self.answer(out);
+        let hold = self.renew_hold(out, now);
+        let wake = match (work, self.op.until().into_iter().chain(hold).min()) {
+            (Work::None, _) if matches!(self.op, Op::Readback { .. }) => Wake::Now,
+            (Work::None, Some(at)) => Wake::At(at),
+            (Work::None, None) => Wake::Idle,
+            _ => Wake::Now,
+        };
+        Poll { wake, work }
+    }
+
+    fn fail(&mut self, out: &mut Outbox, fault: NodeFault, address: u32, expected: u8, got: u8) {
+        let report = ErrorReport { fault, address, expected, got };
+        self.failed = Some(report);
+        self.state = NodeState::Failed;
+        self.op = Op::None;
+        out.error(report);
+    }
+
+    fn finish_op(
+        &mut self,
+        port: &mut impl NodePort,
+        buffers: &mut [SegmentBuffer],
+        manifest: &mut [ManifestEntry],
+        out: &mut Outbox,
+        now: Micros,
+    ) -> Work {
+        if let Op::Readback { buffer, from, len } = self.op {
+            self.op = Op::None;
+            self.read_back(port, buffers, manifest, out, (buffer, from, len));
+            return Work::Copy(len.into());
+        }
+        let Some(until) = self.op.until() else { return Work::None };
+        match port.flash_poll() {
+            FlashState::Busy if now < until => {}
+            FlashState::Busy => self.too_slow(buffers, out),
+            FlashState::Failed(fault) => self.flash_failed(fault, buffers, out),
+            FlashState::Idle => self.op_done(port, out),
+        }
+        Work::None
+    }
+
+    fn too_slow(&mut self, buffers: &[SegmentBuffer], out: &mut Outbox) {
+        match self.op {
+            Op::Erase { unit, .. } => self.fail(out, NodeFault::EraseTooSlow, unit.address, 0, 0),
+            Op::Program { buffer, from, .. } => {
+                let address = self.address_of(&buffers[usize::from(buffer)], from);
+                self.fail(out, NodeFault::ProgramTooSlow, address, 0, 0);
+            }
+            Op::Record { address, .. } => self.fail(out, NodeFault::RecordFailed, address, 0, 0),
+            Op::RecordErase { .. } => self.fail(out, NodeFault::RecordFailed, 0, 0, 0),
+            Op::None | Op::Readback { .. } => {}
+        }
+    }
+
+    fn flash_failed(&mut self, fault: FlashFault, buffers: &[SegmentBuffer], out: &mut Outbox) {
+        match (&self.op, fault) {
+            (Op::Record { address, .. }, _) => self.fail(out, NodeFault::RecordFailed, *address, 0, 0),
+            (Op::RecordErase { .. }, _) => self.fail(out, NodeFault::RecordFailed, 0, 0, 0),
+            (_, FlashFault::Program { address }) => self.fail(out, NodeFault::ProgramFailed, address, 0, 0),
+            (Op::Erase { unit, .. }, FlashFault::Erase) => {
+                self.fail(out, NodeFault::EraseFailed, unit.address, 0, 0);
+            }
+            (Op::Program { buffer, from, .. }, FlashFault::Erase) => {
+                let address = self.address_of(&buffers[usize::from(*buffer)], *from);
+                self.fail(out, NodeFault::ProgramFailed, address, 0, 0);
+            }
+            (Op::None | Op::Readback { .. }, FlashFault::Erase) => {}
+        }
+    }
+
+    fn op_done(&mut self, port: &mut impl NodePort, out: &mut Outbox) {
+        match core::mem::replace(&mut self.op, Op::None) {
+            Op::Erase { unit, .. } => self.set_erased(unit.index, true),
+            Op::Program { buffer, from, len, .. } => self.op = Op::Readback { buffer, from, len },
+            Op::Record { address, .. } => self.record_written(port, out, address),
+            Op::None | Op::Readback { .. } | Op::RecordErase { .. } => {}
+        }
+    }
+
+    fn address_of(&self, buffer: &SegmentBuffer, offset: u16) -> u32 {
+        self.begin.place(buffer.segment.into()).map_or(0, |p| p.address + u32::from(offset))
+    }
+
+    /// Chooses the next flash operation and begins it.
+    fn start_op(&mut self, port: &mut impl NodePort, buffers: &mut [SegmentBuffer], now: Micros) {
+        if self.record.is_some() {
+            self.start_record(port, now);
+            return;
+        }
+        if self.state != NodeState::Receiving {
+            return;
+        }
+        let programming = buffers.iter().position(|b| b.state == BufferState::Programming);
+        let flash = port.facts().flash;
+        let next = programming.or_else(|| lowest_ready(buffers));
+        let unit = match next {
+            None => self.next_unerased(&flash),
+            Some(n) => match self.unerased_of(&flash, buffers[n].segment.into()) {
+                None => {
+                    buffers[n].state = BufferState::Programming;
+                    self.start_program(port, &mut buffers[n], n, now);
+                    return;
+                }
+                waiting => waiting,
+            },
+        };
+        if let Some(unit) = unit {
+            port.start_erase(&unit);
+            self.op = Op::Erase { unit, until: now + unit.longest + SLACK };
+        }
+    }
+
+    /// Begins the next piece of a buffer that is not blank; a piece is at most [`STEP`] bytes.
+    fn start_program(&mut self, port: &mut impl NodePort, buffer: &mut SegmentBuffer, n: usize, now: Micros) {
+        let Some(place) = self.begin.place(buffer.segment.into()) else { return };
+        let flash = port.facts().flash;
+        let from = skip_blank(buffer, &place, buffer.at);
+        if from >= place.len {
+            buffer.at = place.len;
+            self.op = Op::Readback { buffer: n as u8, from, len: 0 };
+            return;
+        }
+        let len = (place.len - from).min(STEP as u16 - from % STEP as u16);
+        port.start_program(
+            place.address + u32::from(from),
+            &buffer.data[usize::from(from)..usize::from(from + len)],
+        );
+        let units = u64::from(len) / u64::from(flash.unit.max(1));
+        let until = now + Span(units * flash.program_longest.0) + SLACK;
+        self.op = Op::Program { buffer: n as u8, from, len, until };
+    }
+
+    fn read_back(
+        &mut self,
+        port: &mut impl NodePort,
+        buffers: &mut [SegmentBuffer],
+        manifest: &mut [ManifestEntry],
+        out: &mut Outbox,
+        (n, from, len): (u8, u16, u16),
+    ) {
+        let buffer = &mut buffers[usize::from(n)];
+        let Some(place) = self.begin.place(buffer.segment.into()) else { return };
+        let mut found = [0; STEP];
+        let found = &mut found[..usize::from(len)];
+        let address = place.address + u32::from(from);
+        if !port.read(address, found) {
+            self.fail(out, NodeFault::ReadbackDiffers, address, 0, 0);
+            return;
+        }
+        let wanted = &buffer.data[usize::from(from)..usize::from(from + len)];
+        if let Some(i) = wanted.iter().zip(found.iter()).position(|(w, f)| w != f) {
+            self.fail(out, NodeFault::ReadbackDiffers, address + i as u32, wanted[i], found[i]);
+            return;
+        }
+        buffer.at = from + len;
+        if skip_blank(buffer, &place, buffer.at) >= place.len {
+            manifest[usize::from(buffer.segment)].state = EntryState::Done;
+            buffer.release();
+            self.programmed += 1;
+            self.buffer_freed(out);
+        }
+    }
+
+    /// CRC-32 over the next piece of a buffer that has come in whole.
+    fn check_step(
+        &mut self,
+        buffers: &mut [SegmentBuffer],
+        manifest: &mut [ManifestEntry],
+        out: &mut Outbox,
+    ) -> Work {
+        let Some(buffer) = buffers.iter_mut().find(|b| b.state == BufferState::Checking) else {
+            return Work::None;
+        };
+        let entry = &mut manifest[usize::from(buffer.segment)];
+        if CRC32.checksum(&buffer.data) == entry.crc {
+            buffer.state = BufferState::Ready;
+            buffer.at = 0;
+            self.missing -= 1;
+        } else {
+            buffer.release();
+            self.buffer_spoilt(entry, out);
+        }
+        Work::Checksum(SEGMENT as u32)
+    }
+
+    /// Hashes the next piece of flash, if what precedes it is programmed.
+    fn hash_step(&mut self, port: &mut impl NodePort, manifest: &[ManifestEntry]) -> Work {
+        let n = self.hash.region;
+        let Some(region) = self.begin.regions().get(usize::from(n)).copied() else {
+            self.all_programmed(port);
+            return Work::None;
+        };
+        let segment = self.begin.first_segment(n) + self.hash.at / SEGMENT as u32;
+        let ready = match manifest.get(segment as usize).map(|e| e.state) {
+            Some(EntryState::Done) => true,
+            Some(EntryState::Blank) => self.unerased_of(&port.facts().flash, segment).is_none(),
+            _ => false,
+        };
+        if !ready {
+            return Work::None;
+        }
+        let len = (region.len - self.hash.at).min(STEP as u32);
+        let mut bytes = [0; STEP];
+        let bytes = &mut bytes[..len as usize];
+        if !port.read(region.address + self.hash.at, bytes) {
+            return Work::None;
+        }
+        self.hash.crc.update(bytes);
+        self.hash.sha.update(&*bytes);
+        self.hash.at += len;
+        if self.hash.at == region.len {
+            let Hash { crc, sha, .. } = core::mem::replace(&mut self.hash, Hash::new());
+            let (crc, digest): (u32, [u8; 32]) = (crc.finalize(), sha.finalize().into());
+            self.checks[usize::from(n)] = Some((crc, crc == region.crc && digest == region.sha256));
+            self.digests[usize::from(n)] = digest;
+            self.hash.region = n + 1;
+            self.all_programmed(port);
+        }
+        Work::Digest(len)
+    }
+
+    fn all_programmed(&mut self, port: &mut impl NodePort) {
+        let flash = port.facts().flash;
+        if self.state == NodeState::Receiving
+            && self.programmed == self.segments
+            && self.record.is_none()
+            && self.next_unerased(&flash).is_none()
+        {
+            self.state = NodeState::Programmed;
+        }
+    }
+
+    pub(super) fn request_check(&mut self, region: u8) {
+        if usize::from(region) < self.begin.regions().len() {
+            self.checks_requested |= 1 << region;
+        }
+    }
+
+    /// Sends what was asked for and is known now.
+    fn answer(&mut self, out: &mut Outbox) {
+        if self.checks_requested == 0 || out.reply_busy() {
+            return;
+        }
+        let due = (0..self.begin.regions().len() as u8).find_map(|region| {
+            let check = self.checks[usize::from(region)].filter(|_| self.checks_requested >> region & 1 != 0);
+            check.map(|(crc, matches)| RegionCheck { region, matches, crc })
+        });
+        if let Some(check) = due {
+            out.reply(&Reply::RegionCheck(check));
+            self.checks_requested &= !(1 << check.region);
+        }
+    }
+
+    fn start_record(&mut self, port: &mut impl NodePort, now: Micros) {
+        let (Some(state), Some(unit)) = (self.record, record::unit(port)) else { return };
+        let scan = record::scan(port);
+        // An update needs two slots: the mark that it began and the mark that it ended.
+        let wanted = if state == ImageState::Incomplete { 2 } else { 1 };
+        match scan.free.filter(|_| scan.free_slots >= wanted) {
+            Some(address) => {
+                port.start_program(address, &record::encode(&self.begin, state, scan.sequence + 1));
+                let longest = port.facts().flash.program_longest.0 * record::RECORD as u64;
+                self.op = Op::Record { address, until: now + Span(longest) + SLACK };
+            }
+            None => {
+                port.start_erase(&unit);
+                self.op = Op::RecordErase { until: now + unit.longest + SLACK };
+            }
+        }
+    }
+
+    fn record_written(&mut self, port: &mut impl NodePort, out: &mut Outbox, address: u32) {
+        let Some(state) = self.record else { return };
+        let (newest, id) = record::scan(port).newest;
+        if newest != state {
+            self.fail(out, NodeFault::RecordFailed, address, state as u8, newest as u8);
+            return;
+        }
+        self.record = None;
+        self.image = Some((newest, id));
+        if state == ImageState::Valid {
+            self.state = NodeState::Committed;
+            let opcode = Control::Commit { session: self.begin.session }.opcode();
+            out.reply(&Reply::Done { opcode, refusal: None, detail: self.begin.session.into() });
+        }
+    }
+
+    /// Compares the next piece of flash with the manifest.
+    fn compare_step(
+        &mut self,
+        port: &mut impl NodePort,
+        manifest: &mut [ManifestEntry],
+        out: &mut Outbox,
+        now: Micros,
+    ) -> Poll {
+        let Some(mut compare) = self.compare.take() else {
+            return Poll { wake: Wake::Idle, work: Work::None };
+        };
+        let place = self.begin.place(compare.segment.into());
+        let Some(SegmentPlace { address, len, .. }) = place else {
+            return self.compared(port, manifest, out, now);
+        };
+        let mut bytes = [0xFF; STEP];
+        let part = usize::from(len.saturating_sub(compare.at)).min(STEP);
+        if part > 0 && !port.read(address + u32::from(compare.at), &mut bytes[..part]) {
+            compare.blank = false;
+        }
+        compare.blank &= bytes[..part].iter().all(|&b| b == 0xFF);
+        compare.crc.update(&bytes);
+        compare.at += STEP as u16;
+        if usize::from(compare.at) >= SEGMENT {
+            let next = compare.segment + 1;
+            let entry = &mut manifest[usize::from(compare.segment)];
+            if compare.crc.finalize() == entry.crc {
+                entry.state = EntryState::Done;
+            } else if !compare.blank {
+                entry.state = EntryState::Dirty;
+            }
+            compare = Compare { segment: next, ..Compare::new() };
+        }
+        self.compare = Some(compare);
+        Poll { wake: Wake::Now, work: Work::Checksum(STEP as u32) }
+    }
+
+    /// Every segment is compared: units with something dirty must be erased, and lose what they had.
+    fn compared(
+        &mut self,
+        port: &mut impl NodePort,
+        manifest: &mut [ManifestEntry],
+        out: &mut Outbox,
+        now: Micros,
+    ) -> Poll {
+        let flash = port.facts().flash;
+        self.erased = [u32::MAX; super::session::MAX_UNITS / 32];
+        for n in 0..self.segments {
+            if manifest[usize::from(n)].state == EntryState::Dirty {
+                self.for_units_of(&flash, n, |session, unit| session.set_erased(unit.index, false));
+            }
+        }
+        for n in 0..self.segments {
+            if self.unerased_of(&flash, n.into()).is_some() {
+                let entry = &mut manifest[usize::from(n)];
+                entry.state =
+                    if entry.crc == super::session::BLANK_CRC { EntryState::Blank } else { EntryState::Need };
+            }
+        }
+        self.receive(port, manifest, now);
+        if self.start_reply {
+            self.start_reply = false;
+            let opcode = Control::Start { session: self.begin.session }.opcode();
+            out.reply(&Reply::Done { opcode, refusal: None, detail: self.begin.session.into() });
+        }
+        Poll { wake: Wake::Now, work: Work::None }
+    }
+
+    fn for_units_of(
+        &mut self,
+        flash: &super::port::FlashFacts,
+        segment: u16,
+        mut act: impl FnMut(&mut Self, &EraseUnit),
+    ) {
+        let Some(place) = self.begin.place(segment.into()) else { return };
+        let mut address = place.address;
+        while address < place.address + u32::from(place.len)
+            && let Some(unit) = flash.erase_unit(address)
+        {
+            act(self, &unit);
+            address = unit.address + unit.size;
+        }
+    }
+}
+
+fn lowest_ready(buffers: &[SegmentBuffer]) -> Option<usize> {
+    let ready = buffers.iter().enumerate().filter(|(_, b)| b.state == BufferState::Ready);
+    ready.min_by_key(|(_, b)| b.segment).map(|(n, _)| n)
+}
+
+/// First offset at or after `at` whose piece (aligned to [`STEP`]) is not blank; `place.len` if none is.
+fn skip_blank(buffer: &SegmentBuffer, place: &SegmentPlace, mut at: u16) -> u16 {
+    while at < place.len {
+        let end = (at - at % STEP as u16 + STEP as u16).min(place.len);
+        if buffer.data[usize::from(at)..usize::from(end)].iter().any(|&b| b != 0xFF) {
+            return at;
+        }
+        at = end;
+    }
+    place.len
+}

@@ -1,0 +1,450 @@
+//! Reception of image data: which segment a frame belongs to, what is missing, when to ask for a pause.
+//!
+//! A data frame says its segment modulo 4 and its chunk; the segment itself comes from the last `Seek`, or, if
+//! that was lost, from the frame being one ahead. A wrong guess is harmless: a segment goes to flash only when
+//! its CRC-32 is the manifest's. Nothing is reported per frame: a node speaks up when the host has moved on
+//! and something is missing, and when its buffers run low.
+
+use super::outbox::Outbox;
+use super::session::Session;
+use crate::ident::DataPosition;
+use crate::message::{
+    CHUNK_CLASSICAL, CHUNK_FD, ChunkRange, MISSING_LIST, NodeMessage, NodeState, SEGMENT, Seek,
+};
+use crate::reply::Statistics;
+use crate::time::{Micros, Span};
+
+/// How often a pause is asked for again while it is needed.
+pub const HOLD_PERIOD: Span = Span::from_millis(50);
+/// Segment buffers that must stay free: the host may be up to this far ahead when a hold reaches it.
+const RESERVE: u8 = 2;
+
+/// What a node knows of one segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ManifestEntry {
+    pub(super) crc: u32,
+    pub(super) state: EntryState,
+    pub(super) buffer: u8,
+    pub(super) report: bool,
+}
+
+impl ManifestEntry {
+    /// Nothing known.
+    pub const EMPTY: Self = Self { crc: 0, state: EntryState::Unknown, buffer: 0, report: false };
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum EntryState {
+    Unknown,
+    /// Not in flash, nothing received.
+    Need,
+    /// Found in flash, but neither right nor blank (while comparing).
+    Dirty,
+    /// Blank: erasing is enough.
+    Blank,
+    /// In a buffer, whole or not.
+    Buffered,
+    /// In flash.
+    Done,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum BufferState {
+    Free,
+    Filling,
+    /// Complete as far as is known; CRC-32 not checked yet.
+    Checking,
+    /// CRC-32 is right.
+    Ready,
+    Programming,
+}
+
+/// RAM for one segment.
+#[derive(Debug, Clone)]
+pub struct SegmentBuffer {
+    pub(super) data: [u8; SEGMENT],
+    pub(super) received: [u32; SEGMENT / CHUNK_CLASSICAL / 32],
+    pub(super) segment: u16,
+    /// Chunks received.
+    pub(super) count: u16,
+    pub(super) state: BufferState,
+    /// What `Seek` said, if it was heard.
+    pub(super) ranges: Option<(ChunkRange, Option<ChunkRange>)>,
+    /// Bytes checked or programmed so far.
+    pub(super) at: u16,
+}
+
+impl SegmentBuffer {
+    /// A free buffer.
+    pub const EMPTY: Self = Self {
+        data: [0xFF; SEGMENT],
+        received: [0; SEGMENT / CHUNK_CLASSICAL / 32],
+        segment: 0,
+        count: 0,
+        state: BufferState::Free,
+        ranges: None,
+        at: 0,
+    };
+
+    pub(super) fn release(&mut self) {
+        self.state = BufferState::Free;
+    }
+
+    fn open(&mut self, segment: u16, ranges: Option<(ChunkRange, Option<ChunkRange>)>) {
+        self.data.fill(0xFF);
+        self.received.fill(0);
+        (self.segment, self.count, self.at) = (segment, 0, 0);
+        self.state = BufferState::Filling;
+        self.ranges = ranges;
+    }
+
+    fn has(&self, chunk: u8) -> bool {
+        self.received[usize::from(chunk) / 32] >> (chunk % 32) & 1 != 0
+    }
+
+    fn expects(&self, chunk: u8) -> bool {
+        let inside = |r: ChunkRange| (r.first..=r.last).contains(&chunk);
+        self.ranges.is_none_or(|(a, b)| inside(a) || b.is_some_and(inside))
+    }
+
+    fn complete(&self, chunks: u16) -> bool {
+        let len = |r: ChunkRange| u16::from(r.last - r.first) + 1;
+        let expected = self.ranges.map_or(chunks, |(a, b)| len(a) + b.map_or(0, len));
+        self.count >= expected && (0..chunks).all(|c| !self.expects(c as u8) || self.has(c as u8))
+    }
+
+    /// First chunk at or after `from` that is expected and not there.
+    fn first_missing(&self, from: u16, chunks: u16) -> Option<u8> {
+        (from..chunks).map(|c| c as u8).find(|&c| self.expects(c) && !self.has(c))
+    }
+}
+
+/// Where the stream of data stands.
+pub(super) struct Stream {
+    current: u16,
+    ranges: Option<(ChunkRange, Option<ChunkRange>)>,
+    /// Whether any segment is current.
+    open: bool,
+    head: Option<u16>,
+    chunk: u8,
+    free: u8,
+    total: u8,
+    /// When the pause was last asked for.
+    held: Option<Micros>,
+    /// Entries whose report flag is set.
+    flagged: u16,
+    cursor: (u16, u16),
+}
+
+impl Stream {
+    pub(super) fn new(buffers: usize) -> Self {
+        let total = buffers.min(255) as u8;
+        Self {
+            current: 0,
+            ranges: None,
+            open: false,
+            head: None,
+            chunk: CHUNK_CLASSICAL as u8,
+            free: total,
+            total,
+            held: None,
+            flagged: 0,
+            cursor: (0, 0),
+        }
+    }
+
+    pub(super) const fn holding(&self) -> bool {
+        self.held.is_some()
+    }
+
+    pub(super) const fn free(&self) -> u8 {
+        self.free
+    }
+
+    fn chunks(&self) -> u16 {
+        (SEGMENT / usize::from(self.chunk)) as u16
+    }
+
+    fn flag(&mut self, entry: &mut ManifestEntry) {
+        if !entry.report {
+            entry.report = true;
+            self.flagged += 1;
+        }
+    }
+}
+
+impl Session {
+    pub(super) fn manifest(&mut self, manifest: &mut [ManifestEntry], segment: u16, crc: u32) {
+        if self.state != NodeState::Manifest || segment >= self.segments {
+            return;
+        }
+        if let Some(entry) = manifest.get_mut(usize::from(segment)) {
+            if entry.state == EntryState::Unknown {
+                self.known += 1;
+            }
+            entry.crc = crc;
+            entry.state = EntryState::Need;
+        }
+    }
+
+    pub(super) fn seek(&mut self, buffers: &mut [SegmentBuffer], manifest: &mut [ManifestEntry], seek: Seek) {
+        if self.state != NodeState::Receiving || seek.segment >= self.segments {
+            return;
+        }
+        self.leave(buffers, manifest, seek.segment);
+        if !seek.repair {
+            self.skip_to(manifest, seek.segment);
+            self.stream.head = self.stream.head.max(Some(seek.segment));
+        }
+        self.stream.current = seek.segment;
+        self.stream.ranges = Some(seek.ranges);
+        self.stream.open = true;
+        let entry = manifest[usize::from(seek.segment)];
+        if entry.state == EntryState::Buffered {
+            let buffer = &mut buffers[usize::from(entry.buffer)];
+            buffer.ranges = Some(seek.ranges);
+            if buffer.state == BufferState::Filling && buffer.complete(self.stream.chunks()) {
+                buffer.state = BufferState::Checking;
+            }
+        }
+    }
+
+    /// The host moves on: what the current segment lacks is to be reported.
+    fn leave(&mut self, buffers: &[SegmentBuffer], manifest: &mut [ManifestEntry], next: u16) {
+        if !self.stream.open || self.stream.current == next {
+            return;
+        }
+        let entry = &mut manifest[usize::from(self.stream.current)];
+        let filling = entry.state == EntryState::Buffered
+            && buffers[usize::from(entry.buffer)].state == BufferState::Filling;
+        if entry.state == EntryState::Need || filling {
+            self.stream.flag(entry);
+        }
+    }
+
+    /// Segments between the head and `next` went by unheard: report those still needed.
+    fn skip_to(&mut self, manifest: &mut [ManifestEntry], next: u16) {
+        let from = self.stream.head.map_or(0, |h| h + 1);
+        for n in from..next {
+            let entry = &mut manifest[usize::from(n)];
+            if entry.state == EntryState::Need {
+                self.stream.flag(entry);
+            }
+        }
+    }
+
+    pub(super) fn report_all(&mut self, manifest: &mut [ManifestEntry]) {
+        if self.state != NodeState::Receiving {
+            return;
+        }
+        for entry in &mut manifest[..usize::from(self.segments)] {
+            if matches!(entry.state, EntryState::Need | EntryState::Buffered) {
+                self.stream.flag(entry);
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the node's parts, lent separately")]
+    pub(super) fn data(
+        &mut self,
+        buffers: &mut [SegmentBuffer],
+        manifest: &mut [ManifestEntry],
+        out: &mut Outbox,
+        statistics: &mut Statistics,
+        position: DataPosition,
+        bytes: &[u8],
+        now: Micros,
+    ) {
+        if self.state != NodeState::Receiving || !self.resolve(buffers, manifest, position.tag) {
+            return;
+        }
+        let chunk = bytes.len();
+        if chunk != CHUNK_CLASSICAL && chunk != CHUNK_FD {
+            return;
+        }
+        self.stream.chunk = chunk as u8;
+        let at = usize::from(position.index) * chunk;
+        let entry = &mut manifest[usize::from(self.stream.current)];
+        if entry.state == EntryState::Need && !self.open(buffers, entry, out, now) {
+            statistics.dropped += 1;
+            return;
+        }
+        if entry.state != EntryState::Buffered {
+            return;
+        }
+        let buffer = &mut buffers[usize::from(entry.buffer)];
+        if buffer.state != BufferState::Filling || buffer.has(position.index) {
+            return;
+        }
+        let Some(space) = buffer.data.get_mut(at..at + chunk) else { return };
+        space.copy_from_slice(bytes);
+        buffer.received[usize::from(position.index) / 32] |= 1 << (position.index % 32);
+        buffer.count += 1;
+        if buffer.complete(self.stream.chunks()) {
+            buffer.state = BufferState::Checking;
+        }
+    }
+
+    /// Makes the segment of a data frame current; false if the frame cannot be placed.
+    fn resolve(&mut self, buffers: &[SegmentBuffer], manifest: &mut [ManifestEntry], tag: u8) -> bool {
+        if self.stream.open && self.stream.current % 4 == u16::from(tag) {
+            return true;
+        }
+        let from = usize::from(self.stream.head.map_or(0, |h| h + 1));
+        let ahead = manifest[..usize::from(self.segments)]
+            .iter()
+            .skip(from)
+            .position(|e| !matches!(e.state, EntryState::Blank | EntryState::Done))
+            .map(|n| (from + n) as u16);
+        let Some(next) = ahead.filter(|n| n % 4 == u16::from(tag)) else { return false };
+        self.leave(buffers, manifest, next);
+        self.stream.head = Some(next);
+        self.stream.current = next;
+        self.stream.ranges = None;
+        self.stream.open = true;
+        true
+    }
+
+    /// Takes a free buffer for the current segment; asks for a pause when they run low.
+    fn open(
+        &mut self,
+        buffers: &mut [SegmentBuffer],
+        entry: &mut ManifestEntry,
+        out: &mut Outbox,
+        now: Micros,
+    ) -> bool {
+        let Some(n) = buffers.iter().position(|b| b.state == BufferState::Free) else {
+            self.hold(out, now);
+            return false;
+        };
+        buffers[n].open(self.stream.current, self.stream.ranges);
+        (entry.state, entry.buffer) = (EntryState::Buffered, n as u8);
+        self.stream.free -= 1;
+        if self.stream.free <= RESERVE {
+            self.hold(out, now);
+        }
+        true
+    }
+
+    fn hold(&mut self, out: &mut Outbox, now: Micros) {
+        if self.stream.held.is_none_or(|at| now.since(at) >= HOLD_PERIOD) {
+            self.stream.held = Some(now);
+            out.flow(NodeMessage::Hold { free: self.stream.free });
+        }
+    }
+
+    /// Renews the pause while it is needed; returns when to look again.
+    pub(super) fn renew_hold(&mut self, out: &mut Outbox, now: Micros) -> Option<Micros> {
+        if self.stream.held.is_some() {
+            self.hold(out, now);
+        }
+        self.stream.held.map(|at| at + HOLD_PERIOD)
+    }
+
+    pub(super) fn buffer_freed(&mut self, out: &mut Outbox) {
+        self.stream.free += 1;
+        let enough = (RESERVE + 2).max(self.stream.total / 4).min(self.stream.total);
+        if self.stream.held.is_some() && self.stream.free >= enough {
+            self.stream.held = None;
+            out.flow(NodeMessage::Resume);
+        }
+    }
+
+    /// A buffer whose CRC-32 is wrong: forget it and ask for all of it again.
+    pub(super) fn buffer_spoilt(&mut self, entry: &mut ManifestEntry, out: &mut Outbox) {
+        entry.state = EntryState::Need;
+        self.stream.flag(entry);
+        self.buffer_freed(out);
+    }
+
+    /// The next report of something missing.
+    pub(super) fn poll_missing(
+        &mut self,
+        buffers: &[SegmentBuffer],
+        manifest: &mut [ManifestEntry],
+        statistics: &mut Statistics,
+    ) -> Option<NodeMessage> {
+        if self.state != NodeState::Receiving {
+            self.stream.flagged = 0;
+        }
+        while self.stream.flagged > 0 {
+            let (mut n, chunk) = self.stream.cursor;
+            let entries = &mut manifest[..usize::from(self.segments)];
+            if !entries.get(usize::from(n)).is_some_and(|e| e.report) {
+                n = match entries.iter().position(|e| e.report) {
+                    Some(n) => n as u16,
+                    None => {
+                        self.stream.flagged = 0;
+                        return None;
+                    }
+                };
+                self.stream.cursor = (n, 0);
+                continue;
+            }
+            let entry = &mut entries[usize::from(n)];
+            match entry.state {
+                EntryState::Need => {
+                    let count = self.unflag_run(entries, n);
+                    statistics.missed += u32::from(count) * u32::from(self.stream.chunks());
+                    return Some(NodeMessage::MissingSegments { first: n, count });
+                }
+                EntryState::Buffered if buffers[usize::from(entry.buffer)].state == BufferState::Filling => {
+                    let buffer = &buffers[usize::from(entry.buffer)];
+                    if let Some((message, next, count)) = missing_of(buffer, n, chunk, self.stream.chunks()) {
+                        statistics.missed += u32::from(count);
+                        self.stream.cursor = (n, next);
+                        return Some(message);
+                    }
+                    self.unflag(entry);
+                }
+                _ => self.unflag(entry),
+            }
+        }
+        None
+    }
+
+    fn unflag(&mut self, entry: &mut ManifestEntry) {
+        entry.report = false;
+        self.stream.flagged = self.stream.flagged.saturating_sub(1);
+        self.stream.cursor.1 = 0;
+    }
+
+    fn unflag_run(&mut self, entries: &mut [ManifestEntry], first: u16) -> u16 {
+        let mut count = 0;
+        for entry in &mut entries[usize::from(first)..] {
+            if !entry.report || entry.state != EntryState::Need {
+                break;
+            }
+            self.unflag(entry);
+            count += 1;
+        }
+        count
+    }
+}
+
+/// One message about what a buffer lacks from `chunk` on, where to go on, and how many chunks it names.
+fn missing_of(
+    buffer: &SegmentBuffer,
+    segment: u16,
+    chunk: u16,
+    chunks: u16,
+) -> Option<(NodeMessage, u16, u16)> {
+    let first = buffer.first_missing(chunk, chunks)?;
+    let mut last = first;
+    while buffer.first_missing(u16::from(last) + 1, chunks) == last.checked_add(1) && last < u8::MAX {
+        last += 1;
+    }
+    if usize::from(last - first) >= MISSING_LIST {
+        let span = NodeMessage::MissingSpan { segment, chunks: ChunkRange { first, last } };
+        return Some((span, u16::from(last) + 1, u16::from(last - first) + 1));
+    }
+    let (mut list, mut len, mut next) = ([0; MISSING_LIST], 0, chunk);
+    while len < MISSING_LIST
+        && let Some(c) = buffer.first_missing(next, chunks)
+    {
+        list[len] = c;
+        len += 1;
+        next = u16::from(c) + 1;
+    }
+    Some((NodeMessage::Missing { segment: segment as u8, chunks: list, len: len as u8 }, next, len as u16))
+}

@@ -1,0 +1,94 @@
+//! Image records: 64-byte marks appended to an erase unit of their own, the newest one counts.
+//!
+//! `Incomplete` is written before the first erase of an update, `Valid` after every region has been read back.
+//! Invariant: at every moment, a power cut leaves either the old newest record or the new one, or (while the
+//! full area is being erased before an update) none: a board without a `Valid` record stays in the bootloader.
+//!
+//! Layout, little-endian: magic "PFR1", kind (1 incomplete, 2 valid), session, 2 bytes 0xFF, sequence (4),
+//! regions (4), address of the first region (4), total length (4), image ID (32, SHA-256 over the regions'
+//! table in the begin block), CRC-32 over the 56 bytes before it, 4 bytes 0xFF.
+
+use super::port::{EraseUnit, NodePort};
+use crate::CRC32;
+use crate::block::{Begin, MAX_BLOCK};
+use crate::bytes::{Reader, Short, Writer};
+use crate::reply::ImageState;
+use sha2::{Digest, Sha256};
+
+pub(super) const RECORD: usize = 64;
+const MAGIC: u32 = u32::from_le_bytes(*b"PFR1");
+/// Offset of the regions' table in an encoded begin block.
+const REGION_TABLE: usize = 6;
+
+/// What a scan of the record area found.
+pub(super) struct Scan {
+    /// State and first four bytes of the image ID of the newest record.
+    pub(super) newest: (ImageState, u32),
+    pub(super) sequence: u32,
+    /// Address of the first blank slot.
+    pub(super) free: Option<u32>,
+    /// Number of blank slots.
+    pub(super) free_slots: u32,
+}
+
+pub(super) fn unit(port: &impl NodePort) -> Option<EraseUnit> {
+    let flash = &port.facts().flash;
+    flash.erase_unit(flash.record_base)
+}
+
+pub(super) fn scan(port: &mut impl NodePort) -> Scan {
+    let mut found = Scan { newest: (ImageState::None, 0), sequence: 0, free: None, free_slots: 0 };
+    let Some(unit) = unit(port) else { return found };
+    for address in (unit.address..unit.address + unit.size).step_by(RECORD) {
+        let mut bytes = [0; RECORD];
+        if !port.read(address, &mut bytes) {
+            break;
+        }
+        if bytes.iter().all(|&b| b == 0xFF) {
+            found.free = found.free.or(Some(address));
+            found.free_slots += 1;
+        } else if let Ok(Some((state, sequence, id))) = parse(&bytes) {
+            found.newest = (state, id);
+            found.sequence = sequence;
+            (found.free, found.free_slots) = (None, 0); // slots before a record are never used again
+        }
+    }
+    found
+}
+
+fn parse(bytes: &[u8; RECORD]) -> Result<Option<(ImageState, u32, u32)>, Short> {
+    let mut r = Reader(bytes);
+    let (magic, kind) = (r.u32()?, r.u8()?);
+    r.take(3)?;
+    let sequence = r.u32()?;
+    r.take(12)?;
+    let id = r.u32()?;
+    r.take(28)?;
+    let state = match kind {
+        1 => ImageState::Incomplete,
+        2 => ImageState::Valid,
+        _ => return Ok(None),
+    };
+    let whole = magic == MAGIC && r.u32()? == CRC32.checksum(&bytes[..56]);
+    Ok(whole.then_some((state, sequence, id)))
+}
+
+/// The image ID of a session: SHA-256 over its regions' table.
+#[must_use]
+pub fn image_id(begin: &Begin) -> [u8; 32] {
+    let mut block = [0; MAX_BLOCK];
+    let len = begin.encode(&mut block);
+    Sha256::digest(&block[REGION_TABLE..len]).into()
+}
+
+pub(super) fn encode(begin: &Begin, state: ImageState, sequence: u32) -> [u8; RECORD] {
+    let mut bytes = [0xFF; RECORD];
+    let total = begin.regions().iter().map(|r| r.len).fold(0, u32::saturating_add);
+    let first = begin.regions().first().map_or(0, |r| r.address);
+    let mut w = Writer::new(&mut bytes);
+    w.u32(MAGIC).u8(state as u8).u8(begin.session).u16(0xFFFF).u32(sequence);
+    w.u32(begin.regions().len() as u32).u32(first).u32(total).put(&image_id(begin));
+    let crc = CRC32.checksum(&bytes[..56]);
+    bytes[56..60].copy_from_slice(&crc.to_le_bytes());
+    bytes
+}

@@ -1,0 +1,248 @@
+//! One update of a node: the image it was told of, where it stands, and how it was checked before anything
+//! was touched. Reception is in `receive.rs`, flash in `pipeline.rs`.
+
+use super::pipeline::{Compare, Hash, Op};
+use super::port::{BoardFacts, EraseUnit, FlashFacts, NodePort};
+use super::receive::{EntryState, ManifestEntry, Stream};
+use super::{Node, NodeMemory, record};
+use crate::block::{Begin, BeginFlags, MAX_REGIONS};
+use crate::message::{ErrorReport, NodeState, Refusal, SEGMENT, Status, StatusFlags};
+use crate::reply::ImageState;
+use crate::time::Micros;
+
+/// Erase units that a node can keep track of.
+pub(super) const MAX_UNITS: usize = 512;
+
+/// A segment of nothing but 0xFF.
+pub(super) const BLANK_CRC: u32 = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC).checksum(&[0xFF; SEGMENT]);
+
+pub(super) struct Session {
+    pub(super) begin: Begin,
+    pub(super) state: NodeState,
+    pub(super) segments: u16,
+    /// Manifest entries received.
+    pub(super) known: u16,
+    /// Segments in flash (or blank and so without need of programming).
+    pub(super) programmed: u16,
+    /// Segments not yet whole in RAM or flash.
+    pub(super) missing: u16,
+    pub(super) stream: Stream,
+    pub(super) erased: [u32; MAX_UNITS / 32],
+    /// First address, in segment order, that may still have to be erased.
+    pub(super) erase_cursor: (u8, u32),
+    pub(super) op: Op,
+    pub(super) compare: Option<Compare>,
+    pub(super) hash: Hash,
+    pub(super) checks: [Option<(u32, bool)>; MAX_REGIONS],
+    pub(super) digests: [[u8; 32]; MAX_REGIONS],
+    pub(super) checks_requested: u8,
+    pub(super) record: Option<ImageState>,
+    pub(super) commit_requested: bool,
+    pub(super) start_reply: bool,
+    pub(super) failed: Option<ErrorReport>,
+    pub(super) image: Option<(ImageState, u32)>,
+}
+
+/// How a session began.
+pub(super) enum Started {
+    Now,
+    Comparing,
+}
+
+/// Whether the chip and its flash can take the image. Checked before anything is touched.
+pub(super) fn check(facts: &BoardFacts, begin: &Begin) -> Result<(), Refusal> {
+    let flash = &facts.flash;
+    if begin.device_id != facts.device_id {
+        return Err(Refusal::WrongChip);
+    }
+    let end_of_flash = flash.base + flash.size();
+    let mut from = flash.base;
+    for region in begin.regions() {
+        let unit = u32::from(flash.unit);
+        if !region.address.is_multiple_of(unit) || !region.len.is_multiple_of(unit) {
+            return Err(Refusal::Unaligned);
+        }
+        let end = region.address + region.len; // checked when the block was decoded
+        if region.address < from || end > end_of_flash {
+            return Err(Refusal::OutsideFlash);
+        }
+        if region.address < flash.app_base || shares_unit(flash, region.address, end, flash.record_base) {
+            return Err(Refusal::Reserved);
+        }
+        from = end;
+    }
+    let last = flash.erase_unit(end_of_flash - 1).map_or(0, |u| usize::from(u.index));
+    if begin.segments() >= 0x8000 || last >= MAX_UNITS {
+        return Err(Refusal::TooLarge);
+    }
+    Ok(())
+}
+
+/// Whether erasing the units of `from..end` would erase the unit that holds `address`.
+pub(super) fn shares_unit(flash: &FlashFacts, from: u32, end: u32, address: u32) -> bool {
+    let (Some(first), Some(last), Some(unit)) =
+        (flash.erase_unit(from), flash.erase_unit(end - 1), flash.erase_unit(address))
+    else {
+        return false;
+    };
+    (first.index..=last.index).contains(&unit.index)
+}
+
+impl Session {
+    pub(super) fn new(begin: Begin, buffers: usize) -> Self {
+        let first = begin.regions().first().map_or(0, |r| r.address);
+        Self {
+            begin,
+            state: NodeState::Manifest,
+            segments: begin.segments() as u16,
+            known: 0,
+            programmed: 0,
+            missing: 0,
+            stream: Stream::new(buffers),
+            erased: [0; MAX_UNITS / 32],
+            erase_cursor: (0, first),
+            op: Op::None,
+            compare: None,
+            hash: Hash::new(),
+            checks: [None; MAX_REGIONS],
+            digests: [[0; 32]; MAX_REGIONS],
+            checks_requested: 0,
+            record: None,
+            commit_requested: false,
+            start_reply: false,
+            failed: None,
+            image: None,
+        }
+    }
+
+    /// Begins to compare, or to erase and receive. Asking twice is harmless.
+    pub(super) fn start(
+        &mut self,
+        port: &mut impl NodePort,
+        manifest: &mut [ManifestEntry],
+        now: Micros,
+    ) -> Result<Started, Refusal> {
+        if self.state > NodeState::Comparing && self.state != NodeState::Failed {
+            return Ok(Started::Now);
+        }
+        if self.state != NodeState::Manifest {
+            return if self.state == NodeState::Comparing {
+                Ok(Started::Comparing)
+            } else {
+                Err(Refusal::WrongState)
+            };
+        }
+        if self.known < self.segments {
+            return Err(Refusal::ManifestIncomplete);
+        }
+        for entry in &mut manifest[..usize::from(self.segments)] {
+            entry.state = if entry.crc == BLANK_CRC { EntryState::Blank } else { EntryState::Need };
+        }
+        if self.begin.flags.contains(BeginFlags::COMPARE) {
+            self.state = NodeState::Comparing;
+            self.start_reply = true;
+            self.compare = Some(Compare::new());
+            return Ok(Started::Comparing);
+        }
+        self.receive(port, manifest, now);
+        Ok(Started::Now)
+    }
+
+    /// Everything needed is known: mark the image incomplete and begin.
+    pub(super) fn receive(&mut self, port: &mut impl NodePort, manifest: &[ManifestEntry], _now: Micros) {
+        let entries = &manifest[..usize::from(self.segments)];
+        let need = entries.iter().filter(|e| e.state == EntryState::Need).count() as u16;
+        self.missing = need;
+        self.programmed = self.segments - need;
+        self.state = NodeState::Receiving;
+        let flash = port.facts().flash;
+        let nothing_to_do = need == 0 && self.next_unerased(&flash).is_none();
+        if !nothing_to_do {
+            self.record = Some(ImageState::Incomplete);
+        }
+    }
+
+    pub(super) fn take_image_state(&mut self) -> Option<(ImageState, u32)> {
+        self.image.take()
+    }
+
+    pub(super) fn verified(&self) -> bool {
+        self.checks[..self.begin.regions().len()].iter().all(|c| matches!(c, Some((_, true))))
+    }
+
+    pub(super) fn is_erased(&self, unit: &EraseUnit) -> bool {
+        self.erased[usize::from(unit.index) / 32] >> (unit.index % 32) & 1 != 0
+    }
+
+    pub(super) fn set_erased(&mut self, index: u16, erased: bool) {
+        let (word, bit) = (usize::from(index) / 32, 1 << (index % 32));
+        if erased { self.erased[word] |= bit } else { self.erased[word] &= !bit }
+    }
+
+    /// The first unit of the image, in segment order, that is not erased yet.
+    pub(super) fn next_unerased(&mut self, flash: &FlashFacts) -> Option<EraseUnit> {
+        loop {
+            let (region, address) = self.erase_cursor;
+            let r = *self.begin.regions().get(usize::from(region))?;
+            if address >= r.address + r.len {
+                let next = self.begin.regions().get(usize::from(region) + 1)?;
+                self.erase_cursor = (region + 1, next.address);
+                continue;
+            }
+            let unit = flash.erase_unit(address)?;
+            if !self.is_erased(&unit) {
+                return Some(unit);
+            }
+            self.erase_cursor = (region, unit.address + unit.size);
+        }
+    }
+
+    /// The first unit not yet erased among those that segment `n` touches.
+    pub(super) fn unerased_of(&self, flash: &FlashFacts, n: u32) -> Option<EraseUnit> {
+        let place = self.begin.place(n)?;
+        let mut address = place.address;
+        while address < place.address + u32::from(place.len) {
+            let unit = flash.erase_unit(address)?;
+            if !self.is_erased(&unit) {
+                return Some(unit);
+            }
+            address = unit.address + unit.size;
+        }
+        None
+    }
+}
+
+impl<P: NodePort, M: NodeMemory> Node<P, M> {
+    pub(super) fn status(&self) -> Status {
+        let Some(s) = &self.session else {
+            return Status {
+                state: NodeState::Idle,
+                flags: StatusFlags::empty(),
+                missing: 0,
+                programmed: 0,
+                free: 0,
+                detail: 0,
+            };
+        };
+        let mut flags = StatusFlags::empty();
+        flags.set(StatusFlags::HOLDING, s.stream.holding());
+        flags.set(StatusFlags::ERASING, s.op.is_erase());
+        flags.set(StatusFlags::FLASH_BUSY, !matches!(s.op, Op::None));
+        flags.set(StatusFlags::MANIFEST_COMPLETE, s.known == s.segments);
+        flags.set(StatusFlags::VERIFIED, s.verified());
+        Status {
+            state: s.state,
+            flags,
+            missing: if s.state < NodeState::Receiving { s.segments } else { s.missing },
+            programmed: s.programmed,
+            free: s.stream.free(),
+            detail: s.failed.map_or(0, |e| e.fault as u8),
+        }
+    }
+
+    /// The image ID of the session.
+    #[must_use]
+    pub fn image_id(&self) -> Option<[u8; 32]> {
+        self.session.as_ref().map(|s| record::image_id(&s.begin))
+    }
+}
