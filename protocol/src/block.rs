@@ -6,6 +6,7 @@
 
 use crate::bytes::{Reader, Short, Writer};
 use crate::message::SEGMENT;
+use sha2::{Digest, Sha256};
 
 /// Regions in one image.
 pub const MAX_REGIONS: usize = 8;
@@ -15,6 +16,8 @@ pub const MAX_BLOCK: usize = 384;
 pub const MAX_WRITE: usize = 256;
 const REGION_BYTES: usize = 44;
 const LAYOUT: u8 = 1;
+/// Offset of the regions' table in an encoded begin block.
+const REGION_TABLE: usize = 6;
 
 bitflags::bitflags! {
     /// How a session treats what is already in flash. Unknown bits survive.
@@ -119,6 +122,14 @@ impl Begin {
     #[must_use]
     pub fn first_segment(&self, region: u8) -> u32 {
         self.regions().iter().take(region.into()).map(Region::segments).fold(0, u32::saturating_add)
+    }
+
+    /// The image ID, as it stands in a board's image record: SHA-256 over the regions' table.
+    #[must_use]
+    pub fn image_id(&self) -> [u8; 32] {
+        let mut block = [0; MAX_BLOCK];
+        let len = self.encode(&mut block);
+        Sha256::digest(&block[REGION_TABLE..len]).into()
     }
 
     /// The block's bytes; returns how many of `out` are used.

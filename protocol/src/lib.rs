@@ -16,6 +16,8 @@ extern crate alloc;
 pub mod block;
 mod bytes;
 pub mod frame;
+#[cfg(feature = "host")]
+pub mod host;
 pub mod ident;
 pub mod message;
 pub mod node;

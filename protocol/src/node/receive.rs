@@ -15,7 +15,9 @@ use crate::reply::Statistics;
 use crate::time::{Micros, Span};
 
 /// How often a pause is asked for again while it is needed.
-pub const HOLD_PERIOD: Span = Span::from_millis(50);
+pub(super) const HOLD_PERIOD: Span = Span::from_millis(50);
+/// A list names its segment modulo 256; this far from the head of the stream that is no longer safe.
+const NEAR: u16 = 128;
 /// Segment buffers that must stay free: the host may be up to this far ahead when a hold reaches it.
 const RESERVE: u8 = 2;
 
@@ -390,7 +392,9 @@ impl Session {
                 }
                 EntryState::Buffered if buffers[usize::from(entry.buffer)].state == BufferState::Filling => {
                     let buffer = &buffers[usize::from(entry.buffer)];
-                    if let Some((message, next, count)) = missing_of(buffer, n, chunk, self.stream.chunks()) {
+                    let near = self.stream.head.is_some_and(|head| head.abs_diff(n) < NEAR);
+                    let lack = missing_of(buffer, near, chunk, self.stream.chunks());
+                    if let Some((message, next, count)) = lack {
                         statistics.missed += u32::from(count);
                         self.stream.cursor = (n, next);
                         return Some(message);
@@ -425,16 +429,17 @@ impl Session {
 /// One message about what a buffer lacks from `chunk` on, where to go on, and how many chunks it names.
 fn missing_of(
     buffer: &SegmentBuffer,
-    segment: u16,
+    near: bool,
     chunk: u16,
     chunks: u16,
 ) -> Option<(NodeMessage, u16, u16)> {
+    let segment = buffer.segment;
     let first = buffer.first_missing(chunk, chunks)?;
     let mut last = first;
     while buffer.first_missing(u16::from(last) + 1, chunks) == last.checked_add(1) && last < u8::MAX {
         last += 1;
     }
-    if usize::from(last - first) >= MISSING_LIST {
+    if !near || usize::from(last - first) >= MISSING_LIST {
         let span = NodeMessage::MissingSpan { segment, chunks: ChunkRange { first, last } };
         return Some((span, u16::from(last) + 1, u16::from(last - first) + 1));
     }

@@ -10,15 +10,12 @@
 
 use super::port::{EraseUnit, NodePort};
 use crate::CRC32;
-use crate::block::{Begin, MAX_BLOCK};
+use crate::block::Begin;
 use crate::bytes::{Reader, Short, Writer};
 use crate::reply::ImageState;
-use sha2::{Digest, Sha256};
 
 pub(super) const RECORD: usize = 64;
 const MAGIC: u32 = u32::from_le_bytes(*b"PFR1");
-/// Offset of the regions' table in an encoded begin block.
-const REGION_TABLE: usize = 6;
 
 /// What a scan of the record area found.
 pub(super) struct Scan {
@@ -73,21 +70,13 @@ fn parse(bytes: &[u8; RECORD]) -> Result<Option<(ImageState, u32, u32)>, Short> 
     Ok(whole.then_some((state, sequence, id)))
 }
 
-/// The image ID of a session: SHA-256 over its regions' table.
-#[must_use]
-pub fn image_id(begin: &Begin) -> [u8; 32] {
-    let mut block = [0; MAX_BLOCK];
-    let len = begin.encode(&mut block);
-    Sha256::digest(&block[REGION_TABLE..len]).into()
-}
-
 pub(super) fn encode(begin: &Begin, state: ImageState, sequence: u32) -> [u8; RECORD] {
     let mut bytes = [0xFF; RECORD];
     let total = begin.regions().iter().map(|r| r.len).fold(0, u32::saturating_add);
     let first = begin.regions().first().map_or(0, |r| r.address);
     let mut w = Writer::new(&mut bytes);
     w.u32(MAGIC).u8(state as u8).u8(begin.session).u16(0xFFFF).u32(sequence);
-    w.u32(begin.regions().len() as u32).u32(first).u32(total).put(&image_id(begin));
+    w.u32(begin.regions().len() as u32).u32(first).u32(total).put(&begin.image_id());
     let crc = CRC32.checksum(&bytes[..56]);
     bytes[56..60].copy_from_slice(&crc.to_le_bytes());
     bytes

@@ -4,7 +4,7 @@
 use super::pipeline::{Compare, Hash, Op};
 use super::port::{BoardFacts, EraseUnit, FlashFacts, NodePort};
 use super::receive::{EntryState, ManifestEntry, Stream};
-use super::{Node, NodeMemory, record};
+use super::{Node, NodeMemory};
 use crate::block::{Begin, BeginFlags, MAX_REGIONS};
 use crate::message::{ErrorReport, NodeState, Refusal, SEGMENT, Status, StatusFlags};
 use crate::reply::ImageState;
@@ -37,7 +37,6 @@ pub(super) struct Session {
     pub(super) digests: [[u8; 32]; MAX_REGIONS],
     pub(super) checks_requested: u8,
     pub(super) record: Option<ImageState>,
-    pub(super) commit_requested: bool,
     pub(super) start_reply: bool,
     pub(super) failed: Option<ErrorReport>,
     pub(super) image: Option<(ImageState, u32)>,
@@ -108,7 +107,6 @@ impl Session {
             digests: [[0; 32]; MAX_REGIONS],
             checks_requested: 0,
             record: None,
-            commit_requested: false,
             start_reply: false,
             failed: None,
             image: None,
@@ -238,11 +236,5 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
             free: s.stream.free(),
             detail: s.failed.map_or(0, |e| e.fault as u8),
         }
-    }
-
-    /// The image ID of the session.
-    #[must_use]
-    pub fn image_id(&self) -> Option<[u8; 32]> {
-        self.session.as_ref().map(|s| record::image_id(&s.begin))
     }
 }
