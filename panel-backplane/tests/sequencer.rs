@@ -1,5 +1,7 @@
 //! The order and the waits of fixture lines.
 
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 use panel_backplane::{
     Bus, BusKind, LineFunction, Output, Panel, Request, RequestError, Sequencer, Slot, SlotPower, Wait,
     safe_state, units::BitRate,
