@@ -1,5 +1,7 @@
 //! panel.toml: what a short file means, and what is said about a wrong one.
 
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 use panel_backplane::units::BitRate;
 use panel_backplane::{
     Binding, BusIndex, BusKind, Connection, Link, Mark, Panel, Port, Position, ProblemKind, Slot, Way,
