@@ -1,1 +1,41 @@
-//! x
+//! A simulated panel: CAN buses, boards with their flash and power, a fixture, and faults.
+//!
+//! [`World`] is a discrete-event simulation that is deterministic from a seed. Its boards run the real node code
+//! of `panel-protocol` ([`NodeFirmware`]); what is simulated is everything around it: bit-exact frame lengths,
+//! arbitration, error frames and fault confinement, receive FIFOs and processor time, flash that enforces its
+//! datasheet's rules, power and reset. [`WorldConfig`] says what there is, [`Scenario`] what is wrong with it.
+//!
+//! What the crate deliberately does not do: it knows no image, no host protocol and no wall clock. A driver
+//! moves frames between [`World`] and the host's sessions, in virtual or in real time.
+
+mod adapter;
+pub mod bits;
+mod board;
+mod bus;
+mod chip;
+mod config;
+mod controller;
+mod fault;
+mod firmware;
+mod fixture;
+mod flash;
+mod hardware;
+mod rng;
+mod scenario;
+mod set;
+mod stats;
+mod timers;
+mod trace;
+mod world;
+
+pub use board::{Application, BoardCounters};
+pub use chip::{BOOTLOADER_SIZE, CHIPS, Chip, FLASH_BASE, RECORD_BASE, WriteRule};
+pub use config::{AdapterConfig, BusSpeed, SlotConfig, UnknownSpeed, WorldConfig, WorldError};
+pub use fault::{Fault, Trigger};
+pub use firmware::{Firmware, NodeFirmware, Ram};
+pub use flash::{Options, StoreError};
+pub use hardware::{BoardPort, Hardware};
+pub use scenario::{Scenario, ScenarioError};
+pub use stats::{BusStats, ErrorKind};
+pub use trace::{Trace, TraceEvent};
+pub use world::{HostEvent, QueueFull, World};

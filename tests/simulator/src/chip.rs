@@ -1,0 +1,214 @@
+//! The chips that boards can carry: geometry, rules and times of their flash, speed of their processor.
+//!
+//! Times are the datasheets' typical and longest values (DS5792 and DS5319 for F1, DS8626 and DS9405 for F4 at
+//! 32-bit parallelism, DS12589 and DS12288 for G4, DS11585 for L4). Layout on every chip: 16 KiB of resident
+//! bootloader, then one erase unit for the image records, then the application.
+
+use panel_protocol::node::{EraseRun, FlashFacts, MAX_RUNS};
+use panel_protocol::time::Span;
+
+/// What a flash demands of a unit that is to be programmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WriteRule {
+    /// F4: bits can be cleared again and again, never set; no error is reported (RM0090, "Programming").
+    ClearsBits,
+    /// F1: the half-word must be erased unless zero is written, else PGERR (PM0075, 2.3.3).
+    Erased,
+    /// G4, L4: a double word is programmed once between erases, whatever it holds (ECC), else PROGERR (RM0440,
+    /// 3.3.7).
+    Once,
+}
+
+/// One chip type.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Chip {
+    /// Name in scenarios and panel files.
+    pub name: &'static str,
+    /// DBGMCU_IDCODE, 12 bits.
+    pub device_id: u16,
+    /// DBGMCU_IDCODE, 16 bits.
+    pub silicon_revision: u16,
+    /// Has an FDCAN controller.
+    pub fd: bool,
+    /// Erase units from 0x0800_0000 upwards.
+    pub(crate) runs: &'static [EraseRun],
+    /// Bytes programmed at once.
+    pub unit: u8,
+    /// Typical time to program one unit, ns.
+    pub(crate) program_ns: u64,
+    /// Longest time to program one unit, ns.
+    pub(crate) program_longest_ns: u64,
+    /// What must hold before a unit is programmed.
+    pub rule: WriteRule,
+    /// First address after the image records.
+    pub app_base: u32,
+    /// 2 KiB buffers in RAM.
+    pub segments: usize,
+    /// SHA-256 in software, ns per byte.
+    pub(crate) digest_ns: u64,
+    /// CRC-32 in software, ns per byte.
+    pub(crate) checksum_ns: u64,
+    /// Copy in RAM, ns per byte.
+    pub(crate) copy_ns: u64,
+    /// Readout protection level 2 exists.
+    pub(crate) has_level2: bool,
+}
+
+/// First address of every chip's flash.
+pub const FLASH_BASE: u32 = 0x0800_0000;
+/// Size of the resident bootloader.
+pub const BOOTLOADER_SIZE: u32 = 16 * 1024;
+/// Where image records are kept.
+pub const RECORD_BASE: u32 = FLASH_BASE + BOOTLOADER_SIZE;
+
+const fn run(count: u16, kib: u32, typical_us: u64, longest_us: u64) -> EraseRun {
+    EraseRun { count, size: kib * 1024, typical: Span(typical_us), longest: Span(longest_us) }
+}
+
+const F4_16: EraseRun = run(4, 16, 250_000, 500_000);
+const F4_64: EraseRun = run(1, 64, 550_000, 1_100_000);
+const F4_128: EraseRun = run(7, 128, 1_000_000, 2_000_000);
+
+const F4: Chip = Chip {
+    name: "F405",
+    device_id: 0x413,
+    silicon_revision: 0x1007,
+    fd: false,
+    runs: &[F4_16, F4_64, F4_128],
+    unit: 4,
+    program_ns: 16_000,
+    program_longest_ns: 100_000,
+    rule: WriteRule::ClearsBits,
+    app_base: FLASH_BASE + 32 * 1024,
+    segments: 48,
+    digest_ns: 170,
+    checksum_ns: 45,
+    copy_ns: 6,
+    has_level2: true,
+};
+
+const G4: Chip = Chip {
+    name: "G474",
+    device_id: 0x469,
+    silicon_revision: 0x2003,
+    fd: true,
+    runs: &[run(256, 2, 22_020, 24_470)],
+    unit: 8,
+    program_ns: 81_690,
+    program_longest_ns: 90_760,
+    rule: WriteRule::Once,
+    app_base: RECORD_BASE + 2048,
+    segments: 32,
+    digest_ns: 170,
+    checksum_ns: 45,
+    copy_ns: 6,
+    has_level2: true,
+};
+
+const F1: Chip = Chip {
+    name: "F103xE",
+    device_id: 0x414,
+    silicon_revision: 0x1003,
+    fd: false,
+    runs: &[run(256, 2, 30_000, 40_000)],
+    unit: 2,
+    program_ns: 52_500,
+    program_longest_ns: 70_000,
+    rule: WriteRule::Erased,
+    app_base: RECORD_BASE + 2048,
+    segments: 20,
+    digest_ns: 420,
+    checksum_ns: 105,
+    copy_ns: 14,
+    has_level2: false,
+};
+
+/// Every chip type.
+pub static CHIPS: [Chip; 7] = [
+    F4,
+    Chip { name: "F429", device_id: 0x419, runs: &[F4_16, F4_64, F4_128, F4_16, F4_64, F4_128], ..F4 },
+    Chip { name: "G431", device_id: 0x468, runs: &[run(64, 2, 22_020, 24_470)], segments: 6, ..G4 },
+    G4,
+    Chip {
+        name: "L496",
+        device_id: 0x461,
+        silicon_revision: 0x2000,
+        fd: false,
+        runs: &[run(512, 2, 22_020, 24_470)],
+        segments: 48,
+        digest_ns: 360,
+        checksum_ns: 95,
+        copy_ns: 13,
+        ..G4
+    },
+    F1,
+    Chip { name: "F103xG", device_id: 0x430, runs: &[run(512, 2, 30_000, 40_000)], segments: 24, ..F1 },
+];
+
+impl Chip {
+    /// The chip called `name` (upper or lower case).
+    #[must_use]
+    pub fn by_name(name: &str) -> Option<&'static Self> {
+        CHIPS.iter().find(|c| c.name.eq_ignore_ascii_case(name))
+    }
+
+    /// Size of the flash in bytes.
+    #[must_use]
+    pub fn flash_size(&self) -> u32 {
+        self.runs.iter().map(|r| u32::from(r.count) * r.size).sum()
+    }
+
+    /// What a node on this chip knows and declares of its flash. Times are whole microseconds, rounded up.
+    #[must_use]
+    pub fn flash_facts(&self) -> FlashFacts {
+        let mut runs = [EraseRun::default(); MAX_RUNS];
+        runs[..self.runs.len()].copy_from_slice(self.runs);
+        FlashFacts {
+            base: FLASH_BASE,
+            runs,
+            unit: self.unit,
+            program_typical: Span(self.program_ns.div_ceil(1000)),
+            program_longest: Span(self.program_longest_ns.div_ceil(1000)),
+            app_base: self.app_base,
+            record_base: RECORD_BASE,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_those_of_the_datasheets() {
+        let sizes: Vec<_> = CHIPS.iter().map(|c| (c.name, c.flash_size() / 1024)).collect();
+        assert_eq!(
+            sizes,
+            [
+                ("F405", 1024),
+                ("F429", 2048),
+                ("G431", 128),
+                ("G474", 512),
+                ("L496", 1024),
+                ("F103xE", 512),
+                ("F103xG", 1024)
+            ]
+        );
+    }
+
+    #[test]
+    fn records_and_application_begin_at_erase_units_of_their_own() {
+        for chip in &CHIPS {
+            let facts = chip.flash_facts();
+            let record = facts.erase_unit(facts.record_base).unwrap();
+            assert_eq!(record.address, facts.record_base, "{}", chip.name);
+            assert_eq!(record.address + record.size, facts.app_base, "{}", chip.name);
+        }
+    }
+
+    #[test]
+    fn chips_are_found_by_name_in_either_case() {
+        assert_eq!(Chip::by_name("f103XE").unwrap().device_id, 0x414);
+        assert!(Chip::by_name("F999").is_none());
+    }
+}

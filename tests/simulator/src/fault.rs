@@ -1,0 +1,104 @@
+//! The catalogue of faults that a slot can have.
+//!
+//! Each is one way in which a real board fails on a production panel. Addresses are absolute flash addresses;
+//! times count from the moment the slot is first powered.
+
+use panel_protocol::node::Protection;
+use panel_protocol::time::Span;
+
+use crate::chip::Chip;
+
+/// What is wrong with one slot.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Fault {
+    /// `loss`: this share of the frames on the bus is missed by this board alone.
+    Loss {
+        /// `0.0..=1.0`.
+        rate: f64,
+    },
+    /// `slow-service`: the board takes this long for every frame, so that its receive FIFO runs over.
+    SlowService {
+        /// Time per frame.
+        service: Span,
+    },
+    /// `absent`: the slot is empty.
+    Absent,
+    /// `dead`: the board stops for ever.
+    Dead {
+        /// When.
+        when: Trigger,
+    },
+    /// `brown-out`: the supply dips once; the board starts again with that reset cause.
+    BrownOut {
+        /// When.
+        when: Trigger,
+    },
+    /// `program-fails`: the flash controller reports an error for this cell.
+    ProgramFails {
+        /// Address of the cell.
+        address: u32,
+    },
+    /// `reads-back-wrong`: this cell is programmed without an error and holds something else.
+    ReadsBackWrong {
+        /// Address of the cell.
+        address: u32,
+    },
+    /// `erase-fails`: the flash controller reports an error for the erase unit that holds this address.
+    EraseFails {
+        /// Any address in the unit.
+        address: u32,
+    },
+    /// `erase-slow`: erases take a multiple of the typical time.
+    EraseSlow {
+        /// The multiple.
+        factor: u32,
+    },
+    /// `wrong-chip`: another chip is fitted.
+    WrongChip {
+        /// Which.
+        chip: &'static Chip,
+    },
+    /// `wrong-revision`: a board of another hardware revision.
+    WrongRevision {
+        /// Which.
+        revision: u16,
+    },
+    /// `protected`: readout protection is already set.
+    Protected {
+        /// To which level.
+        level: Protection,
+    },
+    /// `same-uid`: the chip carries the UID of the one in another slot.
+    SameUid {
+        /// The other slot.
+        slot: u16,
+    },
+    /// `babbling`: the board floods the bus with a frame of its own.
+    Babbling {
+        /// From when on.
+        at: Span,
+        /// Its 11-bit identifier.
+        identifier: u16,
+    },
+    /// `bus-off`: the controller is off the bus and stays so: it neither hears nor sends nor acknowledges.
+    BusOff {
+        /// From when on.
+        at: Span,
+    },
+    /// `supply-low`: the board measures this supply.
+    SupplyLow {
+        /// Millivolts.
+        millivolts: u16,
+    },
+    /// `mute-after-erase`: after its first erase since a reset the board sends nothing more.
+    MuteAfterErase,
+}
+
+/// When a fault strikes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trigger {
+    /// So long after the slot was first powered.
+    At(Span),
+    /// When this flash address has been programmed.
+    Programmed(u32),
+}

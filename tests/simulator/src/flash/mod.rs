@@ -1,0 +1,448 @@
+//! Flash memory that enforces its family's rules and takes its datasheet's time.
+//!
+//! An operation takes effect when it ends. Invariant: whatever cuts the power, only the unit being erased or the
+//! units of the running programming call may differ from what a completed history of operations would have
+//! left. What a rule forbids is refused as the chip would refuse it and counted in `violations`, which a test
+//! of correct node code expects to stay zero. Times are nanoseconds; the owner passes `now` to every call.
+
+mod store;
+
+use panel_protocol::node::{EraseUnit, FlashFacts, FlashFault, FlashState, Protection};
+
+use crate::chip::{BOOTLOADER_SIZE, Chip, FLASH_BASE, WriteRule};
+use crate::rng::Rng;
+use crate::timers::NEVER;
+
+pub(crate) use store::Store;
+pub use store::StoreError;
+
+/// The most bytes one programming call takes.
+const CALL: usize = 256;
+/// Bytes of option area that [`Flash::write_options`] reaches.
+pub(crate) const OPTION_BYTES: usize = 32;
+
+/// Defects of this flash.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Defects {
+    /// The unit that holds this address cannot be programmed.
+    pub(crate) program_fails: Option<u32>,
+    /// One bit at this address reads back wrong after programming.
+    pub(crate) reads_back_wrong: Option<u32>,
+    /// The erase unit that holds this address cannot be erased.
+    pub(crate) erase_fails: Option<u32>,
+    /// Erases take this many times the typical time; 0 stands for 1.
+    pub(crate) erase_factor: u32,
+}
+
+/// Option bytes as programmed; they act after the next reset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// Readout protection.
+    pub protection: Protection,
+    /// The rest of the option area.
+    pub bytes: [u8; OPTION_BYTES],
+}
+
+impl Options {
+    pub(crate) const FACTORY: Self = Self { protection: Protection::Open, bytes: [0xFF; OPTION_BYTES] };
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Action {
+    Erase { address: u32, size: u32 },
+    Program { address: u32, len: usize, data: [u8; CALL] },
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Operation {
+    action: Action,
+    start: u64,
+    end: u64,
+    fault: Option<FlashFault>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Flash {
+    chip: &'static Chip,
+    facts: FlashFacts,
+    data: Vec<u8>,
+    /// One bit per double word that was programmed since its last erase; empty where that does not matter.
+    once: Vec<u64>,
+    operation: Option<Operation>,
+    /// Reported by the next [`Flash::poll`].
+    fault: Option<FlashFault>,
+    pub(crate) defects: Defects,
+    /// Set to be told when this address has been programmed.
+    pub(crate) watch: Option<u32>,
+    /// The watched address has been programmed.
+    pub(crate) reached: bool,
+    /// Erases that have ended since power-on.
+    pub(crate) erases: u32,
+    /// Requests that a datasheet forbids.
+    violations: u32,
+    programmed: Options,
+    loaded: Options,
+    rng: Rng,
+    store: Option<Store>,
+}
+
+impl Flash {
+    /// An erased flash with a bootloader in its first 16 KiB.
+    pub(crate) fn new(chip: &'static Chip, mut rng: Rng) -> Self {
+        let size = chip.flash_size() as usize;
+        let mut data = vec![0xFF; size];
+        rng.fill(&mut data[..BOOTLOADER_SIZE as usize]);
+        let once = if chip.rule == WriteRule::Once { vec![0; size / 8 / 64] } else { Vec::new() };
+        let mut flash = Self { chip, facts: chip.flash_facts(), data, once, ..Self::detached(rng) };
+        flash.mark_once(0, BOOTLOADER_SIZE as usize, true);
+        flash
+    }
+
+    /// A flash without a single byte: what stays behind when a board's hardware is taken out of its node.
+    pub(crate) fn detached(rng: Rng) -> Self {
+        let chip = &crate::chip::CHIPS[0];
+        Self {
+            chip,
+            facts: chip.flash_facts(),
+            data: Vec::new(),
+            once: Vec::new(),
+            operation: None,
+            fault: None,
+            defects: Defects::default(),
+            watch: None,
+            reached: false,
+            erases: 0,
+            violations: 0,
+            programmed: Options::FACTORY,
+            loaded: Options::FACTORY,
+            rng,
+            store: None,
+        }
+    }
+
+    /// Keeps the contents in `store` from now on; what it held before replaces them.
+    pub(crate) fn attach(&mut self, store: Store) -> Result<(), StoreError> {
+        match store.load(self.data.len(), self.once.len())? {
+            None => store.save_all(&self.data, &self.once, &self.programmed)?,
+            Some(kept) => {
+                self.data = kept.data;
+                self.once = kept.once;
+                self.programmed = kept.options;
+                self.loaded = kept.options;
+                self.store = Some(store);
+                if let Some((address, len)) = kept.interrupted {
+                    let at = (address.wrapping_sub(FLASH_BASE) as usize).min(self.data.len());
+                    let end = at.saturating_add(len as usize).min(self.data.len());
+                    self.scramble(at, end);
+                    self.keep(at, end - at);
+                    self.end_note();
+                }
+                return Ok(());
+            }
+        }
+        self.store = Some(store);
+        Ok(())
+    }
+
+    /// The first error of the file that keeps the contents.
+    pub(crate) fn store_error(&mut self) -> Option<StoreError> {
+        self.store.as_mut()?.take_error()
+    }
+
+    pub(crate) fn facts(&self) -> &FlashFacts {
+        &self.facts
+    }
+
+    pub(crate) fn violations(&self) -> u32 {
+        self.violations
+    }
+
+    /// The contents; an operation still running does not show.
+    pub(crate) fn data(&self) -> &[u8] {
+        &self.data
+    }
+
+    /// Overwrites contents directly, as a test or a scenario that starts from a given past does.
+    pub(crate) fn preset(&mut self, address: u32, bytes: &[u8]) -> bool {
+        let Some(at) = self.offset(address, bytes.len()) else { return false };
+        self.data[at..at + bytes.len()].copy_from_slice(bytes);
+        self.mark_once(at, bytes.len(), bytes.iter().any(|&b| b != 0xFF));
+        if let Some(store) = &mut self.store {
+            store.write(at, bytes);
+            store.write_once(at, bytes.len(), &self.once);
+        }
+        true
+    }
+
+    pub(crate) fn read(&self, address: u32, out: &mut [u8]) -> bool {
+        let Some(at) = self.offset(address, out.len()) else { return false };
+        out.copy_from_slice(&self.data[at..at + out.len()]);
+        true
+    }
+
+    /// Whether an operation is running.
+    pub(crate) fn is_busy(&self, now: u64) -> bool {
+        self.operation.is_some_and(|o| o.end > now)
+    }
+
+    /// Whether the running operation is an erase.
+    pub(crate) fn is_erasing(&self) -> bool {
+        matches!(self.operation, Some(Operation { action: Action::Erase { .. }, .. }))
+    }
+
+    /// When the running operation ends, or [`NEVER`].
+    pub(crate) fn end(&self) -> u64 {
+        self.operation.map_or(NEVER, |o| o.end)
+    }
+
+    pub(crate) fn start_erase(&mut self, now: u64, unit: &EraseUnit) {
+        self.settle(now);
+        let known =
+            self.facts.erase_unit(unit.address).filter(|u| u.address == unit.address && u.size == unit.size);
+        let Some(known) =
+            known.filter(|u| u.address >= FLASH_BASE + BOOTLOADER_SIZE && self.operation.is_none())
+        else {
+            return self.refuse(FlashFault::Erase);
+        };
+        let broken = self.defects.erase_fails.is_some_and(|a| a.wrapping_sub(known.address) < known.size);
+        let time = known.typical.0 * 1000 * u64::from(self.defects.erase_factor.max(1));
+        self.begin(Operation {
+            action: Action::Erase { address: known.address, size: known.size },
+            start: now,
+            end: now + time,
+            fault: broken.then_some(FlashFault::Erase),
+        });
+    }
+
+    pub(crate) fn start_program(&mut self, now: u64, address: u32, bytes: &[u8]) {
+        self.settle(now);
+        let unit = usize::from(self.chip.unit);
+        let aligned = address as usize % unit == 0 && bytes.len() % unit == 0;
+        let allowed = address >= FLASH_BASE + BOOTLOADER_SIZE && (1..=CALL).contains(&bytes.len());
+        let Some(at) =
+            self.offset(address, bytes.len()).filter(|_| aligned && allowed && self.operation.is_none())
+        else {
+            return self.refuse(FlashFault::Program { address });
+        };
+        let failing = (0..bytes.len() / unit).find(|u| {
+            let place = at + u * unit;
+            let forbidden = !self.may_program(place, &bytes[u * unit..(u + 1) * unit]);
+            self.violations += u32::from(forbidden);
+            let broken = self
+                .defects
+                .program_fails
+                .is_some_and(|a| (a.wrapping_sub(FLASH_BASE) as usize) / unit == place / unit);
+            broken || (forbidden && self.chip.rule != WriteRule::ClearsBits)
+        });
+        let units = failing.map_or(bytes.len() / unit, |u| u + 1);
+        let mut data = [0; CALL];
+        data[..bytes.len()].copy_from_slice(bytes);
+        self.begin(Operation {
+            action: Action::Program { address, len: units * unit, data },
+            start: now,
+            end: now + units as u64 * self.chip.program_ns,
+            fault: failing.map(|u| FlashFault::Program { address: address + (u * unit) as u32 }),
+        });
+    }
+
+    /// State of the operation last started; a failure is told once.
+    pub(crate) fn poll(&mut self, now: u64) -> FlashState {
+        self.settle(now);
+        if self.operation.is_some() {
+            return FlashState::Busy;
+        }
+        self.fault.take().map_or(FlashState::Idle, FlashState::Failed)
+    }
+
+    /// Lets an operation that has ended take effect.
+    pub(crate) fn settle(&mut self, now: u64) {
+        let Some(operation) = self.operation.take_if(|o| o.end <= now) else { return };
+        self.fault = operation.fault;
+        match operation.action {
+            Action::Erase { address, size } => {
+                self.erases += 1;
+                if operation.fault.is_none() {
+                    let at = (address - FLASH_BASE) as usize;
+                    self.data[at..at + size as usize].fill(0xFF);
+                    self.mark_once(at, size as usize, false);
+                    self.keep(at, size as usize);
+                }
+            }
+            Action::Program { address, len, data } => {
+                let at = (address - FLASH_BASE) as usize;
+                let unit = usize::from(self.chip.unit);
+                let good = if operation.fault.is_some() { len - unit } else { len };
+                self.program(at, &data[..good]);
+                if operation.fault.is_some() && self.defects.program_fails.is_some() {
+                    // The failing cell holds whatever the attempt left.
+                    self.scramble(at + good, at + len);
+                }
+                self.reached |= self.watch.is_some_and(|w| w.wrapping_sub(address) < len as u32);
+                self.keep(at, len);
+            }
+        }
+        self.end_note();
+    }
+
+    /// Power or reset cuts off what is running.
+    pub(crate) fn interrupt(&mut self, now: u64) {
+        self.settle(now);
+        self.fault = None;
+        let Some(operation) = self.operation.take() else { return };
+        match operation.action {
+            Action::Erase { address, size } => {
+                let at = (address - FLASH_BASE) as usize;
+                self.scramble(at, at + size as usize);
+                self.keep(at, size as usize);
+            }
+            Action::Program { address, len, data } => {
+                let at = (address - FLASH_BASE) as usize;
+                let unit = usize::from(self.chip.unit);
+                let done = (now.saturating_sub(operation.start) / self.chip.program_ns) as usize * unit;
+                let done = done.min(len - unit);
+                self.program(at, &data[..done]);
+                self.scramble(at + done, at + done + unit);
+                self.keep(at, len);
+            }
+        }
+        self.end_note();
+    }
+
+    /// Loads the option bytes, as every reset does. Leaving protection level 1 erases the whole flash.
+    pub(crate) fn reload_options(&mut self) {
+        if self.loaded.protection == Protection::Level1 && self.programmed.protection == Protection::Open {
+            let size = self.data.len();
+            self.data.fill(0xFF);
+            self.mark_once(0, size, false);
+            self.keep(0, size);
+        }
+        self.loaded = self.programmed;
+    }
+
+    /// The bootloader is still there; a mass erase takes it away.
+    pub(crate) fn has_bootloader(&self) -> bool {
+        self.data.get(..BOOTLOADER_SIZE as usize).is_some_and(|b| b.iter().any(|&b| b != 0xFF))
+    }
+
+    /// Option bytes in force.
+    pub(crate) fn options(&self) -> &Options {
+        &self.loaded
+    }
+
+    pub(crate) fn write_options(&mut self, offset: u8, bytes: &[u8]) -> bool {
+        let Some(place) =
+            self.programmed.bytes.get_mut(usize::from(offset)..).and_then(|b| b.get_mut(..bytes.len()))
+        else {
+            return false;
+        };
+        if self.loaded.protection == Protection::Level2 {
+            return false;
+        }
+        place.copy_from_slice(bytes);
+        self.keep_options();
+        true
+    }
+
+    pub(crate) fn set_protection(&mut self, level: Protection) -> bool {
+        let possible = level != Protection::Level2 || self.chip.has_level2;
+        if !possible || (self.loaded.protection == Protection::Level2 && level != Protection::Level2) {
+            return false;
+        }
+        self.programmed.protection = level;
+        self.keep_options();
+        true
+    }
+
+    /// Sets the protection that the board comes with.
+    pub(crate) fn preset_protection(&mut self, level: Protection) {
+        self.programmed.protection = level;
+        self.loaded.protection = level;
+        self.keep_options();
+    }
+
+    fn offset(&self, address: u32, len: usize) -> Option<usize> {
+        let at = address.checked_sub(FLASH_BASE)? as usize;
+        (at.checked_add(len)? <= self.data.len()).then_some(at)
+    }
+
+    fn begin(&mut self, operation: Operation) {
+        self.fault = None;
+        if let Some(store) = &mut self.store {
+            let (address, len) = match operation.action {
+                Action::Erase { address, size } => (address, size),
+                Action::Program { address, len, .. } => (address, len as u32),
+            };
+            store.begin_operation(address, len);
+        }
+        self.operation = Some(operation);
+    }
+
+    fn refuse(&mut self, fault: FlashFault) {
+        self.violations += 1;
+        self.fault = Some(fault);
+    }
+
+    fn may_program(&self, at: usize, bytes: &[u8]) -> bool {
+        let old = &self.data[at..at + bytes.len()];
+        match self.chip.rule {
+            WriteRule::ClearsBits => old.iter().zip(bytes).all(|(o, n)| o & n == *n),
+            WriteRule::Erased => old.iter().all(|&o| o == 0xFF) || bytes.iter().all(|&n| n == 0),
+            WriteRule::Once => self.once[at / 512] >> (at / 8 % 64) & 1 == 0,
+        }
+    }
+
+    fn program(&mut self, at: usize, bytes: &[u8]) {
+        for (old, new) in self.data[at..at + bytes.len()].iter_mut().zip(bytes) {
+            *old &= new;
+        }
+        self.mark_once(at, bytes.len(), true);
+        if let Some(wrong) = self.defects.reads_back_wrong {
+            let wrong = wrong.wrapping_sub(FLASH_BASE) as usize;
+            if (at..at + bytes.len()).contains(&wrong) {
+                self.data[wrong] ^= 0x10;
+            }
+        }
+    }
+
+    /// Leaves arbitrary contents: some bytes as they were, some erased, some neither.
+    fn scramble(&mut self, from: usize, to: usize) {
+        for byte in &mut self.data[from..to] {
+            let chance = self.rng.next();
+            match chance & 3 {
+                0 | 1 => {}
+                2 => *byte = 0xFF,
+                _ => *byte = (chance >> 8) as u8,
+            }
+        }
+        self.mark_once(from, to - from, true);
+    }
+
+    fn mark_once(&mut self, at: usize, len: usize, programmed: bool) {
+        if self.once.is_empty() {
+            return;
+        }
+        for i in at / 8..(at + len).div_ceil(8) {
+            let word = &mut self.once[i / 64];
+            if programmed { *word |= 1 << (i % 64) } else { *word &= !(1 << (i % 64)) }
+        }
+    }
+
+    fn keep(&mut self, at: usize, len: usize) {
+        if let Some(store) = &mut self.store {
+            store.write(at, &self.data[at..at + len]);
+            store.write_once(at, len, &self.once);
+        }
+    }
+
+    fn end_note(&mut self) {
+        if let Some(store) = &mut self.store {
+            store.end_operation();
+        }
+    }
+
+    fn keep_options(&mut self) {
+        if let Some(store) = &mut self.store {
+            store.write_options(&self.programmed);
+        }
+    }
+}

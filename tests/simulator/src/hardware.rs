@@ -1,0 +1,190 @@
+//! What a board lends to its node: facts, flash, lines, counters. The simulator's side of [`NodePort`].
+//!
+//! The hardware outlives every node that runs on it: a reset takes it out of the old node and puts it into the
+//! next. It decides nothing about the protocol. Invariant: `now` and `counters` are set before every call into
+//! the node.
+
+use panel_protocol::node::{
+    BoardFacts, BusCounters, Capabilities, EraseUnit, FlashState, NodePort, Protection, ResetCause,
+    TestReading, Uid,
+};
+
+use crate::chip::{CHIPS, Chip};
+use crate::flash::Flash;
+use crate::rng::Rng;
+
+/// Test items that the simulated board knows: 1 supply in volts, 2 die temperature in degrees Celsius.
+const TEST_SUPPLY: u8 = 1;
+const TEST_TEMPERATURE: u8 = 2;
+
+/// What the node asked the board to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Request {
+    Reset,
+    StartApplication(u32),
+}
+
+/// A board's hardware.
+#[derive(Debug)]
+pub struct Hardware {
+    facts: BoardFacts,
+    pub(crate) flash: Flash,
+    pub(crate) strap: Option<u16>,
+    pub(crate) supply_mv: u16,
+    pub(crate) counters: BusCounters,
+    /// Nanoseconds.
+    pub(crate) now: u64,
+    /// The processor waits until then: it read flash while the flash was busy.
+    pub(crate) stalled_until: u64,
+    /// How often it did that.
+    pub(crate) stalls: u32,
+    pub(crate) request: Option<Request>,
+    rng: Rng,
+}
+
+/// What distinguishes one board from another.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Identity {
+    pub(crate) chip: &'static Chip,
+    pub(crate) uid: Uid,
+    pub(crate) hardware_revision: u16,
+    pub(crate) strap: Option<u16>,
+    pub(crate) receives_while_busy: bool,
+}
+
+impl Hardware {
+    pub(crate) fn new(identity: Identity, flash: Flash, rng: Rng) -> Self {
+        let Identity { chip, uid, hardware_revision, strap, receives_while_busy } = identity;
+        let mut capabilities = Capabilities::SUPPLY | Capabilities::OPTIONS | Capabilities::TESTS;
+        capabilities.set(Capabilities::FD, chip.fd);
+        capabilities.set(Capabilities::STRAPS, strap.is_some());
+        capabilities.set(Capabilities::RECEIVES_WHILE_BUSY, receives_while_busy);
+        Self {
+            facts: BoardFacts {
+                device_id: chip.device_id,
+                silicon_revision: chip.silicon_revision,
+                hardware_revision,
+                uid,
+                bootloader_version: 0x0100,
+                capabilities,
+                flash: *flash.facts(),
+                reset_cause: ResetCause::PowerOn,
+            },
+            flash,
+            strap,
+            supply_mv: 3300,
+            counters: BusCounters::default(),
+            now: 0,
+            stalled_until: 0,
+            stalls: 0,
+            request: None,
+            rng,
+        }
+    }
+
+    /// Hardware without anything in it, to stand in where the real one was taken out.
+    pub(crate) fn detached() -> Self {
+        let rng = Rng::new(0, 0);
+        let identity = Identity {
+            chip: &CHIPS[0],
+            uid: Uid([0; 12]),
+            hardware_revision: 0,
+            strap: None,
+            receives_while_busy: false,
+        };
+        Self::new(identity, Flash::detached(rng.clone()), rng)
+    }
+
+    pub(crate) fn uid(&self) -> Uid {
+        self.facts.uid
+    }
+
+    /// What a reset or power-on does to the hardware: option bytes are loaded, requests forgotten.
+    pub(crate) fn restart(&mut self, now: u64, cause: ResetCause) {
+        self.now = now;
+        self.facts.reset_cause = cause;
+        self.request = None;
+        self.stalled_until = 0;
+        self.counters = BusCounters::default();
+        self.flash.reload_options();
+    }
+}
+
+/// The port given to a node: its board's hardware.
+#[derive(Debug)]
+pub struct BoardPort(pub(crate) Box<Hardware>);
+
+impl NodePort for BoardPort {
+    fn facts(&self) -> &BoardFacts {
+        &self.0.facts
+    }
+
+    fn nonce(&mut self) -> u32 {
+        self.0.rng.next() as u32 & 0xFF_FFFF
+    }
+
+    fn strap(&mut self) -> Option<u16> {
+        self.0.strap
+    }
+
+    fn supply_mv(&mut self) -> Option<u16> {
+        Some(self.0.supply_mv)
+    }
+
+    fn bus_counters(&mut self) -> BusCounters {
+        self.0.counters
+    }
+
+    fn protection(&mut self) -> Protection {
+        self.0.flash.options().protection
+    }
+
+    /// Reading a flash that is busy stalls the processor until it no longer is (RM0090, "Read-while-write").
+    fn read(&mut self, address: u32, out: &mut [u8]) -> bool {
+        let Hardware { flash, stalled_until, stalls, now, .. } = &mut *self.0;
+        if flash.is_busy(*now) {
+            *stalled_until = flash.end();
+            *stalls += 1;
+        }
+        flash.settle((*now).max(*stalled_until));
+        flash.read(address, out)
+    }
+
+    fn start_erase(&mut self, unit: &EraseUnit) {
+        self.0.flash.start_erase(self.0.now, unit);
+    }
+
+    fn start_program(&mut self, address: u32, data: &[u8]) {
+        self.0.flash.start_program(self.0.now, address, data);
+    }
+
+    fn flash_poll(&mut self) -> FlashState {
+        self.0.flash.poll(self.0.now)
+    }
+
+    fn write_options(&mut self, offset: u8, data: &[u8]) -> bool {
+        self.0.flash.write_options(offset, data)
+    }
+
+    fn set_protection(&mut self, level: Protection) -> bool {
+        self.0.flash.set_protection(level)
+    }
+
+    fn run_test(&mut self, item: u8, _argument: u32) -> Option<TestReading> {
+        match item {
+            TEST_SUPPLY => Some(TestReading { value: f32::from(self.0.supply_mv) / 1000.0, unit: 1 }),
+            TEST_TEMPERATURE => {
+                Some(TestReading { value: 24.0 + self.0.rng.below(40) as f32 / 10.0, unit: 4 })
+            }
+            _ => None,
+        }
+    }
+
+    fn start_application(&mut self, address: u32) {
+        self.0.request = Some(Request::StartApplication(address));
+    }
+
+    fn reset(&mut self) {
+        self.0.request = Some(Request::Reset);
+    }
+}

@@ -1,0 +1,416 @@
+//! The event loop: buses and boards on one time line, the host's adapters at its edge.
+//!
+//! Sans-IO: a driver sends frames, asks when the next event is, advances the clock and takes what the host sees.
+//! Time is counted in nanoseconds inside and told in microseconds, rounded down. Invariants: events happen in
+//! the order of time, boards before buses and lower numbers first at equal times; nothing depends on anything
+//! but the configuration, the seed and the calls made, so the same calls give the same events.
+
+use std::collections::VecDeque;
+
+use panel_protocol::frame::Frame;
+use panel_protocol::node::Uid;
+use panel_protocol::time::Micros;
+
+use crate::adapter::{Adapter, HOST};
+use crate::board::Board;
+use crate::bus::{Bus, Outcome};
+use crate::config::{SlotConfig, WorldConfig, WorldError};
+use crate::fault::Fault;
+use crate::firmware::{Firmware, NodeFirmware};
+use crate::flash::{Flash, Store};
+use crate::hardware::{Hardware, Identity};
+use crate::rng::{Rate, Rng};
+use crate::set::Set;
+use crate::stats::{BusStats, ErrorKind};
+use crate::timers::{NEVER, Timers};
+use crate::trace::{Trace, TraceEvent};
+
+/// What the host's adapter reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostEvent {
+    /// A frame from a board.
+    Received {
+        /// The bus, from 0.
+        bus: usize,
+        /// When its last bit was on the bus.
+        at: Micros,
+        /// The frame.
+        frame: Frame,
+    },
+    /// The oldest frame under way has been sent and acknowledged; its place in the queue is free.
+    Sent {
+        /// The bus, from 0.
+        bus: usize,
+        /// When its last bit was on the bus.
+        at: Micros,
+    },
+    /// An error frame was on the bus.
+    BusError {
+        /// The bus, from 0.
+        bus: usize,
+        /// When.
+        at: Micros,
+    },
+    /// The adapter became error-passive.
+    ErrorPassive {
+        /// The bus, from 0.
+        bus: usize,
+        /// When.
+        at: Micros,
+    },
+    /// The adapter went bus-off; frames under way are lost and will not be confirmed. It comes back by itself
+    /// after 128 times 11 recessive bits, and takes frames before that.
+    BusOff {
+        /// The bus, from 0.
+        bus: usize,
+        /// When.
+        at: Micros,
+    },
+    /// Nobody acknowledges; told once until a frame gets through. The adapter goes on trying.
+    NoAck {
+        /// The bus, from 0.
+        bus: usize,
+        /// When.
+        at: Micros,
+    },
+}
+
+/// Why a frame was not accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the transmit queue of bus {bus} is full")]
+pub struct QueueFull {
+    /// The bus, from 0.
+    pub bus: usize,
+}
+
+/// A panel of boards, its buses and the host's adapters.
+pub struct World<F = NodeFirmware> {
+    now: u64,
+    pub(crate) boards: Vec<Board<F>>,
+    /// Slot number of each board.
+    pub(crate) slots: Vec<u16>,
+    pub(crate) buses: Vec<Bus>,
+    adapters: Vec<Adapter>,
+    /// The boards on each bus, by endpoint; nothing at the host's place.
+    on_bus: Vec<Vec<usize>>,
+    /// Boards first, then buses.
+    timers: Timers,
+    latency: u64,
+    /// What the host will see, in the order of the times at which it does.
+    output: VecDeque<(u64, HostEvent)>,
+    trace: Option<Trace>,
+}
+
+impl World {
+    /// Builds a world whose boards run the node code. Everything is without power; no reset is asserted.
+    pub fn new(config: WorldConfig, seed: u64) -> Result<Self, WorldError> {
+        Self::with_firmware(config, seed)
+    }
+}
+
+impl<F: Firmware> World<F> {
+    /// Builds a world whose boards run `F`.
+    pub fn with_firmware(config: WorldConfig, seed: u64) -> Result<Self, WorldError> {
+        let WorldConfig { buses: speeds, slots, adapter, scenario, flash_dir } = config;
+        check(&slots, speeds.len(), &scenario.faults)?;
+        let mut on_bus = vec![vec![usize::MAX]; speeds.len()];
+        let mut boards = Vec::with_capacity(slots.len());
+        for (i, slot) in slots.iter().enumerate() {
+            let faults: Vec<Fault> =
+                scenario.faults.iter().filter(|f| f.0 == slot.slot).map(|f| f.1).collect();
+            let stream = |k: u64| Rng::new(seed, 1000 + 4 * u64::from(slot.slot) + k);
+            let identity = identity(slot, &slots, &faults, seed);
+            let mut flash = Flash::new(identity.chip, stream(0));
+            if let Some(dir) = &flash_dir {
+                let path = dir.join(format!("slot-{}.flash", slot.slot));
+                flash.attach(Store::open(&path, identity.chip.device_id, identity.chip.flash_size())?)?;
+            }
+            let hardware = Hardware::new(identity, flash, stream(1));
+            let endpoint = on_bus[slot.bus].len();
+            on_bus[slot.bus].push(i);
+            let mut board = Board::new(slot, identity.chip, endpoint, hardware, stream(2));
+            board.set_loss(scenario.loss);
+            if let Some(service) = scenario.service {
+                board.set_service(service.0 * 1000);
+            }
+            faults.iter().for_each(|fault| board.inflict(fault));
+            boards.push(board);
+        }
+        let corruption = Rate::new(scenario.corruption);
+        let buses = speeds.iter().enumerate().map(|(b, &speed)| {
+            let mut bus = Bus::new(speed, on_bus[b].len(), corruption, Rng::new(seed, b as u64));
+            bus.connect(HOST, speed.data.is_some());
+            bus
+        });
+        Ok(Self {
+            now: 0,
+            slots: slots.iter().map(|s| s.slot).collect(),
+            buses: buses.collect(),
+            adapters: speeds.iter().map(|_| Adapter::new(adapter.queue)).collect(),
+            timers: Timers::new(boards.len() + speeds.len()),
+            boards,
+            on_bus,
+            latency: adapter.latency.0 * 1000,
+            output: VecDeque::new(),
+            trace: None,
+        })
+    }
+
+    /// The current time.
+    #[must_use]
+    pub fn now(&self) -> Micros {
+        Micros(self.now / 1000)
+    }
+
+    /// The first time at which something happens, rounded up; `None` if nothing ever will without the host.
+    #[must_use]
+    pub fn next_event(&self) -> Option<Micros> {
+        let output = self.output.front().map_or(NEVER, |o| o.0);
+        let next = self.timers.earliest().min(output);
+        (next != NEVER).then(|| Micros(next.div_ceil(1000)))
+    }
+
+    /// Runs events up to `until`, or until there is something for the host to see. Returns the time reached.
+    pub fn advance(&mut self, until: Micros) -> Micros {
+        let until = until.0.saturating_mul(1000).max(self.now);
+        loop {
+            let output = self.output.front().map_or(NEVER, |o| o.0);
+            let next = self.timers.earliest();
+            if output <= next {
+                if output <= until {
+                    self.now = self.now.max(output);
+                    return self.now();
+                }
+            } else if next <= until {
+                self.now = self.now.max(next);
+                self.run(self.timers.first());
+                continue;
+            }
+            self.now = until;
+            return self.now();
+        }
+    }
+
+    /// Gives a frame to the adapter of `bus`.
+    pub fn host_send(&mut self, bus: usize, frame: &Frame) -> Result<(), QueueFull> {
+        let at = self.now + self.latency;
+        let accepted = match (self.adapters.get_mut(bus), self.buses.get_mut(bus)) {
+            (Some(adapter), Some(wire)) => adapter.send(at, frame, wire),
+            _ => false,
+        };
+        if !accepted {
+            return Err(QueueFull { bus });
+        }
+        self.touch_bus(bus);
+        Ok(())
+    }
+
+    /// Frames that the adapter of `bus` would accept now.
+    #[must_use]
+    pub fn host_queue_free(&self, bus: usize) -> usize {
+        self.adapters.get(bus).map_or(0, Adapter::free)
+    }
+
+    /// Throws away what the adapter of `bus` has not sent; those frames will never be confirmed.
+    pub fn host_clear(&mut self, bus: usize) {
+        if let (Some(adapter), Some(wire)) = (self.adapters.get_mut(bus), self.buses.get_mut(bus)) {
+            adapter.clear(wire);
+            self.touch_bus(bus);
+        }
+    }
+
+    /// The next thing the host sees, if its time has come.
+    pub fn poll_host(&mut self) -> Option<HostEvent> {
+        let (_, event) = self.output.pop_front_if(|o| o.0 <= self.now)?;
+        if let HostEvent::Sent { bus, .. } = event {
+            self.adapters[bus].confirmed();
+        }
+        Some(event)
+    }
+
+    /// Counters of a bus; all zero for a bus that does not exist.
+    #[must_use]
+    pub fn bus_stats(&self, bus: usize) -> BusStats {
+        self.buses.get(bus).map(|b| *b.stats()).unwrap_or_default()
+    }
+
+    /// Starts to record what happens; see [`World::take_trace`].
+    pub fn record_trace(&mut self) {
+        self.trace.get_or_insert_default();
+    }
+
+    /// What was recorded since the last call.
+    pub fn take_trace(&mut self) -> Trace {
+        self.trace.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    pub(crate) fn now_ns(&self) -> u64 {
+        self.now
+    }
+
+    pub(crate) fn index(&self, slot: u16) -> Option<usize> {
+        self.slots.iter().position(|&s| s == slot)
+    }
+
+    /// Lets a change from outside act on a board.
+    pub(crate) fn change(
+        &mut self,
+        i: usize,
+        event: TraceEvent,
+        act: impl FnOnce(&mut Board<F>, u64, &mut Bus),
+    ) {
+        let bus = self.boards[i].bus();
+        act(&mut self.boards[i], self.now, &mut self.buses[bus]);
+        if let Some(trace) = &mut self.trace {
+            trace.push(self.now, event);
+        }
+        self.timers.set(i, self.boards[i].due());
+        self.touch_bus(bus);
+    }
+
+    fn touch_bus(&mut self, bus: usize) {
+        self.timers.set(self.boards.len() + bus, self.buses[bus].due());
+    }
+
+    fn run(&mut self, owner: usize) {
+        if let Some(board) = self.boards.get_mut(owner) {
+            let bus = board.bus();
+            board.run(self.now, &mut self.buses[bus]);
+            self.timers.set(owner, board.due());
+            self.touch_bus(bus);
+            return;
+        }
+        let bus = owner - self.boards.len();
+        match self.buses[bus].run(self.now) {
+            Outcome::Quiet => {}
+            Outcome::Delivered => self.deliver(bus),
+            Outcome::Destroyed(kind) => self.destroyed(bus, kind),
+        }
+        self.touch_bus(bus);
+    }
+
+    fn deliver(&mut self, bus: usize) {
+        let now = self.now;
+        let at = self.now();
+        let wire = &mut self.buses[bus];
+        let (frame, senders, receivers) = (*wire.frame(), wire.senders(), wire.receivers());
+        if let Some(trace) = &mut self.trace {
+            let sender =
+                senders.iter().next().filter(|&e| e != HOST).map(|e| self.slots[self.on_bus[bus][e]]);
+            trace.push(now, TraceEvent::Frame { bus, sender, frame });
+        }
+        for e in senders.iter() {
+            if e == HOST {
+                self.adapters[bus].sent(now, wire);
+                self.output.push_back((now + self.latency, HostEvent::Sent { bus, at }));
+            } else {
+                let i = self.on_bus[bus][e];
+                self.boards[i].sent(now, wire);
+                self.timers.set(i, self.boards[i].due());
+            }
+        }
+        for e in receivers.iter() {
+            if e == HOST {
+                self.output.push_back((now + self.latency, HostEvent::Received { bus, at, frame }));
+            } else {
+                let i = self.on_bus[bus][e];
+                let board = &mut self.boards[i];
+                board.receive(now, &frame, wire);
+                self.timers.set(i, board.due());
+            }
+        }
+        self.host_state(bus);
+    }
+
+    fn destroyed(&mut self, bus: usize, kind: ErrorKind) {
+        let at = self.now();
+        if let Some(trace) = &mut self.trace {
+            trace.push(self.now, TraceEvent::Error { bus, kind });
+        }
+        let visible = self.now + self.latency;
+        if kind != ErrorKind::NoAcknowledge {
+            self.output.push_back((visible, HostEvent::BusError { bus, at }));
+        } else if !self.adapters[bus].told_unheard && self.buses[bus].senders().contains(HOST) {
+            self.adapters[bus].told_unheard = true;
+            self.output.push_back((visible, HostEvent::NoAck { bus, at }));
+        }
+        self.host_state(bus);
+    }
+
+    /// Tells the host when its own controller changed state.
+    fn host_state(&mut self, bus: usize) {
+        let (passive, off) = (self.buses[bus].controller(HOST).is_passive(), self.buses[bus].is_off(HOST));
+        let adapter = &mut self.adapters[bus];
+        if (adapter.passive, adapter.off) == (passive, off) {
+            return;
+        }
+        let at = Micros(self.now / 1000);
+        if passive && !adapter.passive {
+            self.output.push_back((self.now + self.latency, HostEvent::ErrorPassive { bus, at }));
+        }
+        if off && !adapter.off {
+            adapter.clear(&mut self.buses[bus]);
+            self.output.push_back((self.now + self.latency, HostEvent::BusOff { bus, at }));
+        }
+        (adapter.passive, adapter.off) = (passive, off);
+    }
+}
+
+fn check(slots: &[SlotConfig], buses: usize, faults: &[(u16, Fault)]) -> Result<(), WorldError> {
+    for (i, slot) in slots.iter().enumerate() {
+        if slots[..i].iter().any(|s| s.slot == slot.slot) {
+            return Err(WorldError::DuplicateSlot { slot: slot.slot });
+        }
+        if slot.bus >= buses {
+            return Err(WorldError::NoSuchBus { slot: slot.slot, bus: slot.bus, buses });
+        }
+    }
+    for bus in 0..buses {
+        let boards = slots.iter().filter(|s| s.bus == bus).count();
+        if boards >= Set::CAPACITY {
+            return Err(WorldError::TooManyBoards { bus, boards, most: Set::CAPACITY - 1 });
+        }
+    }
+    let mut named = faults.iter().flat_map(|(slot, fault)| {
+        let twin = if let Fault::SameUid { slot } = fault { Some(*slot) } else { None };
+        [Some(*slot), twin].into_iter().flatten()
+    });
+    match named.find(|&n| slots.iter().all(|s| s.slot != n)) {
+        Some(slot) => Err(WorldError::NoSuchSlot { slot }),
+        None => Ok(()),
+    }
+}
+
+/// What is fitted in a slot, faults of what is fitted included.
+fn identity(slot: &SlotConfig, slots: &[SlotConfig], faults: &[Fault], seed: u64) -> Identity {
+    let mut identity = Identity {
+        chip: slot.chip,
+        uid: uid(slots, slot.slot, seed),
+        hardware_revision: slot.hardware_revision,
+        strap: slot.strap.or(slot.select_line.then_some(0)),
+        receives_while_busy: slot.receives_while_busy,
+    };
+    for fault in faults {
+        match *fault {
+            Fault::WrongChip { chip } => identity.chip = chip,
+            Fault::WrongRevision { revision } => identity.hardware_revision = revision,
+            Fault::SameUid { slot } => identity.uid = uid(slots, slot, seed),
+            _ => {}
+        }
+    }
+    identity
+}
+
+/// UIDs as they come from one reel: the same lot and wafer, neighbouring dies (reference manuals, "Unique device
+/// ID register": X and Y coordinates, wafer number, lot number).
+fn uid(slots: &[SlotConfig], slot: u16, seed: u64) -> Uid {
+    let nth = slots.iter().position(|s| s.slot == slot).unwrap_or_default() as u64;
+    let mut lot = Rng::new(seed, 999);
+    let (x, y) = (20 + lot.below(20) + nth % 8, 10 + lot.below(40) + nth / 8);
+    let mut uid = [0; 12];
+    uid[..2].copy_from_slice(&(x as u16).to_le_bytes());
+    uid[2..4].copy_from_slice(&(y as u16).to_le_bytes());
+    uid[4] = 1 + lot.below(25) as u8;
+    uid[5..].iter_mut().for_each(|b| *b = b"0123456789ABCDEFGHJKLMNPQRSTUVWX"[lot.below(32) as usize]);
+    Uid(uid)
+}
