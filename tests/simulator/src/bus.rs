@@ -461,3 +461,6 @@ fn fd_format_bit(frame: &Frame) -> u32 {
         Id::Extended(_) => 33,
     }
 }
+
+#[cfg(test)]
+mod tests;

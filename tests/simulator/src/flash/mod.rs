@@ -446,3 +446,6 @@ impl Flash {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,268 @@
+//! The flash alone: rules, times, interruptions, defects, files.
+
+use panel_protocol::node::{EraseUnit, FlashFault, FlashState, Protection};
+
+use super::*;
+use crate::chip::{CHIPS, RECORD_BASE};
+
+const MS: u64 = 1_000_000;
+
+fn flash(name: &str) -> Flash {
+    Flash::new(Chip::by_name(name).unwrap(), Rng::new(1, 2))
+}
+
+fn unit(flash: &Flash, address: u32) -> EraseUnit {
+    flash.facts().erase_unit(address).unwrap()
+}
+
+/// Programs and waits; the result and the time it took.
+fn program(flash: &mut Flash, address: u32, bytes: &[u8]) -> (FlashState, u64) {
+    flash.start_program(0, address, bytes);
+    let end = if flash.end() == NEVER { 0 } else { flash.end() };
+    (flash.poll(end), end)
+}
+
+fn erase(flash: &mut Flash, address: u32) -> (FlashState, u64) {
+    let unit = unit(flash, address);
+    flash.start_erase(0, &unit);
+    let end = if flash.end() == NEVER { 0 } else { flash.end() };
+    (flash.poll(end), end)
+}
+
+fn read(flash: &Flash, address: u32, len: usize) -> Vec<u8> {
+    let mut out = vec![0; len];
+    assert!(flash.read(address, &mut out));
+    out
+}
+
+#[test]
+fn programming_and_erasing_take_the_datasheets_typical_times() {
+    for (chip, program_us, erase_ms) in
+        [("F405", 64.0 * 16.0, 250.0), ("F103xE", 128.0 * 52.5, 30.0), ("G474", 32.0 * 81.69, 22.02)]
+    {
+        let mut flash = flash(chip);
+        assert_eq!(
+            program(&mut flash, RECORD_BASE, &[0x5A; 256]),
+            (FlashState::Idle, (program_us * 1000.0) as u64)
+        );
+        assert_eq!(erase(&mut flash, RECORD_BASE), (FlashState::Idle, (erase_ms * 1e6) as u64), "{chip}");
+        assert_eq!(read(&flash, RECORD_BASE, 256), [0xFF; 256]);
+    }
+    let mut flash = flash("F405");
+    assert_eq!(erase(&mut flash, 0x0801_0000).1, 550 * MS);
+    assert_eq!(erase(&mut flash, 0x080E_0000).1, 1000 * MS);
+}
+
+#[test]
+fn nothing_shows_before_the_operation_ends() {
+    let mut flash = flash("F405");
+    flash.start_program(5, 0x0800_8000, &[0, 1, 2, 3]);
+    assert_eq!(flash.poll(16_004), FlashState::Busy);
+    assert_eq!(read(&flash, 0x0800_8000, 4), [0xFF; 4]);
+    assert_eq!(flash.poll(16_005), FlashState::Idle);
+    assert_eq!(read(&flash, 0x0800_8000, 4), [0, 1, 2, 3]);
+}
+
+#[test]
+fn f4_clears_bits_again_and_again_but_setting_one_is_a_violation() {
+    let mut flash = flash("F405");
+    program(&mut flash, 0x0800_8000, &[0xF0; 4]);
+    program(&mut flash, 0x0800_8000, &[0x30; 4]);
+    assert_eq!(flash.violations(), 0);
+    assert_eq!(program(&mut flash, 0x0800_8000, &[0x0F; 4]).0, FlashState::Idle);
+    assert_eq!(flash.violations(), 1);
+    assert_eq!(read(&flash, 0x0800_8000, 4), [0; 4]);
+}
+
+#[test]
+fn f1_refuses_a_half_word_that_is_not_erased_unless_zero_is_written() {
+    let mut flash = flash("F103xE");
+    let at = 0x0800_8000;
+    assert_eq!(program(&mut flash, at, &[1, 2, 3, 4]).0, FlashState::Idle);
+    let again = program(&mut flash, at + 2, &[3, 4]).0;
+    assert_eq!(again, FlashState::Failed(FlashFault::Program { address: at + 2 }));
+    assert_eq!(flash.poll(u64::MAX), FlashState::Idle, "a failure is told once");
+    assert_eq!(program(&mut flash, at, &[0, 0]).0, FlashState::Idle);
+    assert_eq!(read(&flash, at, 4), [0, 0, 3, 4]);
+    assert_eq!(flash.violations(), 1);
+}
+
+#[test]
+fn g4_programs_a_double_word_once_even_if_it_holds_only_ones() {
+    let mut flash = flash("G474");
+    let at = 0x0800_8000;
+    assert_eq!(program(&mut flash, at, &[0xFF; 8]).0, FlashState::Idle);
+    let again = program(&mut flash, at, &[0x11; 8]).0;
+    assert_eq!(again, FlashState::Failed(FlashFault::Program { address: at }));
+    erase(&mut flash, at);
+    assert_eq!(program(&mut flash, at, &[0x11; 8]).0, FlashState::Idle);
+    assert_eq!(read(&flash, at, 8), [0x11; 8]);
+}
+
+#[test]
+fn misaligned_oversized_overlapping_and_foreign_requests_are_refused_at_once() {
+    let mut flash = flash("G474");
+    let end = FLASH_BASE + flash.data().len() as u32;
+    for (address, len) in [
+        (0x0800_8004, 8),
+        (0x0800_8000, 12),
+        (0x0800_8000, 264),
+        (0x0800_8000, 0),
+        (end - 8, 16),
+        (FLASH_BASE, 8),
+    ] {
+        let refused = program(&mut flash, address, &vec![0; len]);
+        assert_eq!(refused, (FlashState::Failed(FlashFault::Program { address }), 0), "{address:#x}, {len}");
+    }
+    assert_eq!(flash.violations(), 6);
+    assert_eq!(
+        erase(&mut flash, FLASH_BASE).0,
+        FlashState::Failed(FlashFault::Erase),
+        "the bootloader is protected"
+    );
+    let odd = EraseUnit { size: 4096, ..unit(&flash, 0x0800_8000) };
+    flash.start_erase(0, &odd);
+    assert_eq!(flash.poll(0), FlashState::Failed(FlashFault::Erase));
+    flash.start_program(0, 0x0800_8000, &[1; 8]);
+    flash.start_program(0, 0x0800_8008, &[1; 8]);
+    assert_eq!(read(&flash, 0x0800_8008, 8), [0xFF; 8], "one operation at a time");
+}
+
+#[test]
+fn power_lost_while_programming_spoils_one_unit_and_keeps_the_rest_of_the_call() {
+    let mut flash = flash("F405");
+    let at = 0x0800_8000;
+    flash.start_program(0, at, &[0x55; 64]);
+    flash.interrupt(3 * 16_000 + 9_000);
+    assert_eq!(read(&flash, at, 12), [0x55; 12]);
+    assert_eq!(read(&flash, at + 16, 48), [0xFF; 48]);
+    assert_eq!(flash.poll(0), FlashState::Idle);
+}
+
+#[test]
+fn power_lost_while_erasing_spoils_that_unit_and_no_other() {
+    let mut flash = flash("F103xE");
+    let (before, at) = (0x0800_7800, 0x0800_8000);
+    for page in [before, at, at + 2048] {
+        program(&mut flash, page, &[0x11; 256]);
+    }
+    let page = unit(&flash, at);
+    flash.start_erase(0, &page);
+    flash.interrupt(15 * MS);
+    assert_ne!(read(&flash, at, 2048), [0xFF; 2048]);
+    assert_ne!(read(&flash, at, 256), [0x11; 256]);
+    assert_eq!(read(&flash, before, 256), [0x11; 256]);
+    assert_eq!(read(&flash, at + 2048, 256), [0x11; 256]);
+}
+
+#[test]
+fn a_cell_that_will_not_program_is_reported_with_its_address() {
+    let mut flash = flash("F405");
+    flash.defects.program_fails = Some(0x0800_8022);
+    let (state, time) = program(&mut flash, 0x0800_8000, &[0x77; 64]);
+    assert_eq!(state, FlashState::Failed(FlashFault::Program { address: 0x0800_8020 }));
+    assert_eq!(time, 9 * 16_000);
+    assert_eq!(read(&flash, 0x0800_8000, 32), [0x77; 32]);
+    assert_eq!(read(&flash, 0x0800_8024, 28), [0xFF; 28]);
+}
+
+#[test]
+fn a_cell_that_reads_back_wrong_reports_nothing() {
+    let mut flash = flash("L496");
+    flash.defects.reads_back_wrong = Some(0x0800_8009);
+    assert_eq!(program(&mut flash, 0x0800_8000, &[0x77; 16]).0, FlashState::Idle);
+    let mut expected = [0x77; 16];
+    expected[9] ^= 0x10;
+    assert_eq!(read(&flash, 0x0800_8000, 16), expected);
+}
+
+#[test]
+fn an_erase_can_fail_and_can_be_slow() {
+    let mut flash = flash("F405");
+    flash.defects = Defects { erase_fails: Some(0x0801_2345), erase_factor: 5, ..Defects::default() };
+    program(&mut flash, 0x0801_0000, &[0; 4]);
+    assert_eq!(erase(&mut flash, 0x0801_0000), (FlashState::Failed(FlashFault::Erase), 5 * 550 * MS));
+    assert_eq!(read(&flash, 0x0801_0000, 4), [0; 4]);
+    assert_eq!(erase(&mut flash, 0x0802_0000), (FlashState::Idle, 5000 * MS));
+}
+
+#[test]
+fn options_act_after_a_reset_and_level_2_is_for_ever() {
+    let mut flash = flash("F405");
+    assert!(flash.write_options(4, &[1, 2, 3]));
+    assert!(flash.set_protection(Protection::Level1));
+    assert_eq!(*flash.options(), Options::FACTORY);
+    flash.reload_options();
+    assert_eq!(flash.options().protection, Protection::Level1);
+    assert_eq!(flash.options().bytes[4..7], [1, 2, 3]);
+    assert!(!flash.write_options(30, &[0; 3]), "beyond the option area");
+    assert!(flash.set_protection(Protection::Level2));
+    flash.reload_options();
+    assert!(!flash.set_protection(Protection::Open));
+    assert!(!flash.write_options(0, &[0]));
+    assert!(!self::flash("F103xE").set_protection(Protection::Level2), "F1 has no level 2");
+}
+
+#[test]
+fn leaving_level_1_erases_the_whole_flash_and_the_bootloader_with_it() {
+    let mut flash = flash("G431");
+    flash.preset_protection(Protection::Level1);
+    assert!(flash.has_bootloader());
+    flash.set_protection(Protection::Open);
+    flash.reload_options();
+    assert!(!flash.has_bootloader());
+    assert_eq!(program(&mut flash, RECORD_BASE, &[0; 8]).0, FlashState::Idle);
+}
+
+#[test]
+fn the_watched_address_is_reached_when_it_has_been_programmed() {
+    let mut flash = flash("F405");
+    flash.watch = Some(0x0800_8104);
+    program(&mut flash, 0x0800_8000, &[1; 256]);
+    assert!(!flash.reached);
+    program(&mut flash, 0x0800_8100, &[1; 256]);
+    assert!(flash.reached);
+}
+
+#[test]
+fn a_file_brings_back_contents_marks_and_options() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = |flash: &mut Flash| {
+        let chip = flash.chip;
+        let store = Store::open(&dir.path().join("a.flash"), chip.device_id, chip.flash_size()).unwrap();
+        flash.attach(store)
+    };
+    let mut first = flash("G431");
+    open(&mut first).unwrap();
+    program(&mut first, 0x0800_8000, &[0xA5; 256]);
+    program(&mut first, 0x0800_8100, &[0xFF; 8]);
+    first.write_options(3, &[9]);
+    assert!(first.store_error().is_none());
+    let page = unit(&first, 0x0800_9000);
+    program(&mut first, page.address, &[0x33; 256]);
+    first.start_erase(0, &page);
+    let kept = first.data().to_vec();
+    drop(first); // killed in the middle of an erase
+
+    let mut second = Flash::new(Chip::by_name("G431").unwrap(), Rng::new(77, 1));
+    open(&mut second).unwrap();
+    let page_at = (page.address - FLASH_BASE) as usize;
+    assert_eq!(second.data()[..page_at], kept[..page_at]);
+    assert_ne!(second.data()[page_at..page_at + 256], [0x33; 256]);
+    assert_ne!(second.data()[page_at..page_at + 256], [0xFF; 256]);
+    assert_eq!(second.options().bytes[3], 9);
+    let again = program(&mut second, 0x0800_8100, &[0; 8]).0;
+    assert_eq!(again, FlashState::Failed(FlashFault::Program { address: 0x0800_8100 }));
+
+    let mut other = flash("F405");
+    assert!(matches!(open(&mut other), Err(StoreError::Foreign { .. })));
+}
+
+#[test]
+fn every_chip_starts_with_a_bootloader_and_is_erased_above_it() {
+    for chip in &CHIPS {
+        let flash = Flash::new(chip, Rng::new(4, 4));
+        assert!(flash.has_bootloader());
+        assert!(flash.data()[BOOTLOADER_SIZE as usize..].iter().all(|&b| b == 0xFF), "{}", chip.name);
+    }
+}
