@@ -142,6 +142,12 @@ pub struct Section<'d> {
 }
 
 impl<'d> Section<'d> {
+    /// Whether `key` is there, right or wrong.
+    #[must_use]
+    pub fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
     /// Where the table begins.
     #[must_use]
     pub fn at(&self) -> At {
@@ -156,7 +162,7 @@ impl<'d> Section<'d> {
 
     /// The value of `key`; its absence is reported.
     pub fn need<T: FromToml>(&mut self, key: &'static str) -> Option<Located<T>> {
-        if !self.table.contains_key(key) {
+        if !self.has(key) {
             self.missing(key);
         }
         self.get(key)

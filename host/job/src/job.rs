@@ -1,0 +1,122 @@
+//! The job as a value. Made by [`Job::parse`]; every field is within its range.
+
+use std::path::PathBuf;
+
+use panel_backplane::Way;
+use panel_protocol::time::Span;
+
+/// What is to be done to the boards of a panel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Job {
+    /// Name of the job, as in records.
+    pub name: String,
+    /// The product that the boards are or become part of.
+    pub product: String,
+    /// A production job takes no trial files and no unstable ports; otherwise its records are marked
+    /// NOT FOR SHIPMENT.
+    pub production: bool,
+    /// The station, if the job says it.
+    pub station: Option<String>,
+    /// The operator, if the job says it.
+    pub operator: Option<String>,
+    /// The chip that the boards must have.
+    pub target: Target,
+    /// Image files, at least one, merged into one image.
+    pub images: Vec<ImageFile>,
+    /// The ways that may be taken; empty if any way that the panel offers will do.
+    pub ways: Vec<Way>,
+    /// How often a board that failed is tried again in the same run.
+    pub retries: u8,
+    /// How flash is compared with the image.
+    pub verify: Verify,
+    /// Boards that measure a lower supply are not touched.
+    pub minimum_supply_mv: Option<u16>,
+    /// What happens to boards that are locked already.
+    pub protected: Protected,
+    /// Whether the application is started at the end.
+    pub start_application: bool,
+    /// Waits and budgets.
+    pub limits: Limits,
+}
+
+/// The chip that a job is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Its name, such as `STM32F405`.
+    pub chip: String,
+    /// Its 12-bit device ID (DBGMCU_IDCODE, and the product ID of the ROM bootloader), 0x413 for the F405.
+    pub device_id: u16,
+    /// Hardware revisions of the board that the images are made for; empty for any.
+    pub hardware_revisions: Vec<u16>,
+}
+
+/// One image file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageFile {
+    /// The path, joined to the job's directory.
+    pub path: PathBuf,
+    /// Where the data of a raw binary belongs. The other formats have their own addresses.
+    pub address: Option<u32>,
+}
+
+/// How flash is compared with the image. Flash is read back in either case, never the received bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Verify {
+    /// Each board computes CRC-32 and SHA-256 of its flash and says whether they are right.
+    #[default]
+    CrcAndSha256,
+    /// As `CrcAndSha256`, and each board sends its whole digest, which goes into the record.
+    Digest,
+}
+
+/// What happens to boards whose readout protection is on before the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Protected {
+    /// They fail untouched.
+    #[default]
+    Refuse,
+    /// They are programmed like the others, if their bootloader can.
+    Program,
+}
+
+/// Waits and budgets of a run, as data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// From power (or the end of reset) until a board must listen.
+    pub startup: Span,
+    /// Silence on the bus after which nobody has more to say.
+    pub quiet: Span,
+    /// How long one answer may take, beside what the request itself needs.
+    pub answer: Span,
+    /// How often an unanswered question is asked, at least once.
+    pub tries: u8,
+    /// Longest time between two censuses while data flows.
+    pub census: Span,
+    /// How much longer than its declared flash times a board may keep the others waiting.
+    pub straggler_wait: Span,
+    /// How long the second pass for stragglers may take.
+    pub straggler_pass: Span,
+    /// Share of data frames that a board may miss before the others stop repeating for it, in per mille.
+    pub missed_per_mille: u16,
+    /// Receive overruns that a board may report before it fails.
+    pub overruns: u16,
+}
+
+/// `quiet` and `answer` are a node's reaction plus the round trip of a USB adapter; `straggler_wait` is 5 % of
+/// the four seconds that 256 KiB take at 1 Mbit/s; one missed frame in ten is far beyond a bus worth using.
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            startup: Span::from_millis(30),
+            quiet: Span::from_millis(4),
+            answer: Span::from_millis(40),
+            tries: 3,
+            census: Span::from_millis(400),
+            straggler_wait: Span::from_millis(200),
+            straggler_pass: Span::from_millis(60_000),
+            missed_per_mille: 100,
+            overruns: 1000,
+        }
+    }
+}
