@@ -2,7 +2,7 @@
 //!
 //! The panel bus is private, so the whole identifier space is ours and data goes in 11 bits (29 would cost 18 %
 //! of the bus). The lower number wins arbitration, hence the order: stop, then a node in need, then the host's
-//! control, then answers, then discovery, then image data, which may fill the bus without starving anything.
+//! control to one node, then answers, then control to all, then discovery, then image data, which may fill the bus without starving anything.
 //!
 //! | identifiers | who | what |
 //! | --- | --- | --- |
@@ -10,17 +10,18 @@
 //! | 001 | host | silence: the node named in the payload transmits nothing until it is reset |
 //! | 080 + n | node n | urgent: hold, resume, error, missing ranges |
 //! | 100 + n | node n | missing chunks |
-//! | 180, 180 + n | host | control to all, to node n |
+//! | 180 + n | host | control to node n |
 //! | 200 + n | node n | status |
 //! | 280 + n | node n | reply in parts |
-//! | 300..3FF base | host | reserved for parity (repair) frames |
+//! | 300 base | host | control to all |
+//! | 301..3FF base | host | reserved for parity (repair) frames |
 //! | 300..3FF extended | node | discovery: UID bits in the identifier, no data |
 //! | 400..7FF | host | image data: segment tag (2 bits), chunk index (8 bits) |
 
 use crate::frame::Id;
 use crate::node::Uid;
 
-/// A node's short number on its bus, `1..=127`.
+/// A node's short number on its bus, `0..=127`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(u8);
 
@@ -31,10 +32,10 @@ impl NodeId {
     /// `n` as a node number, if it is one.
     #[must_use]
     pub const fn new(n: u8) -> Option<Self> {
-        if n >= 1 && n <= Self::MAX { Some(Self(n)) } else { None }
+        if n <= Self::MAX { Some(Self(n)) } else { None }
     }
 
-    /// The number, `1..=127`.
+    /// The number, `0..=127`.
     #[must_use]
     pub const fn get(self) -> u8 {
         self.0
@@ -110,6 +111,7 @@ pub enum Channel {
 const URGENT: u16 = 0x080;
 const MISSING: u16 = 0x100;
 const CONTROL: u16 = 0x180;
+const CONTROL_ALL: u16 = 0x300;
 const STATUS: u16 = 0x200;
 const REPLY: u16 = 0x280;
 const DATA: u16 = 0x400;
@@ -125,7 +127,7 @@ impl Channel {
             Self::Silence => 0x001,
             Self::Urgent(n) => URGENT + n.0 as u16,
             Self::Missing(n) => MISSING + n.0 as u16,
-            Self::ControlAll => CONTROL,
+            Self::ControlAll => CONTROL_ALL,
             Self::Control(n) => CONTROL + n.0 as u16,
             Self::Status(n) => STATUS + n.0 as u16,
             Self::Reply(n) => REPLY + n.0 as u16,
@@ -144,16 +146,16 @@ impl Channel {
         if id & DATA != 0 {
             return Some(Self::Data(DataPosition { tag: (id >> 8) as u8 & 3, index: id as u8 }));
         }
-        let node = NodeId::new((id & 0x7F) as u8);
-        Some(match (id & !0x7F, node) {
-            (0, None) => Self::Stop,
-            (0, Some(NodeId(1))) => Self::Silence,
-            (URGENT, Some(n)) => Self::Urgent(n),
-            (MISSING, Some(n)) => Self::Missing(n),
-            (CONTROL, None) => Self::ControlAll,
-            (CONTROL, Some(n)) => Self::Control(n),
-            (STATUS, Some(n)) => Self::Status(n),
-            (REPLY, Some(n)) => Self::Reply(n),
+        let node = NodeId((id & 0x7F) as u8);
+        Some(match (id & !0x7F, id & 0x7F) {
+            (0, 0) => Self::Stop,
+            (0, 1) => Self::Silence,
+            (URGENT, _) => Self::Urgent(node),
+            (MISSING, _) => Self::Missing(node),
+            (CONTROL, _) => Self::Control(node),
+            (STATUS, _) => Self::Status(node),
+            (REPLY, _) => Self::Reply(node),
+            (CONTROL_ALL, 0) => Self::ControlAll,
             _ => return None,
         })
     }
@@ -233,16 +235,16 @@ mod tests {
     #[test]
     fn priorities_follow_the_plan() {
         let n = NodeId::new(127).expect("valid");
-        let first = NodeId::new(1).expect("valid");
+        let first = NodeId::new(0).expect("valid");
         let order = [
             Channel::Stop,
             Channel::Silence,
             Channel::Urgent(n),
             Channel::Missing(first),
-            Channel::ControlAll,
             Channel::Control(n),
             Channel::Status(first),
             Channel::Reply(n),
+            Channel::ControlAll,
             Channel::Discovery(Discovery::Key(0)),
             Channel::Data(DataPosition { tag: 0, index: 0 }),
         ];

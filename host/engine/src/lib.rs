@@ -1,1 +1,20 @@
-//! x
+//! The batch run of a panel: what will be done is a [`Plan`], doing it is a [`Run`].
+//!
+//! The engine knows slots, buses, steps, retries and budgets. It takes `now`, frames and the fixture's answers
+//! and gives frames, line actions and [`Event`]s; it opens nothing, prints nothing and reads no clock, so that
+//! a real station, a simulated panel in real time and a simulated panel in virtual time drive the very same
+//! code. What it deliberately does not know: files, databases, terminals.
+
+mod board;
+pub mod chip;
+mod event;
+mod lane;
+mod plan;
+mod run;
+mod verdict;
+
+pub use board::SlotState;
+pub use event::{Event, LinkEvent, Phase, Step};
+pub use plan::{Limits, Plan, PlanError, Recipe};
+pub use run::{Run, SlotReport};
+pub use verdict::{Outcome, Verdict};

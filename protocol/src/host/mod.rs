@@ -152,7 +152,7 @@ impl BusMaster {
             out: VecDeque::new(),
             events: VecDeque::new(),
             assemblers: BTreeMap::new(),
-            next_number: 1,
+            next_number: 0,
             session,
             counters: StreamCounters::default(),
             tally: BusTally::default(),
@@ -182,7 +182,7 @@ impl BusMaster {
     /// Finds boards without a number. `restart`: every board first forgets number and session.
     pub fn discover(&mut self, now: Micros, restart: bool) {
         if restart {
-            self.next_number = 1;
+            self.next_number = 0;
             self.assemblers.clear();
         }
         let discover = Discover::new(now, &self.timing, restart, &mut self.out);

@@ -128,7 +128,8 @@ impl Stream {
         options: ProgramOptions,
         out: &mut VecDeque<Frame>,
     ) -> Self {
-        let begin = Begin { session, ..*image.begin() };
+        let mut begin = *image.begin();
+        begin.session = session;
         out.push_back(control(Control::QueryMissing));
         Self::with(now, image, begin, nodes, options, Stage::Query(now + timing.answer))
     }

@@ -1,0 +1,103 @@
+//! One slot of a run: which board is in it, where it stands, how it ended.
+
+use panel_backplane::{BusIndex, Slot};
+use panel_protocol::ident::NodeId;
+use panel_protocol::message::Status;
+use panel_protocol::node::Uid;
+use panel_protocol::reply::Info;
+use panel_protocol::time::Micros;
+
+use crate::event::Step;
+use crate::verdict::Verdict;
+
+/// What a slot's cell shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SlotState {
+    /// Nothing has happened yet.
+    Waiting,
+    /// Power is on, the board is looked for.
+    Searching,
+    /// Identified, waiting for data.
+    Found,
+    /// Its flash is being erased.
+    Erasing,
+    /// Programmed so far, in percent.
+    Programming(u8),
+    /// Left to a second pass.
+    Straggling,
+    /// Flash is read back.
+    Verifying,
+    /// Valid mark, start.
+    Finishing,
+    /// It stopped answering; what became of it is found out at the end.
+    Lost,
+    /// The attempt has ended.
+    Ended,
+}
+
+/// A slot during a run.
+#[derive(Debug)]
+pub(crate) struct Board {
+    pub(crate) slot: Slot,
+    pub(crate) bus: BusIndex,
+    pub(crate) strap: u16,
+    pub(crate) bad: bool,
+    pub(crate) attempt: u8,
+    pub(crate) state: SlotState,
+    pub(crate) step: Step,
+    pub(crate) node: Option<NodeId>,
+    pub(crate) uid: Option<Uid>,
+    pub(crate) nonce: u16,
+    pub(crate) info: Option<Info>,
+    /// Set when it stopped answering: what it last said of itself.
+    pub(crate) lost: Option<Option<Status>>,
+    /// Supply current when it stopped answering or was not found, in mA.
+    pub(crate) current: Option<u32>,
+    pub(crate) status: Option<Status>,
+    pub(crate) verdict: Option<Verdict>,
+    pub(crate) started: Micros,
+    pub(crate) ended: Micros,
+}
+
+impl Board {
+    pub(crate) const fn new(slot: Slot, bus: BusIndex, strap: u16, bad: bool) -> Self {
+        Self {
+            slot,
+            bus,
+            strap,
+            bad,
+            attempt: 0,
+            state: SlotState::Waiting,
+            step: Step::Power,
+            node: None,
+            uid: None,
+            nonce: 0,
+            info: None,
+            lost: None,
+            current: None,
+            status: None,
+            verdict: None,
+            started: Micros::ZERO,
+            ended: Micros::ZERO,
+        }
+    }
+
+    /// A new attempt: what was learnt of the board before counts no more.
+    pub(crate) fn begin_attempt(&mut self, now: Micros) {
+        if self.attempt == 0 {
+            self.started = now;
+        }
+        *self = Self {
+            attempt: self.attempt + 1,
+            started: self.started,
+            uid: self.uid,
+            state: SlotState::Searching,
+            ..Self::new(self.slot, self.bus, self.strap, self.bad)
+        };
+    }
+
+    /// Takes part: powered, not lost, no verdict yet.
+    pub(crate) const fn is_active(&self) -> bool {
+        self.attempt > 0 && self.verdict.is_none() && self.lost.is_none()
+    }
+}

@@ -1,0 +1,173 @@
+//! The chips that can be planned for: flash map, rules and times, as the boards' bootloader declares them.
+//!
+//! Times are the typical and longest values of the datasheets at 2.7 to 3.6 V. What a board says of itself is
+//! compared with this table before anything is written.
+
+use panel_protocol::node::{EraseRun, FlashFacts, MAX_RUNS};
+use panel_protocol::time::Span;
+
+/// A chip that panelflash can plan for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chip {
+    /// Name as in job files.
+    pub name: &'static str,
+    /// Device ID (DBGMCU_IDCODE).
+    pub device_id: u16,
+    /// Family, as in bench rows.
+    pub family: &'static str,
+    /// RAM, for checking an image's initial stack pointer: first address and bytes, one or two areas.
+    pub ram: &'static [(u32, u32)],
+    /// Flash.
+    pub flash: FlashFacts,
+}
+
+const BASE: u32 = 0x0800_0000;
+const NONE: EraseRun = run(0, 0, 0, 0);
+
+const fn run(count: u16, kib: u32, typical_us: u64, longest_us: u64) -> EraseRun {
+    EraseRun { count, size: kib * 1024, typical: Span(typical_us), longest: Span(longest_us) }
+}
+
+const fn runs<const N: usize>(some: [EraseRun; N]) -> [EraseRun; MAX_RUNS] {
+    let mut all = [NONE; MAX_RUNS];
+    let mut i = 0;
+    while i < N {
+        all[i] = some[i];
+        i += 1;
+    }
+    all
+}
+
+/// F4 sectors, x32 parallelism (DS8626, table "Flash memory programming").
+const F4_16K: EraseRun = run(4, 16, 250_000, 500_000);
+const F4_64K: EraseRun = run(1, 64, 550_000, 1_100_000);
+const F4_128K: EraseRun = run(7, 128, 1_000_000, 2_000_000);
+
+const fn f4(some: [EraseRun; MAX_RUNS]) -> FlashFacts {
+    FlashFacts {
+        base: BASE,
+        runs: some,
+        unit: 4,
+        program_typical: Span(16),
+        program_longest: Span(100),
+        app_base: BASE + 0x8000,
+        record_base: BASE + 0x4000,
+    }
+}
+
+/// Pages of 2 KiB: bootloader 16 KiB, one record page, then the application.
+const fn pages(count: u16, typical: u64, longest: u64, unit: u8, program: (u64, u64)) -> FlashFacts {
+    FlashFacts {
+        base: BASE,
+        runs: runs([run(count, 2, typical, longest)]),
+        unit,
+        program_typical: Span(program.0),
+        program_longest: Span(program.1),
+        app_base: BASE + 0x4800,
+        record_base: BASE + 0x4000,
+    }
+}
+
+/// G4 and L4: DS12288 and DS11585, 22 ms a page, 82 us a double word.
+const fn g4(count: u16) -> FlashFacts {
+    pages(count, 22_000, 24_500, 8, (82, 91))
+}
+
+/// F1: DS5319 table 28, 20 to 40 ms a page, 52.5 us a half-word.
+const fn f1(count: u16) -> FlashFacts {
+    pages(count, 30_000, 40_000, 2, (53, 70))
+}
+
+/// Every chip, by name.
+pub const CHIPS: &[Chip] = &[
+    Chip {
+        name: "STM32F405",
+        device_id: 0x413,
+        family: "F4",
+        ram: &[(0x2000_0000, 128 * 1024), (0x1000_0000, 64 * 1024)],
+        flash: f4(runs([F4_16K, F4_64K, F4_128K])),
+    },
+    Chip {
+        name: "STM32F429",
+        device_id: 0x419,
+        family: "F4",
+        ram: &[(0x2000_0000, 192 * 1024), (0x1000_0000, 64 * 1024)],
+        flash: f4(runs([F4_16K, F4_64K, F4_128K, F4_16K, F4_64K, F4_128K])),
+    },
+    Chip {
+        name: "STM32G431",
+        device_id: 0x468,
+        family: "G4",
+        ram: &[(0x2000_0000, 32 * 1024)],
+        flash: g4(64),
+    },
+    Chip {
+        name: "STM32G474",
+        device_id: 0x469,
+        family: "G4",
+        ram: &[(0x2000_0000, 128 * 1024)],
+        flash: g4(256),
+    },
+    Chip {
+        name: "STM32L496",
+        device_id: 0x461,
+        family: "L4",
+        ram: &[(0x2000_0000, 320 * 1024)],
+        flash: g4(512),
+    },
+    Chip {
+        name: "STM32F103xE",
+        device_id: 0x414,
+        family: "F1",
+        ram: &[(0x2000_0000, 64 * 1024)],
+        flash: f1(256),
+    },
+    Chip {
+        name: "STM32F103xG",
+        device_id: 0x430,
+        family: "F1",
+        ram: &[(0x2000_0000, 96 * 1024)],
+        flash: f1(512),
+    },
+];
+
+impl Chip {
+    /// The chip of this name, whatever the case; package and size letters after it are ignored.
+    #[must_use]
+    pub fn by_name(name: &str) -> Option<&'static Self> {
+        let name = name.to_ascii_uppercase();
+        CHIPS.iter().find(|c| name.starts_with(&c.name.to_ascii_uppercase()))
+    }
+
+    /// The chip with this device ID.
+    #[must_use]
+    pub fn by_id(device_id: u16) -> Option<&'static Self> {
+        CHIPS.iter().find(|c| c.device_id == device_id)
+    }
+
+    /// Address behind the last byte of flash.
+    #[must_use]
+    pub fn flash_end(&self) -> u32 {
+        self.flash.base + self.flash.size()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flash_sizes_are_those_of_the_datasheets() {
+        let kib = |name| Chip::by_name(name).map(|c| c.flash.size() / 1024);
+        let names = ["STM32F405", "STM32F429", "STM32G431", "stm32g474", "STM32L496", "STM32F103xE", "STM32F103xG"];
+        assert_eq!(names.map(kib), [1024, 2048, 128, 512, 1024, 512, 1024].map(Some));
+    }
+
+    #[test]
+    fn records_and_bootloader_lie_below_the_application() {
+        for chip in CHIPS {
+            let unit = chip.flash.erase_unit(chip.flash.record_base).expect("in flash");
+            assert!(unit.address + unit.size <= chip.flash.app_base, "{}", chip.name);
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! From power to a checked board: discovery, binding to slots, identification, refusal before anything is
+//! touched.
+
+use std::collections::BTreeMap;
+
+use panel_backplane::Slot;
+use panel_codes::Code;
+use panel_protocol::host::{Answer, Discovered, Found, Request};
+use panel_protocol::ident::NodeId;
+use panel_protocol::message::{Control, IdentifyPart};
+use panel_protocol::node::{Protection, Uid};
+use panel_protocol::reply::{Info, Profile, uid_check};
+use panel_protocol::time::{Micros, Span};
+
+use super::{Lane, Stage};
+use crate::board::SlotState;
+use crate::event::{Event, Phase, Step};
+
+/// Supply current below which a board's processor cannot be running, in mA.
+const ALIVE_MA: u32 = 15;
+
+impl Lane {
+    pub(super) fn start_discovery(&mut self, now: Micros) {
+        self.phase(Phase::Discover);
+        for slot in self.group.clone() {
+            self.enter_step(slot, Step::Discover);
+        }
+        self.stage = Stage::Discover;
+        let first = self.boards.values().all(|b| b.attempt <= 1);
+        self.master.discover(now, first);
+    }
+
+    pub(super) fn discovered(&mut self, now: Micros, found: &Discovered) {
+        if self.stage == Stage::Search {
+            self.found_again(now, found);
+            return;
+        }
+        for duplicate in &found.duplicates {
+            let slots: Vec<Slot> = duplicate.straps.iter().filter_map(|&s| self.slot_of_strap(s)).collect();
+            let text = format!("UID {} is in slots {}", duplicate.uid, list(&slots));
+            for slot in slots {
+                self.fail(now, slot, Code::DuplicateUid, text.clone());
+            }
+        }
+        for board in &found.found {
+            self.bind(now, board);
+        }
+        let absent: Vec<Slot> = self
+            .group
+            .iter()
+            .filter(|s| self.boards.get(s).is_some_and(|b| b.is_active() && b.node.is_none()))
+            .copied()
+            .collect();
+        if absent.is_empty() {
+            self.identify(now);
+        } else {
+            self.stage = Stage::SenseAbsent;
+            self.sense.push_back(absent);
+        }
+    }
+
+    fn slot_of_strap(&self, strap: u16) -> Option<Slot> {
+        self.boards.values().find(|b| b.strap == strap && !b.bad).map(|b| b.slot)
+    }
+
+    /// Binds a board to the slot whose straps it reads.
+    fn bind(&mut self, now: Micros, found: &Found) {
+        let Found { node, uid, nonce, strap } = *found;
+        let Some(slot) = strap.and_then(|s| self.slot_of_strap(s)) else {
+            let straps = strap.map_or("no straps".to_owned(), |s| format!("straps {s}"));
+            self.note(None, "stray-board", format!("UID {uid} reads {straps}, which no slot of this bus has"));
+            self.master.release(node);
+            return;
+        };
+        let Some(board) = self.boards.get_mut(&slot).filter(|b| b.is_active()) else {
+            self.master.release(node);
+            return;
+        };
+        if let Some(other) = board.node {
+            let first = board.uid.map_or_else(String::new, |u| u.to_string());
+            let text = format!("boards {first} and {uid} both read straps {}", board.strap);
+            self.master.release(node);
+            self.master.release(other);
+            self.fail(now, slot, Code::SlotBinding, text);
+            return;
+        }
+        if let Some(before) = board.uid.filter(|&u| u != uid) {
+            let text = format!("was {before}, now {uid}");
+            self.fail(now, slot, Code::Rebound, text);
+            return;
+        }
+        (board.node, board.uid, board.nonce) = (Some(node), Some(uid), nonce);
+        self.events.push_back(Event::Identified { slot, uid });
+        self.set_state(slot, SlotState::Found);
+        if implausible(&uid) {
+            self.fail(now, slot, Code::ImplausibleUid, format!("UID {uid}"));
+        }
+    }
+
+    /// Nobody answered in these slots; their supply currents say why.
+    pub(super) fn absent(&mut self, now: Micros) {
+        let missing: Vec<(Slot, Option<u32>)> = self
+            .group
+            .iter()
+            .filter_map(|s| self.boards.get(s))
+            .filter(|b| b.is_active() && b.node.is_none())
+            .map(|b| (b.slot, b.current))
+            .collect();
+        let nobody = self.active().is_empty();
+        for (slot, current) in missing {
+            let (code, text) = match current {
+                None => (Code::BoardAbsent, "no answer".to_owned()),
+                Some(0) => (Code::BoardAbsent, "no answer, 0 mA".to_owned()),
+                Some(ma) if nobody && self.no_ack => {
+                    (Code::BusDead, format!("no board of the bus acknowledges; this one draws {ma} mA"))
+                }
+                Some(ma) if ma < ALIVE_MA => (Code::BoardSilent, format!("no answer, draws {ma} mA")),
+                Some(ma) => (Code::BoardBusOff, format!("no answer, but draws {ma} mA")),
+            };
+            self.fail(now, slot, code, text);
+        }
+        self.identify(now);
+    }
+
+    fn identify(&mut self, now: Micros) {
+        let nodes = self.active();
+        if nodes.is_empty() {
+            self.next_group(now);
+            return;
+        }
+        self.advance_step(Step::Identify, SlotState::Found);
+        self.stage = Stage::Info;
+        let request = Request::Control(Control::Identify(IdentifyPart::Info));
+        self.master.ask_all(now, &request, &nodes, Span::ZERO);
+    }
+
+    pub(super) fn answered(&mut self, now: Micros, node: NodeId, answer: Answer) {
+        let Some(slot) = self.slot_of(node) else { return };
+        match (self.stage, answer) {
+            (Stage::Info, Answer::Info(info)) => self.check_info(now, slot, info),
+            (Stage::Profile, Answer::Profile(profile)) => self.check_profile(now, slot, &profile),
+            (Stage::SearchInfo, Answer::Info(info)) => self.was_reset(now, slot, &info),
+            (stage, answer) => self.finish_answer(now, slot, stage, &answer),
+        }
+    }
+
+    pub(super) fn asked(&mut self, now: Micros, silent: &[NodeId]) {
+        for &node in silent {
+            if let Some(slot) = self.slot_of(node) {
+                self.went_silent(now, slot);
+            }
+        }
+        match self.stage {
+            Stage::Info => self.ask_profiles(now),
+            Stage::Profile => self.program(now),
+            Stage::SearchInfo => self.next_group(now),
+            _ => self.finish_asked(now),
+        }
+    }
+
+    fn went_silent(&mut self, now: Micros, slot: Slot) {
+        match self.stage {
+            Stage::Info | Stage::Profile => {
+                self.fail(now, slot, Code::BoardSilent, "was found, but does not say what it is");
+            }
+            Stage::SearchInfo => self.fail(now, slot, Code::BoardReset, "restarted and fell silent again"),
+            _ => {
+                let last = self.boards.get(&slot).and_then(|b| b.status);
+                self.mark_lost(slot, last);
+            }
+        }
+    }
+
+    /// The board says what it is: is it what the job wants?
+    fn check_info(&mut self, now: Micros, slot: Slot, info: Info) {
+        let recipe = &self.plan.recipe;
+        let Some(board) = self.boards.get_mut(&slot) else { return };
+        let Some(uid) = board.uid else { return };
+        board.info = Some(info);
+        let supply = info.supply_mv;
+        let low = recipe.min_supply_mv.filter(|&min| supply != 0 && supply < min);
+        let wrong = if info.uid_check != uid_check(&uid, board.nonce) {
+            Some((Code::ProtocolError, format!("the number was given to {uid}, another board answers")))
+        } else if info.device_id != recipe.chip.device_id {
+            let (want, got) = (recipe.chip.device_id, info.device_id);
+            Some((Code::WrongChip, format!("device ID {want:#05x} ({}) expected, {got:#05x} found", recipe.chip.name)))
+        } else if !recipe.revisions.is_empty() && !recipe.revisions.contains(&info.hardware_revision) {
+            let want = list(&recipe.revisions);
+            Some((Code::WrongHardwareRevision, format!("revision {want} expected, {} found", info.hardware_revision)))
+        } else if info.protection != Protection::Open {
+            Some((Code::AlreadyProtected, format!("{:?}, UID {uid}", info.protection)))
+        } else {
+            low.map(|min| (Code::SupplyLow, format!("{supply} mV, at least {min} mV needed")))
+        };
+        let min = recipe.min_supply_mv.map(|mv| f64::from(mv) / 1000.0);
+        if supply != 0 {
+            let value = f64::from(supply) / 1000.0;
+            self.events.push_back(Event::Measured { slot, name: "supply", value, unit: "V", low: min });
+        }
+        if let Some((code, text)) = wrong {
+            self.fail(now, slot, code, text);
+        }
+    }
+
+    /// One board of each kind describes itself.
+    fn ask_profiles(&mut self, now: Micros) {
+        let mut kinds: BTreeMap<u32, NodeId> = BTreeMap::new();
+        for slot in &self.group {
+            if let Some(board) = self.boards.get(slot).filter(|b| b.is_active())
+                && let (Some(node), Some(info)) = (board.node, board.info)
+            {
+                kinds.entry(info.profile_crc).or_insert(node);
+            }
+        }
+        if kinds.is_empty() {
+            self.next_group(now);
+            return;
+        }
+        self.stage = Stage::Profile;
+        let ask = Request::Control(Control::Identify(IdentifyPart::Profile));
+        let requests = kinds.into_values().map(|node| (node, ask.clone())).collect();
+        self.master.ask_each(now, requests, Span::ZERO);
+    }
+
+    /// Every board of this kind leaves if the kind cannot take the image.
+    fn check_profile(&mut self, now: Micros, slot: Slot, profile: &Profile) {
+        let Some(kind) = self.boards.get(&slot).and_then(|b| b.info).map(|i| i.profile_crc) else { return };
+        let regions = &self.plan.regions;
+        let first = regions.first().map_or(0, |(address, _)| *address);
+        let end = regions.last().map_or(0, |(address, bytes)| address + bytes.len() as u32);
+        let segments = self.plan.images.get(self.bus.index()).map_or(0, |i| i.begin().segments());
+        let flash_end = profile.flash.base + profile.flash.size();
+        let text = if first < profile.flash.app_base || end > flash_end {
+            let app_base = profile.flash.app_base;
+            format!("image {first:#010x} to {end:#010x}, room {app_base:#010x} to {flash_end:#010x}")
+        } else if segments > u32::from(profile.max_segments) {
+            format!("image of {segments} segments, the bootloader keeps track of {}", profile.max_segments)
+        } else {
+            return;
+        };
+        let same = |b: &&crate::board::Board| b.is_active() && b.info.is_some_and(|i| i.profile_crc == kind);
+        let slots: Vec<Slot> = self.boards.values().filter(same).map(|b| b.slot).collect();
+        for slot in slots {
+            self.fail(now, slot, Code::DoesNotFit, text.clone());
+        }
+    }
+}
+
+/// All bits equal: not the UID of any STM32.
+fn implausible(uid: &Uid) -> bool {
+    uid.0.iter().all(|&b| b == 0) || uid.0.iter().all(|&b| b == 0xFF)
+}
+
+pub(super) fn list<T: ToString>(items: &[T]) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+pub(super) const fn is_running(current: Option<u32>) -> bool {
+    match current {
+        Some(ma) => ma >= ALIVE_MA,
+        None => true,
+    }
+}

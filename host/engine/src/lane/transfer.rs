@@ -1,0 +1,157 @@
+//! The image on its way: who fails, who is lost, who is left behind.
+
+use panel_backplane::Slot;
+use panel_codes::Code;
+use panel_protocol::host::{Demotion, ProgramOptions};
+use panel_protocol::ident::NodeId;
+use panel_protocol::message::{ErrorReport, NodeFault, Refusal, Status, StatusFlags};
+use panel_protocol::reply::ImageState;
+use panel_protocol::time::Micros;
+
+use super::{Lane, Stage};
+use crate::board::SlotState;
+use crate::event::{Phase, Step};
+
+impl Lane {
+    pub(super) fn program(&mut self, now: Micros) {
+        let nodes = self.active();
+        let Some(image) = self.plan.images.get(self.bus.index()).cloned() else { return };
+        if nodes.is_empty() {
+            self.next_group(now);
+            return;
+        }
+        self.phase(Phase::Program);
+        self.advance_step(Step::Program, SlotState::Erasing);
+        self.stage = Stage::Program;
+        let options = ProgramOptions { compare: self.worth_comparing(), ..self.options() };
+        self.master.program(now, &image, &nodes, options);
+    }
+
+    fn options(&self) -> ProgramOptions {
+        let limits = &self.plan.recipe.limits;
+        ProgramOptions {
+            compare: false,
+            flash_time: self.plan.flash_time,
+            patience: limits.patience,
+            missed_per_mille: limits.missed_per_mille,
+        }
+    }
+
+    /// A board that holds a part of this very image, or all of it, is only sent what it lacks.
+    fn worth_comparing(&self) -> bool {
+        let Some(image) = self.plan.images.get(self.bus.index()) else { return false };
+        let [a, b, c, d, ..] = image.begin().image_id();
+        let id = u32::from_le_bytes([a, b, c, d]);
+        let boards = self.group.iter().filter_map(|s| self.boards.get(s)).filter(|b| b.is_active());
+        boards.filter_map(|b| b.info).any(|i| i.image != ImageState::None && i.image_id == id)
+    }
+
+    pub(super) fn refused(&mut self, now: Micros, node: NodeId, opcode: u8, refusal: Refusal) {
+        let Some(slot) = self.slot_of(node) else { return };
+        let code = match refusal {
+            Refusal::WrongChip => Code::WrongChip,
+            Refusal::Protected => Code::AlreadyProtected,
+            Refusal::OutsideFlash | Refusal::TooLarge | Refusal::Reserved | Refusal::Unaligned => Code::DoesNotFit,
+            _ => Code::Refused,
+        };
+        self.fail(now, slot, code, format!("refused command {opcode:#04x}: {refusal:?}"));
+    }
+
+    pub(super) fn fault(&mut self, now: Micros, node: NodeId, report: ErrorReport) {
+        let Some(slot) = self.slot_of(node) else { return };
+        let ErrorReport { fault, address, expected, got } = report;
+        let code = match fault {
+            NodeFault::EraseFailed => Code::EraseFailed,
+            NodeFault::EraseTooSlow => Code::EraseTooSlow,
+            NodeFault::ProgramFailed => Code::ProgramFailed,
+            NodeFault::ProgramTooSlow => Code::ProgramTooSlow,
+            NodeFault::ReadbackDiffers => Code::VerifyMismatch,
+            NodeFault::RecordFailed => Code::RecordAreaFailed,
+        };
+        let unit = self.plan.recipe.chip.flash.erase_unit(address);
+        let text = match (fault, unit) {
+            (NodeFault::ReadbackDiffers, _) => {
+                format!("at {address:#010x}: {expected:#04x} expected, {got:#04x} read back")
+            }
+            (NodeFault::EraseTooSlow, Some(u)) => {
+                format!("unit at {address:#010x}: longer than {} ms", u.longest.0 / 1000)
+            }
+            (NodeFault::EraseFailed, Some(u)) => format!("unit {} at {address:#010x}", u.index),
+            _ => format!("at {address:#010x}"),
+        };
+        self.fail(now, slot, code, text);
+    }
+
+    pub(super) fn lost(&mut self, node: NodeId, last: Option<Status>) {
+        if let Some(slot) = self.slot_of(node) {
+            self.mark_lost(slot, last);
+        }
+    }
+
+    /// The board stopped answering; its current is read now, its verdict is found at the end.
+    pub(super) fn mark_lost(&mut self, slot: Slot, last: Option<Status>) {
+        if let Some(board) = self.boards.get_mut(&slot).filter(|b| b.is_active()) {
+            board.lost = Some(last.or(board.status));
+            self.sense.push_back(vec![slot]);
+            self.set_state(slot, SlotState::Lost);
+        }
+    }
+
+    pub(super) fn demoted(&mut self, node: NodeId, why: Demotion) {
+        let Some(slot) = self.slot_of(node) else { return };
+        let text = match why {
+            Demotion::Slow => "its flash is slower than declared: left to a second pass",
+            Demotion::Deaf => "misses too many frames: left to a second pass",
+        };
+        self.note(Some(slot), "straggler", text.to_owned());
+        self.set_state(slot, SlotState::Straggling);
+        self.stragglers.insert(slot);
+    }
+
+    pub(super) fn census(&mut self, node: NodeId, status: Status) {
+        let Some(slot) = self.slot_of(node) else { return };
+        let segments = self.plan.images.get(self.bus.index()).map_or(1, |i| i.begin().segments().max(1));
+        let Some(board) = self.boards.get_mut(&slot).filter(|b| b.is_active()) else { return };
+        board.status = Some(status);
+        if board.state == SlotState::Straggling {
+            return;
+        }
+        let percent = (u32::from(status.programmed) * 100 / segments).min(100) as u8;
+        let erasing = status.flags.contains(StatusFlags::ERASING) && percent == 0;
+        let state = if erasing { SlotState::Erasing } else { SlotState::Programming(percent) };
+        self.set_state(slot, state);
+    }
+
+    pub(super) fn streamed(&mut self, now: Micros, complete: &[NodeId], _left: &[NodeId], starved: &[NodeId]) {
+        for &node in starved {
+            if let Some(slot) = self.slot_of(node) {
+                let missing = self.boards.get(&slot).and_then(|b| b.status).map_or(0, |s| s.missing);
+                let text = format!("{missing} segments are still missing after every repeat");
+                self.fail(now, slot, Code::ReceptionPoor, text);
+            }
+        }
+        if complete.is_empty() {
+            self.after_group(now);
+        } else {
+            self.verify(now);
+        }
+    }
+
+    /// A second pass for boards of the same session that were left behind.
+    pub(super) fn catch_up(&mut self, now: Micros) {
+        let slots = core::mem::take(&mut self.stragglers);
+        self.group = slots.into_iter().filter(|s| self.boards.get(s).is_some_and(|b| b.is_active())).collect();
+        for slot in self.group.clone() {
+            self.set_state(slot, SlotState::Programming(0));
+        }
+        let nodes = self.active();
+        let image = self.plan.images.get(self.bus.index()).cloned();
+        let (Some(image), false) = (image, nodes.is_empty()) else {
+            self.after_group(now);
+            return;
+        };
+        self.stage = Stage::Program;
+        let options = self.options();
+        self.master.catch_up(now, &image, &nodes, options);
+    }
+}

@@ -1,0 +1,265 @@
+//! The plan of a run: everything that can be decided before anything is powered, as a value.
+
+use std::sync::Arc;
+
+use panel_backplane::{BusKind, Panel};
+use panel_codes::Code;
+use panel_image::Image;
+use panel_protocol::host::{self, Timing};
+use panel_protocol::node::EraseUnit;
+use panel_protocol::time::Span;
+
+use crate::chip::Chip;
+
+/// Budgets and waits of a run, as data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// From stable power until every board listens.
+    pub start_up: Span,
+    /// Silence after which nobody has more to say; must exceed the adapter's round trip.
+    pub quiet: Span,
+    /// How long an answer may take.
+    pub answer: Span,
+    /// How much longer than its declared times a board may hold the others up.
+    pub patience: Span,
+    /// Share of the data frames that a board may miss, in per mille.
+    pub missed_per_mille: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            start_up: Span::from_millis(21),
+            quiet: Span::from_millis(3),
+            answer: Span::from_millis(40),
+            patience: Span::from_millis(100),
+            missed_per_mille: 100,
+        }
+    }
+}
+
+/// What is to be done to every board: the job, resolved.
+#[derive(Debug, Clone)]
+pub struct Recipe {
+    /// Name of the job.
+    pub job: String,
+    /// Name of the release or image.
+    pub release: String,
+    /// The image.
+    pub image: Image,
+    /// The chip.
+    pub chip: &'static Chip,
+    /// Hardware revisions that the job allows; empty for any.
+    pub revisions: Vec<u16>,
+    /// Lowest supply at which flash may be written, in millivolts.
+    pub min_supply_mv: Option<u16>,
+    /// Further attempts for a board whose failure another attempt may cure.
+    pub retries: u8,
+    /// Each board also returns the full SHA-256 of what it read back.
+    pub digest: bool,
+    /// Start the application at the end.
+    pub start_application: bool,
+    /// Budgets and waits.
+    pub limits: Limits,
+}
+
+/// A job that cannot be planned.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// The image has no data.
+    #[error("the image is empty")]
+    Empty,
+    /// Data where the chip has no flash.
+    #[error("{origin}: data at {address:#010x} is outside the flash of {chip} ({from:#010x} to {to:#010x})")]
+    OutsideFlash {
+        /// First address outside.
+        address: u32,
+        /// Where it comes from.
+        origin: String,
+        /// Chip.
+        chip: &'static str,
+        /// First address of flash.
+        from: u32,
+        /// Last address of flash.
+        to: u32,
+    },
+    /// Data where bootloader or records live.
+    #[error("{origin}: data at {address:#010x} lies in the bootloader's area of {chip}; images begin at {app_base:#010x}")]
+    Reserved {
+        /// First such address.
+        address: u32,
+        /// Where it comes from.
+        origin: String,
+        /// Chip.
+        chip: &'static str,
+        /// First address for images.
+        app_base: u32,
+    },
+    /// The image is larger than the flash.
+    #[error("the image has {bytes} bytes, more than the {room} that {chip} has for it")]
+    TooLarge {
+        /// Bytes of the image.
+        bytes: usize,
+        /// Bytes there is room for.
+        room: u32,
+        /// Chip.
+        chip: &'static str,
+    },
+    /// The protocol has no room for it.
+    #[error(transparent)]
+    Protocol(#[from] host::ImageError),
+    /// No slot to program.
+    #[error("the panel has no slot that is not marked bad")]
+    NoSlots,
+    /// A slot of this way cannot be served.
+    #[error("slot {slot} is on no bus; only boards on a bus can be programmed together")]
+    NoBus {
+        /// The slot.
+        slot: u16,
+    },
+}
+
+impl PlanError {
+    /// The code of this error.
+    #[must_use]
+    pub const fn code(&self) -> Code {
+        match self {
+            Self::Empty => Code::ImageEmpty,
+            Self::OutsideFlash { .. } => Code::ImageOutsideFlash,
+            Self::Reserved { .. } => Code::ImageReservedArea,
+            Self::TooLarge { .. } | Self::Protocol(_) => Code::ImageTooLarge,
+            Self::NoSlots => Code::PanelFile,
+            Self::NoBus { .. } => Code::WayNotOffered,
+        }
+    }
+}
+
+/// What goes where, and what it will take.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The job, resolved.
+    pub recipe: Recipe,
+    /// The panel.
+    pub panel: Panel,
+    /// The image as each bus sends it.
+    pub images: Vec<Arc<host::Image>>,
+    /// Regions as they are written: padded with 0xFF to the flash's unit.
+    pub regions: Vec<(u32, Vec<u8>)>,
+    /// Erase units that the image touches.
+    pub units: Vec<EraseUnit>,
+    /// Typical time to erase and program one board.
+    pub flash_time: Span,
+}
+
+impl Plan {
+    /// Lays the image on the chip and the panel.
+    ///
+    /// # Errors
+    /// [`PlanError`]: the image does not fit the chip, or the panel has nothing to program.
+    pub fn new(recipe: Recipe, panel: Panel) -> Result<Self, PlanError> {
+        check_panel(&panel)?;
+        check_image(&recipe)?;
+        let regions = padded(&recipe);
+        let units = touched(&recipe, &regions);
+        let images = panel.buses.iter().map(|bus| {
+            let fd = matches!(bus.kind, BusKind::Fd { .. });
+            host::Image::new(recipe.chip.device_id, &regions, fd).map(Arc::new)
+        });
+        let images = images.collect::<Result<_, _>>()?;
+        let flash_time = flash_time(&recipe, &regions, &units);
+        Ok(Self { recipe, panel, images, regions, units, flash_time })
+    }
+
+    /// Waits of one bus.
+    #[must_use]
+    pub fn timing(&self, bus: usize) -> Timing {
+        let limits = &self.recipe.limits;
+        let bit_rate = self.panel.buses.get(bus).map_or(1_000_000, |b| u64::from(b.bit_rate.0)).max(1);
+        // 160 bits: the longest classical frame with every stuff bit.
+        let frame = Span(160_000_000 / bit_rate);
+        Timing { quiet: limits.quiet, answer: limits.answer, frame, ..Timing::default() }
+    }
+}
+
+fn check_panel(panel: &Panel) -> Result<(), PlanError> {
+    let mut good = panel.slots.iter().filter(|s| !s.bad).peekable();
+    if good.peek().is_none() {
+        return Err(PlanError::NoSlots);
+    }
+    good.find(|s| s.bus.is_none()).map_or(Ok(()), |s| Err(PlanError::NoBus { slot: s.slot.0 }))
+}
+
+fn check_image(recipe: &Recipe) -> Result<(), PlanError> {
+    let Recipe { image, chip, .. } = recipe;
+    if image.regions().is_empty() {
+        return Err(PlanError::Empty);
+    }
+    let room = chip.flash_end() - chip.flash.app_base;
+    if image.len() > room as usize {
+        return Err(PlanError::TooLarge { bytes: image.len(), room, chip: chip.name });
+    }
+    for region in image.regions() {
+        let (from, end) = (region.address(), region.end());
+        let origin = |at: u32| image.origin(at).map_or_else(String::new, ToString::to_string);
+        if from < chip.flash.base || end > chip.flash_end() {
+            let address = if from < chip.flash.base { from } else { from.max(chip.flash_end()) };
+            let (first, to) = (chip.flash.base, chip.flash_end() - 1);
+            let origin = origin(address.min(end - 1));
+            return Err(PlanError::OutsideFlash { address, origin, chip: chip.name, from: first, to });
+        }
+        if from < chip.flash.app_base {
+            let app_base = chip.flash.app_base;
+            return Err(PlanError::Reserved { address: from, origin: origin(from), chip: chip.name, app_base });
+        }
+    }
+    Ok(())
+}
+
+/// Regions widened to whole programming units; neighbours that then touch become one.
+fn padded(recipe: &Recipe) -> Vec<(u32, Vec<u8>)> {
+    let unit = u32::from(recipe.chip.flash.unit);
+    let mut regions: Vec<(u32, Vec<u8>)> = Vec::new();
+    for region in recipe.image.regions() {
+        let from = region.address() - region.address() % unit;
+        let end = region.end().next_multiple_of(unit);
+        match regions.last_mut() {
+            Some((address, bytes)) if from <= *address + bytes.len() as u32 => {
+                let at = (region.address() - *address) as usize;
+                bytes.resize((end - *address) as usize, 0xFF);
+                bytes[at..at + region.data().len()].copy_from_slice(region.data());
+            }
+            _ => {
+                let mut bytes = vec![0xFF; (end - from) as usize];
+                let at = (region.address() - from) as usize;
+                bytes[at..at + region.data().len()].copy_from_slice(region.data());
+                regions.push((from, bytes));
+            }
+        }
+    }
+    regions
+}
+
+fn touched(recipe: &Recipe, regions: &[(u32, Vec<u8>)]) -> Vec<EraseUnit> {
+    let mut units: Vec<EraseUnit> = Vec::new();
+    for (address, bytes) in regions {
+        let mut at = *address;
+        while at < address + bytes.len() as u32
+            && let Some(unit) = recipe.chip.flash.erase_unit(at)
+        {
+            if units.last().is_none_or(|last| last.index != unit.index) {
+                units.push(unit);
+            }
+            at = unit.address + unit.size;
+        }
+    }
+    units
+}
+
+fn flash_time(recipe: &Recipe, regions: &[(u32, Vec<u8>)], units: &[EraseUnit]) -> Span {
+    let flash = &recipe.chip.flash;
+    let erase: u64 = units.iter().map(|u| u.typical.0).sum();
+    let unit = usize::from(flash.unit);
+    let used = |bytes: &Vec<u8>| bytes.chunks(unit).filter(|c| c.iter().any(|&b| b != 0xFF)).count() as u64;
+    let programmed: u64 = regions.iter().map(|(_, bytes)| used(bytes)).sum();
+    Span(erase + programmed * flash.program_typical.0)
+}
