@@ -1,0 +1,122 @@
+//! The reader: [`Records`].
+
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension as _};
+
+use crate::chain::{self, ChainReport};
+use crate::doubt::{self, InDoubt};
+use crate::error::StoreError;
+use crate::record::RunId;
+use crate::replay::{self, RowsReport};
+use crate::report::{self, Filter, RunSummary, UnitHistory, UnitLine, YieldReport};
+use crate::schema;
+
+/// Reads the records of a directory; changes nothing in them.
+#[derive(Debug)]
+pub struct Records {
+    db: Connection,
+}
+
+impl From<Connection> for Records {
+    fn from(db: Connection) -> Self {
+        Self { db }
+    }
+}
+
+impl Records {
+    /// Opens the records of a directory for reading, also while a [`Store`](crate::Store) writes them.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`] if there are none; a file that is not our database, one of another format, or
+    /// any trouble of the place.
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        schema::open_for_reading(dir).map(Self::from)
+    }
+
+    /// All attempts in doubt, oldest first. While another process writes, its open attempts are among them.
+    ///
+    /// # Errors
+    /// Any trouble of the database.
+    pub fn in_doubt(&self) -> Result<Vec<InDoubt>, StoreError> {
+        doubt::list(&self.db)
+    }
+
+    /// One line per attempt that the filter selects, in the order in which they began. An attempt that has
+    /// not ended is in doubt.
+    ///
+    /// # Errors
+    /// Any trouble of the database.
+    pub fn csv(&self, filter: &Filter) -> Result<Vec<UnitLine>, StoreError> {
+        report::lines(&self.db, filter)
+    }
+
+    /// The history of the units with this serial number or UID, or of the one unit whose serial number or UID
+    /// begins so. Several units match a whole UID only in several products, and a whole serial number only
+    /// after a chip was replaced.
+    ///
+    /// # Errors
+    /// [`Refusal::NoSuchUnit`](crate::Refusal::NoSuchUnit),
+    /// [`Refusal::AmbiguousUnit`](crate::Refusal::AmbiguousUnit), or any trouble of the database.
+    pub fn unit(&self, query: &str) -> Result<Vec<UnitHistory>, StoreError> {
+        report::units(&self.db, query)
+    }
+
+    /// Yields, failure codes and slots. See [`YieldReport`] for what is counted how.
+    ///
+    /// # Errors
+    /// Any trouble of the database.
+    pub fn yields(&self, filter: &Filter) -> Result<YieldReport, StoreError> {
+        report::yields(&self.db, filter)
+    }
+
+    /// A run's data; none if there is no such run.
+    ///
+    /// # Errors
+    /// Any trouble of the database.
+    pub fn run(&self, run: RunId) -> Result<Option<RunSummary>, StoreError> {
+        report::run(&self.db, run)
+    }
+
+    /// Checks the hash chain over all events; says the first bad one.
+    ///
+    /// # Errors
+    /// Any trouble of the database.
+    pub fn verify_chain(&self) -> Result<ChainReport, StoreError> {
+        chain::verify(&self.db)
+    }
+
+    /// Computes all rows again from the events and compares. Takes memory in proportion to the database.
+    ///
+    /// # Errors
+    /// Any trouble of the database.
+    pub fn verify_rows(&self) -> Result<RowsReport, StoreError> {
+        // One snapshot for events and rows, should somebody be writing.
+        let snapshot = self.db.unchecked_transaction()?;
+        let report = replay::verify(&snapshot);
+        snapshot.finish()?;
+        report
+    }
+
+    /// Checks the file itself, page by page; says what is damaged.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] with the first damage, or any trouble of the database.
+    pub fn verify_file(&self) -> Result<(), StoreError> {
+        let found: String = self.db.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+        if found == "ok" { Ok(()) } else { Err(StoreError::Corrupt { detail: found }) }
+    }
+
+    pub(crate) fn newest_open_run(&self) -> Result<Option<RunId>, StoreError> {
+        let sql = "SELECT id FROM runs WHERE ended_us IS NULL ORDER BY id DESC LIMIT 1";
+        Ok(self.db.query_row(sql, [], |row| row.get(0)).optional()?)
+    }
+
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.db
+    }
+
+    pub(crate) fn connection_mut(&mut self) -> &mut Connection {
+        &mut self.db
+    }
+}
