@@ -9,7 +9,7 @@ use crate::doubt::{self, InDoubt};
 use crate::error::StoreError;
 use crate::record::RunId;
 use crate::replay::{self, RowsReport};
-use crate::report::{self, Filter, RunSummary, UnitHistory, UnitLine, YieldReport};
+use crate::report::{self, EventRow, Filter, RunSummary, UnitHistory, UnitLine, YieldReport};
 use crate::schema;
 
 /// Reads the records of a directory; changes nothing in them.
@@ -59,7 +59,7 @@ impl Records {
     /// [`Refusal::NoSuchUnit`](crate::Refusal::NoSuchUnit),
     /// [`Refusal::AmbiguousUnit`](crate::Refusal::AmbiguousUnit), or any trouble of the database.
     pub fn unit(&self, query: &str) -> Result<Vec<UnitHistory>, StoreError> {
-        report::units(&self.db, query)
+        self.snapshot(|db| report::units(db, query))
     }
 
     /// Yields, failure codes and slots. See [`YieldReport`] for what is counted how.
@@ -67,7 +67,7 @@ impl Records {
     /// # Errors
     /// Any trouble of the database.
     pub fn yields(&self, filter: &Filter) -> Result<YieldReport, StoreError> {
-        report::yields(&self.db, filter)
+        self.snapshot(|db| report::yields(db, filter))
     }
 
     /// A run's data; none if there is no such run.
@@ -75,7 +75,15 @@ impl Records {
     /// # Errors
     /// Any trouble of the database.
     pub fn run(&self, run: RunId) -> Result<Option<RunSummary>, StoreError> {
-        report::run(&self.db, run)
+        self.snapshot(|db| report::run(db, run))
+    }
+
+    /// All events of a run in their order, also those that belong to no slot.
+    ///
+    /// # Errors
+    /// Any trouble of the database.
+    pub fn events(&self, run: RunId) -> Result<Vec<EventRow>, StoreError> {
+        report::run_events(&self.db, run)
     }
 
     /// Checks the hash chain over all events; says the first bad one.
@@ -91,11 +99,7 @@ impl Records {
     /// # Errors
     /// Any trouble of the database.
     pub fn verify_rows(&self) -> Result<RowsReport, StoreError> {
-        // One snapshot for events and rows, should somebody be writing.
-        let snapshot = self.db.unchecked_transaction()?;
-        let report = replay::verify(&snapshot);
-        snapshot.finish()?;
-        report
+        self.snapshot(replay::verify)
     }
 
     /// Checks the file itself, page by page; says what is damaged.
@@ -105,6 +109,14 @@ impl Records {
     pub fn verify_file(&self) -> Result<(), StoreError> {
         let found: String = self.db.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
         if found == "ok" { Ok(()) } else { Err(StoreError::Corrupt { detail: found }) }
+    }
+
+    /// Answers a question that takes several queries as of one moment, should somebody be writing.
+    fn snapshot<T>(&self, ask: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let snapshot = self.db.unchecked_transaction()?;
+        let answer = ask(&snapshot);
+        snapshot.finish()?;
+        answer
     }
 
     pub(crate) fn newest_open_run(&self) -> Result<Option<RunId>, StoreError> {

@@ -20,7 +20,7 @@ use crate::record::{AttemptId, EventRecord, Resolution, RunEnd, RunId, RunStart}
 use crate::records::Records;
 use crate::replay::{self, Kind};
 use crate::schema;
-use crate::units_csv::{CsvState, UnitsCsv};
+use crate::units_csv::{CsvState, UnitsCsv, sync_directory};
 
 /// The one writer of a record directory.
 ///
@@ -48,7 +48,7 @@ impl Store {
         let database = schema::path(dir);
         schema::peek(&database)?;
         let failed = |source| StoreError::Directory { path: dir.to_owned(), source };
-        fs::create_dir_all(dir).map_err(failed)?;
+        create_directory(dir).map_err(failed)?;
         let lock = WriterLock::take(dir)?;
         let records = Records::from(schema::open_for_writing(dir)?);
         let identity = FileIdentity::of(&database).map_err(failed)?;
@@ -83,7 +83,7 @@ impl Store {
     /// # Errors
     /// Any trouble of the place or the database; nothing is recorded then.
     pub fn begin_run(&mut self, start: &RunStart) -> Result<RunId, StoreError> {
-        let run = self.write(|writer| {
+        let run = self.commit(|writer| {
             let run = project::next_run(writer.db)?;
             let place = writer.place(run, start.utc_us, Some(0));
             project::run_started(writer.db, place, start)?;
@@ -104,7 +104,7 @@ impl Store {
         if events.is_empty() {
             return self.faults.alive();
         }
-        self.write(|writer| {
+        self.commit(|writer| {
             for EventRecord { utc_us, run_us, event } in events {
                 let run_us = i64::try_from(*run_us).unwrap_or(i64::MAX);
                 let place = writer.place(run, *utc_us, Some(run_us));
@@ -112,7 +112,8 @@ impl Store {
                 writer.add(place, event.kind(), event.slot(), attempt, event)?;
             }
             Ok(())
-        })
+        })?;
+        self.extend_units()
     }
 
     /// Records that a run ended.
@@ -121,14 +122,14 @@ impl Store {
     /// As [`append`](Self::append); [`Refusal::OpenAttempts`] if not all attempts have ended.
     pub fn end_run(&mut self, run: RunId, end: &RunEnd) -> Result<(), StoreError> {
         self.check_live(run)?;
-        self.write(|writer| {
+        self.commit(|writer| {
             let run_us = i64::try_from(end.run_us).unwrap_or(i64::MAX);
             let place = writer.place(run, end.utc_us, Some(run_us));
             project::run_ended(writer.db, place, end)?;
             writer.add(place, Kind::RUN_ENDED, None, None, end)
         })?;
         self.live.remove(&run);
-        Ok(())
+        self.extend_units()
     }
 
     /// Records what became of an attempt in doubt. The event joins the attempt's own run, whose result stays
@@ -138,7 +139,7 @@ impl Store {
     /// [`Refusal::NotInDoubt`], or any trouble of the place or the database.
     pub fn resolve(&mut self, attempt: AttemptId, resolution: &Resolution) -> Result<(), StoreError> {
         let live = self.live.clone();
-        self.write(|writer| {
+        self.commit(|writer| {
             let found: Option<(RunId, u16, bool)> = writer
                 .db
                 .query_row(
@@ -154,7 +155,8 @@ impl Store {
             let place = writer.place(run, resolution.utc_us, None);
             project::resolved(writer.db, place, attempt, resolution)?;
             writer.add(place, Kind::RESOLVED, Some(slot), Some(attempt), resolution)
-        })
+        })?;
+        self.extend_units()
     }
 
     /// For tests: asks `question` at each [`Moment`] of each write, and stops the store for good where it
@@ -168,8 +170,8 @@ impl Store {
         if self.live.contains(&run) { Ok(()) } else { Err(Refusal::RunNotLive { run }.into()) }
     }
 
-    /// Runs `body` in one durable transaction, then brings `units.csv` up to it.
-    fn write<T>(
+    /// Runs `body` in one durable transaction.
+    fn commit<T>(
         &mut self,
         body: impl FnOnce(&mut Writer<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
@@ -184,9 +186,24 @@ impl Store {
         self.faults.pass(Moment::BeforeCommit)?;
         transaction.commit()?;
         self.faults.pass(Moment::AfterCommit)?;
-        self.units.extend(self.records.connection(), &mut self.faults)?;
         Ok(value)
     }
+
+    /// Brings `units.csv` up to the database.
+    fn extend_units(&mut self) -> Result<(), StoreError> {
+        self.units.extend(self.records.connection(), &mut self.faults)
+    }
+}
+
+/// Creates a directory with its parents, durably.
+fn create_directory(dir: &Path) -> std::io::Result<()> {
+    let missing: Vec<_> =
+        dir.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists()).collect();
+    fs::create_dir_all(dir)?;
+    for parent in missing.into_iter().filter_map(Path::parent).filter(|dir| !dir.as_os_str().is_empty()) {
+        sync_directory(parent)?;
+    }
+    Ok(())
 }
 
 /// One transaction being filled.
@@ -313,6 +330,13 @@ mod tests {
         assert!(matches!(error, StoreError::Busy), "{error}");
         other.execute_batch("ROLLBACK").unwrap();
         store.append(run, &[started(1)]).unwrap();
+    }
+
+    #[test]
+    fn a_store_may_move_to_another_thread() {
+        fn moves<T: Send>() {}
+        moves::<Store>();
+        moves::<Records>();
     }
 
     #[test]

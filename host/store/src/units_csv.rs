@@ -136,8 +136,8 @@ impl UnitsCsv {
     }
 }
 
-/// Makes a rename durable.
-fn sync_directory(dir: &Path) -> io::Result<()> {
+/// Makes the creation or renaming of something in a directory durable.
+pub(crate) fn sync_directory(dir: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(dir)?.sync_all() } else { Ok(()) }
 }
 

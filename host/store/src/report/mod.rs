@@ -12,7 +12,7 @@ use crate::record::RunId;
 pub use lines::{UnitLine, write_csv};
 pub(crate) use lines::{header_text, line_of, lines, lines_after, write_lines};
 pub use unit::{AttemptHistory, EventRow, MeasurementRow, RunSummary, StepRow, UnitHistory};
-pub(crate) use unit::{run, units};
+pub(crate) use unit::{run, run_events, units};
 pub(crate) use yields::yields;
 pub use yields::{CodeCount, Ratio, ResultCounts, RetestPass, SlotYield, UnitYield, YieldReport};
 

@@ -163,6 +163,10 @@ pub struct EventRow {
     pub run_us: Option<i64>,
     /// Kind.
     pub kind: String,
+    /// The slot concerned, if it is one slot's.
+    pub slot: Option<u16>,
+    /// The attempt it belongs to.
+    pub attempt: Option<AttemptId>,
     /// All of it.
     pub body: serde_json::Value,
     /// Its link in the chain.
@@ -369,21 +373,32 @@ fn measurements(db: &Connection, attempt: AttemptId) -> Result<Vec<MeasurementRo
 }
 
 fn events(db: &Connection, attempt: AttemptId) -> Result<Vec<EventRow>, StoreError> {
-    let mut statement = db.prepare_cached(
-        "SELECT id, seq, at_us, run_us, kind, body, hash FROM events WHERE attempt = ?1 ORDER BY id",
-    )?;
-    let rows = statement.query_map([attempt], |row| {
-        Ok(EventRow {
-            id: row.get(0)?,
-            seq: row.get(1)?,
-            at: rfc3339(row.get(2)?),
-            run_us: row.get(3)?,
-            kind: row.get(4)?,
-            body: json(row.get(5)?),
-            hash: row.get(6)?,
-        })
-    })?;
+    let mut statement = db.prepare_cached(&format!("{EVENT} WHERE attempt = ?1 ORDER BY id"))?;
+    let rows = statement.query_map([attempt], event_from_row)?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// All events of a run.
+pub(crate) fn run_events(db: &Connection, run: RunId) -> Result<Vec<EventRow>, StoreError> {
+    let mut statement = db.prepare_cached(&format!("{EVENT} WHERE run = ?1 ORDER BY seq"))?;
+    let rows = statement.query_map([run], event_from_row)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+const EVENT: &str = "SELECT id, seq, at_us, run_us, kind, slot, attempt, body, hash FROM events";
+
+fn event_from_row(row: &Row<'_>) -> rusqlite::Result<EventRow> {
+    Ok(EventRow {
+        id: row.get(0)?,
+        seq: row.get(1)?,
+        at: rfc3339(row.get(2)?),
+        run_us: row.get(3)?,
+        kind: row.get(4)?,
+        slot: row.get(5)?,
+        attempt: row.get(6)?,
+        body: json(row.get(7)?),
+        hash: row.get(8)?,
+    })
 }
 
 /// A body as JSON; one that somebody spoilt stays visible as text.

@@ -63,6 +63,39 @@ fn killed_at_fifty_moments_a_writer_loses_nothing_it_has_confirmed_and_leaves_it
     assert!(in_flight > 3, "only {in_flight} kills hit an operation");
 }
 
+#[test]
+fn killed_while_it_creates_the_records_a_writer_leaves_a_directory_that_opens() {
+    let mut rng = Rng(3);
+    let mut created = 0;
+    for round in 0..30 {
+        let dir = tempfile::tempdir().unwrap();
+        let database = dir.path().join("records.db");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_store-writer"))
+            .arg(dir.path())
+            .arg("1")
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        // Half the kills are counted from the start of the process, half from the first sight of the file.
+        if round % 2 == 0 {
+            while !database.exists() {
+                wait_us(50);
+            }
+        }
+        wait_us(rng.below(6_000));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        created += u64::from(database.exists());
+        check::directory(dir.path());
+    }
+    assert!(created >= 15);
+}
+
+fn wait_us(us: u64) {
+    let (_silent, heard) = channel::<()>();
+    assert_eq!(heard.recv_timeout(Duration::from_micros(us)), Err(RecvTimeoutError::Timeout));
+}
+
 /// What the writer said: events that are durable, and that will be after the operation it is doing.
 #[derive(Default)]
 struct Words {

@@ -212,4 +212,9 @@ fn notes_may_concern_a_slot_without_an_attempt_or_the_whole_run() {
     let kinds: Vec<_> = history.attempts[0].events.iter().map(|event| event.kind.as_str()).collect();
     assert_eq!(kinds, ["attempt-started", "identified", "note"]);
     assert_eq!(history.attempts[0].events[2].body["body"]["error_frames"], 3);
+    let all = store.records().events(run).unwrap();
+    let kinds: Vec<_> = all.iter().map(|event| (event.kind.as_str(), event.slot)).collect();
+    let expected = [("run-started", None), ("note", None), ("note", Some(4)), ("attempt-started", Some(4))];
+    assert_eq!(kinds[..4], expected);
+    assert_eq!((all.len(), all[0].body["panel"].as_str()), (6, Some("p")));
 }
