@@ -8,7 +8,7 @@
 use std::error::Error;
 use std::fs::File;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use panel_store::{Event, EventRecord, RunId, StepOutcome, Store, Verdict};
@@ -22,12 +22,13 @@ const SLOTS: u16 = 64;
 fn main() -> Result<(), Box<dyn Error>> {
     let parent = std::env::args().nth(1).map_or_else(|| PathBuf::from("."), PathBuf::from);
     let dir = tempfile::tempdir_in(parent)?;
-    let fsync = fsync_time(dir.path())?;
-    println!("one fsync of one 4 KiB page: {fsync:?} (median of {ROUNDS})");
-
+    let mut file = File::create(dir.path().join("fsync"))?;
     let mut store = Store::open(dir.path())?;
     let (mut begins, mut starts, mut steps, mut ends) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut fsyncs = Vec::new();
     for round in 0..ROUNDS {
+        // In every round, so that whatever else the disk is doing falls on all figures alike.
+        fsyncs.push(fsync_time(&mut file)?);
         let begin = Instant::now();
         let run = store.begin_run(&sample::run_start("panel"))?;
         begins.push(begin.elapsed());
@@ -44,6 +45,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         ends.push(append(&mut store, run, slots(&passed))?);
         store.end_run(run, &panel_store::RunEnd { utc_us: sample::START_US, run_us: 0, exit: 0 })?;
     }
+    let fsync = median(fsyncs);
+    println!("one fsync of one 4 KiB page: {fsync:?} (medians of {ROUNDS})");
     for (what, times) in [
         ("begin a run", begins),
         ("start 64 attempts", starts),
@@ -72,16 +75,11 @@ fn append(store: &mut Store, run: RunId, events: Vec<Event>) -> Result<Duration,
     Ok(begin.elapsed())
 }
 
-fn fsync_time(dir: &Path) -> Result<Duration, Box<dyn Error>> {
-    let mut file = File::create(dir.join("fsync"))?;
-    let mut times = Vec::new();
-    for round in 0..ROUNDS {
-        file.write_all(&[round as u8; 4096])?;
-        let begin = Instant::now();
-        file.sync_all()?;
-        times.push(begin.elapsed());
-    }
-    Ok(median(times))
+fn fsync_time(file: &mut File) -> Result<Duration, Box<dyn Error>> {
+    file.write_all(&[0x5a; 4096])?;
+    let begin = Instant::now();
+    file.sync_all()?;
+    Ok(begin.elapsed())
 }
 
 fn median(mut times: Vec<Duration>) -> Duration {
