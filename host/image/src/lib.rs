@@ -5,6 +5,18 @@
 //! [`Image::merge`] puts several files into one; [`Image::check_fits`] and [`VectorTable::check`] hold it
 //! against a chip; [`intel_hex::write`], [`srec::write`] and [`Image::to_bin`] give it back as a file.
 //!
+//! ```
+//! use panel_image::{Image, parse};
+//!
+//! let boot = parse(b":020000040800F2\n:0100000001FE\n:00000001FF\n", "boot.hex", None)?;
+//! let app = parse(&[0x00, 0x00, 0x02, 0x20], "app.bin", Some(0x0802_0000))?;
+//! let image = Image::merge(&[boot, app])?;
+//! let flash = 0x0800_0000..0x0810_0000;
+//! image.check_fits(&[flash])?;
+//! assert_eq!(image.regions().len(), 2);
+//! # Ok::<(), panel_image::ImageError>(())
+//! ```
+//!
 //! What the crate deliberately does not do: it opens no file (callers pass the bytes and a display name),
 //! knows no chip (callers pass address ranges), and decides nothing about pages or sectors.
 //!
