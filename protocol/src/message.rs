@@ -16,7 +16,7 @@ pub const CHUNK_CLASSICAL: usize = 8;
 /// Image bytes in an FD data frame.
 pub const CHUNK_FD: usize = 64;
 /// Chunk numbers that fit in one [`NodeMessage::Missing`].
-pub const MISSING_LIST: usize = 7;
+pub const MISSING_LIST: usize = 6;
 /// Payload bytes of one [`Control::BlockData`].
 pub const BLOCK_PART: usize = 6;
 
@@ -266,8 +266,6 @@ bitflags::bitflags! {
         const MANIFEST_COMPLETE = 1 << 3;
         /// Every region reads back as the manifest says.
         const VERIFIED = 1 << 4;
-        /// The bootloader refused the last block or command; the reason is in `detail`.
-        const REFUSED = 1 << 5;
         const _ = !0;
     }
 }
@@ -285,7 +283,7 @@ pub struct Status {
     pub programmed: u16,
     /// Free segment buffers.
     pub free: u8,
-    /// [`NodeFault`] if `state` is failed, [`Refusal`] if refused, else 0.
+    /// [`NodeFault`] if `state` is failed, else 0.
     pub detail: u8,
 }
 
@@ -351,11 +349,11 @@ pub enum NodeMessage {
     },
     /// These chunks of one segment are missing.
     Missing {
-        /// Segment number modulo 256.
-        segment: u8,
+        /// The segment.
+        segment: u16,
         /// Chunk numbers; `len` of them count.
         chunks: [u8; MISSING_LIST],
-        /// How many count, `1..=7`.
+        /// How many count, `1..=6`.
         len: u8,
     },
     /// Answer to a census.
@@ -415,7 +413,7 @@ impl HostMessage<'_> {
             }
             Self::Data(position, bytes) => return data_frame(position, bytes),
         };
-        Frame::classical(channel.id(), &buffer[..len]).unwrap_or(Frame::empty(channel.id()))
+        Frame::classical(channel.id(), &buffer[..len]).unwrap_or_else(|| Frame::empty(channel.id()))
     }
 
     /// The message in a frame from the host.
@@ -430,7 +428,7 @@ impl HostMessage<'_> {
             Some(Channel::Stop) => Ok(HostMessage::Stop),
             Some(Channel::Silence) => {
                 let n = Reader(data).u8().map_err(short)?;
-                NodeId::new(n).map(HostMessage::Silence).ok_or(field("node", n.into()))
+                NodeId::new(n).map(HostMessage::Silence).ok_or_else(|| field("node", n.into()))
             }
             Some(Channel::ControlAll) => Ok(HostMessage::Control(None, Control::decode(data)?)),
             Some(Channel::Control(node)) => Ok(HostMessage::Control(Some(node), Control::decode(data)?)),
@@ -442,7 +440,7 @@ impl HostMessage<'_> {
 fn data_frame(position: DataPosition, bytes: &[u8]) -> Frame {
     let id = Channel::Data(position).id();
     let bytes = &bytes[..bytes.len().min(CHUNK_FD)];
-    Frame::classical(id, bytes).or_else(|| Frame::fd(id, bytes)).unwrap_or(Frame::empty(id))
+    Frame::classical(id, bytes).or_else(|| Frame::fd(id, bytes)).unwrap_or_else(|| Frame::empty(id))
 }
 
 mod op {
@@ -672,7 +670,7 @@ fn key(r: &mut Reader<'_>) -> Result<u32, Short> {
 
 fn node(r: &mut Reader<'_>) -> Result<NodeId, Option<DecodeError>> {
     let n = r.u8().map_err(|Short| None)?;
-    NodeId::new(n).ok_or(Some(field("node", n.into())))
+    NodeId::new(n).ok_or_else(|| Some(field("node", n.into())))
 }
 
 impl NodeMessage {
@@ -703,7 +701,7 @@ impl NodeMessage {
                 Channel::Urgent(node)
             }
             Self::Missing { segment, chunks, len } => {
-                w.u8(segment).put(&chunks[..usize::from(len).min(MISSING_LIST)]);
+                w.u16(segment).put(&chunks[..usize::from(len).min(MISSING_LIST)]);
                 Channel::Missing(node)
             }
             Self::Status(Status { state, flags, missing, programmed, free, detail }) => {
@@ -716,7 +714,7 @@ impl NodeMessage {
             }
         };
         let len = w.len();
-        Frame::classical(channel.id(), &buffer[..len]).unwrap_or(Frame::empty(channel.id()))
+        Frame::classical(channel.id(), &buffer[..len]).unwrap_or_else(|| Frame::empty(channel.id()))
     }
 
     /// The message in a frame from a node, with the node's number.
@@ -730,7 +728,7 @@ impl NodeMessage {
         match Channel::of(frame.id()) {
             Some(Channel::Urgent(n)) => Ok((n, read_urgent(&mut r, data.len())?)),
             Some(Channel::Missing(n)) => {
-                let segment = r.u8().map_err(short)?;
+                let segment = r.u16().map_err(short)?;
                 let len = r.0.len().min(MISSING_LIST);
                 if len == 0 {
                     return Err(short(Short));
@@ -763,7 +761,7 @@ fn read_urgent(r: &mut Reader<'_>, total: usize) -> Result<NodeMessage, DecodeEr
         op::ERROR => {
             let fault = r.u8().map_err(short)?;
             NodeMessage::Error(ErrorReport {
-                fault: NodeFault::from_byte(fault).ok_or(field("fault", fault.into()))?,
+                fault: NodeFault::from_byte(fault).ok_or_else(|| field("fault", fault.into()))?,
                 address: r.u32().map_err(short)?,
                 expected: r.u8().map_err(short)?,
                 got: r.u8().map_err(short)?,
@@ -785,7 +783,7 @@ fn read_status(r: &mut Reader<'_>, total: usize) -> Result<Status, DecodeError> 
     let short = |Short| DecodeError::Short(total as u8);
     let state = r.u8().map_err(short)?;
     Ok(Status {
-        state: NodeState::from_byte(state).ok_or(field("state", state.into()))?,
+        state: NodeState::from_byte(state).ok_or_else(|| field("state", state.into()))?,
         flags: StatusFlags::from_bits_retain(r.u8().map_err(short)?),
         missing: r.u16().map_err(short)?,
         programmed: r.u16().map_err(short)?,

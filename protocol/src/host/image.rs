@@ -110,8 +110,8 @@ fn ranges(data: &[u8], chunk: usize) -> Option<Ranges> {
     let last = used.iter().rposition(|&u| u)?;
     let mut gap = (0, 0);
     let mut start = first;
-    for i in first..=last {
-        if used[i] {
+    for (i, &used) in used.iter().enumerate().take(last + 1).skip(first) {
+        if used {
             start = i + 1;
         } else if i + 1 - start > gap.1 - gap.0 {
             gap = (start, i + 1);

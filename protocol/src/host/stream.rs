@@ -87,7 +87,6 @@ pub(super) struct Stream {
     todo: BTreeMap<u16, ChunkSet>,
     repairs: BTreeMap<u16, ChunkSet>,
     window: Option<Window>,
-    head: u16,
     windows: u32,
     sent: u64,
     total: u64,
@@ -96,6 +95,8 @@ pub(super) struct Stream {
     started: Micros,
     closing_rounds: u8,
     closing_missing: u32,
+    /// When deadlines were last looked at.
+    looked: Micros,
 }
 
 impl Stream {
@@ -153,7 +154,6 @@ impl Stream {
             todo: BTreeMap::new(),
             repairs: BTreeMap::new(),
             window: None,
-            head: 0,
             windows: 0,
             sent: 0,
             total: 0,
@@ -162,6 +162,7 @@ impl Stream {
             started: now,
             closing_rounds: 0,
             closing_missing: u32::MAX,
+            looked: now,
         }
     }
 
@@ -220,6 +221,7 @@ impl Stream {
         message: &NodeMessage,
         events: &mut VecDeque<BusEvent>,
     ) {
+        extern crate std; std::eprintln!("{now:?} {node} {message:?}");
         let Some(progress) = self.nodes.get_mut(&node) else { return };
         match *message {
             NodeMessage::Hold { .. } => progress.hold_until = Some(now + HOLD_LEASE),
@@ -239,7 +241,7 @@ impl Stream {
             NodeMessage::Missing { segment, chunks, len } => {
                 let mut set = ChunkSet::default();
                 chunks[..usize::from(len)].iter().for_each(|&c| set.insert(c));
-                self.missing(node, nearest(segment, self.head), set, events);
+                self.missing(node, segment, set, events);
             }
             NodeMessage::Error(_) | NodeMessage::Status(_) | NodeMessage::ReplyPart { .. } => {}
         }
@@ -350,6 +352,7 @@ impl Stream {
 
     /// Censuses, holds and their limits, in every stage that has begun.
     fn watch(&mut self, now: Micros, out: &mut VecDeque<Frame>, events: &mut VecDeque<BusEvent>) {
+        self.looked = now;
         if let Some(census) = &mut self.census
             && let Verdict::Done(silent) = verdict(census, now, out)
         {
@@ -375,12 +378,12 @@ impl Stream {
 
     /// When boards that keep to their typical times would be ready for more than what was sent so far.
     fn schedule(&self) -> Span {
-        let share = if self.total == 0 { 0 } else { self.options.flash_time.0 * self.sent / self.total };
+        let share = (self.options.flash_time.0 * self.sent).checked_div(self.total).unwrap_or(0);
         Span(share + share / 50) + self.options.patience
     }
 
     fn lose(&mut self, silent: &[NodeId], events: &mut VecDeque<BusEvent>) {
-        for &node in silent {
+        for &node in silent { extern crate std; std::eprintln!("LOST {node} {:?}", self.nodes.get(&node).map(|p| p.last));
             let last = self.nodes.get(&node).and_then(|p| p.last);
             self.drop_node(node);
             events.push_back(BusEvent::Lost { node, last });
@@ -460,10 +463,16 @@ impl Stream {
         let stage = match &self.stage {
             Stage::Begin(ask) | Stage::Start(ask) | Stage::Closing(ask) => Some(ask.deadline),
             Stage::Query(until) | Stage::Recheck(until) => Some(*until),
-            Stage::Data => Some(self.census_due),
+            // Once due, the census goes out with the next frame the link takes.
+            Stage::Data => Some(self.census_due).filter(|&due| self.census.is_none() && due > self.looked),
         };
         let holds = self.nodes.values().filter_map(|p| p.hold_until);
-        let late = holds.clone().next().map(|_| self.started + self.schedule() + Span(1));
+        // Once late, every message looks whether somebody is to be demoted.
+        let late = holds
+            .clone()
+            .next()
+            .map(|_| self.started + self.schedule() + Span(1))
+            .filter(|&l| l > self.looked);
         let census = self.census.as_ref().map(|c| c.deadline);
         stage.into_iter().chain(census).chain(holds).chain(late).min()
     }
@@ -545,7 +554,6 @@ impl Stream {
         if repair {
             out.push_back(seek); // whoever misses it would miss the whole repair
         } else {
-            self.head = segment;
             self.windows += 1;
             events.push_back(BusEvent::Progress { sent: self.sent, total: self.total });
         }
@@ -586,10 +594,4 @@ fn ask_begin(
 
 fn verdict(ask: &mut Ask, now: Micros, out: &mut VecDeque<Frame>) -> Verdict {
     if ask.is_done() { Verdict::Done(vec![]) } else { ask.handle_timeout(now, out) }
-}
-
-/// The segment number not above `head` whose low byte is `low`, or the nearest one above.
-fn nearest(low: u8, head: u16) -> u16 {
-    let candidate = head & 0xFF00 | u16::from(low);
-    if candidate <= head.saturating_add(64) { candidate } else { candidate.saturating_sub(256) }
 }

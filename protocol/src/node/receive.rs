@@ -16,8 +16,6 @@ use crate::time::{Micros, Span};
 
 /// How often a pause is asked for again while it is needed.
 pub(super) const HOLD_PERIOD: Span = Span::from_millis(50);
-/// A list names its segment modulo 256; this far from the head of the stream that is no longer safe.
-const NEAR: u16 = 128;
 /// Segment buffers that must stay free: the host may be up to this far ahead when a hold reaches it.
 const RESERVE: u8 = 2;
 
@@ -392,8 +390,7 @@ impl Session {
                 }
                 EntryState::Buffered if buffers[usize::from(entry.buffer)].state == BufferState::Filling => {
                     let buffer = &buffers[usize::from(entry.buffer)];
-                    let near = self.stream.head.is_some_and(|head| head.abs_diff(n) < NEAR);
-                    let lack = missing_of(buffer, near, chunk, self.stream.chunks());
+                    let lack = missing_of(buffer, chunk, self.stream.chunks());
                     if let Some((message, next, count)) = lack {
                         statistics.missed += u32::from(count);
                         self.stream.cursor = (n, next);
@@ -427,19 +424,14 @@ impl Session {
 }
 
 /// One message about what a buffer lacks from `chunk` on, where to go on, and how many chunks it names.
-fn missing_of(
-    buffer: &SegmentBuffer,
-    near: bool,
-    chunk: u16,
-    chunks: u16,
-) -> Option<(NodeMessage, u16, u16)> {
+fn missing_of(buffer: &SegmentBuffer, chunk: u16, chunks: u16) -> Option<(NodeMessage, u16, u16)> {
     let segment = buffer.segment;
     let first = buffer.first_missing(chunk, chunks)?;
     let mut last = first;
     while buffer.first_missing(u16::from(last) + 1, chunks) == last.checked_add(1) && last < u8::MAX {
         last += 1;
     }
-    if !near || usize::from(last - first) >= MISSING_LIST {
+    if usize::from(last - first) >= MISSING_LIST {
         let span = NodeMessage::MissingSpan { segment, chunks: ChunkRange { first, last } };
         return Some((span, u16::from(last) + 1, u16::from(last - first) + 1));
     }
@@ -451,5 +443,5 @@ fn missing_of(
         len += 1;
         next = u16::from(c) + 1;
     }
-    Some((NodeMessage::Missing { segment: segment as u8, chunks: list, len: len as u8 }, next, len as u16))
+    Some((NodeMessage::Missing { segment, chunks: list, len: len as u8 }, next, len as u16))
 }
