@@ -221,7 +221,6 @@ impl Stream {
         message: &NodeMessage,
         events: &mut VecDeque<BusEvent>,
     ) {
-        extern crate std; std::eprintln!("{now:?} {node} {message:?}");
         let Some(progress) = self.nodes.get_mut(&node) else { return };
         match *message {
             NodeMessage::Hold { .. } => progress.hold_until = Some(now + HOLD_LEASE),
@@ -383,7 +382,7 @@ impl Stream {
     }
 
     fn lose(&mut self, silent: &[NodeId], events: &mut VecDeque<BusEvent>) {
-        for &node in silent { extern crate std; std::eprintln!("LOST {node} {:?}", self.nodes.get(&node).map(|p| p.last));
+        for &node in silent {
             let last = self.nodes.get(&node).and_then(|p| p.last);
             self.drop_node(node);
             events.push_back(BusEvent::Lost { node, last });

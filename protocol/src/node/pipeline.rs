@@ -97,7 +97,8 @@ impl Session {
         if work == Work::None {
             work = self.check_step(buffers, manifest, out);
         }
-        if work == Work::None {
+        // Reading flash while it is busy would stall the processor: hashing waits for a pause.
+        if work == Work::None && matches!(self.op, Op::None) {
             work = self.hash_step(port, manifest);
         }
         self.answer(out);

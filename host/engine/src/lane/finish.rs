@@ -14,8 +14,8 @@ use crate::board::SlotState;
 use crate::event::{Phase, Step};
 use crate::verdict::Verdict;
 
-/// What hashing may add to the flash time that is left when the last frame has been sent.
-const HASH_TIME: Span = Span::from_millis(60);
+/// What the slowest processor needs to hash one byte of flash.
+const HASH_BYTE: Span = Span(1);
 
 impl Lane {
     pub(super) fn verify(&mut self, now: Micros) {
@@ -28,7 +28,8 @@ impl Lane {
         let nodes = self.active();
         self.stage = Stage::Verify(region);
         let request = Request::Control(Control::Verify { region });
-        let patience = self.flash_time_left() + HASH_TIME;
+        let bytes: usize = self.plan.regions.iter().map(|(_, bytes)| bytes.len()).sum();
+        let patience = self.flash_time_left() + Span(HASH_BYTE.0 * bytes as u64);
         self.master.ask_all(now, &request, &nodes, patience);
     }
 
