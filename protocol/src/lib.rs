@@ -8,7 +8,7 @@
 //!
 //! What the crate deliberately does not do: it opens no device, reads no clock, and decides nothing about
 //! panels, retries or records. The wire format is specified in `docs/protocol.md`; [`message`] and [`ident`]
-//! are its only implementation.
+//! are its only implementation, and [`stream`] carries the same frames where there is no CAN.
 #![no_std]
 #[cfg(feature = "host")]
 extern crate alloc;
@@ -22,6 +22,7 @@ pub mod ident;
 pub mod message;
 pub mod node;
 pub mod reply;
+pub mod stream;
 pub mod time;
 pub mod version;
 
