@@ -90,7 +90,7 @@ impl<F: Firmware> World<F> {
     /// UID of the board in a slot.
     #[must_use]
     pub fn uid(&self, slot: u16) -> Option<Uid> {
-        self.index(slot).map(|i| self.boards[i].hardware().uid())
+        self.index(slot).map(|i| self.boards[i].hardware().facts.uid)
     }
 
     /// Counters of the board in a slot.

@@ -27,7 +27,7 @@ pub(crate) enum Request {
 /// A board's hardware.
 #[derive(Debug)]
 pub struct Hardware {
-    facts: BoardFacts,
+    pub(crate) facts: BoardFacts,
     pub(crate) flash: Flash,
     pub(crate) strap: Option<u16>,
     pub(crate) supply_mv: u16,
@@ -93,10 +93,6 @@ impl Hardware {
             receives_while_busy: false,
         };
         Self::new(identity, Flash::detached(rng.clone()), rng)
-    }
-
-    pub(crate) fn uid(&self) -> Uid {
-        self.facts.uid
     }
 
     /// What a reset or power-on does to the hardware: option bytes are loaded, requests forgotten.

@@ -414,3 +414,6 @@ fn uid(slots: &[SlotConfig], slot: u16, seed: u64) -> Uid {
     uid[5..].iter_mut().for_each(|b| *b = b"0123456789ABCDEFGHJKLMNPQRSTUVWX"[lot.below(32) as usize]);
     Uid(uid)
 }
+
+#[cfg(test)]
+mod tests;

@@ -37,7 +37,8 @@ impl Rig {
                 return;
             }
             // A deadline that is past waits for room in the link, not for time.
-            let due = self.masters.iter().filter_map(BusMaster::next_timeout).filter(|&t| t > self.now()).min();
+            let due =
+                self.masters.iter().filter_map(BusMaster::next_timeout).filter(|&t| t > self.now()).min();
             self.world.advance(due.unwrap_or(limit).min(limit));
             self.hear();
         }
