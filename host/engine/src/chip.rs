@@ -159,7 +159,8 @@ mod tests {
     #[test]
     fn flash_sizes_are_those_of_the_datasheets() {
         let kib = |name| Chip::by_name(name).map(|c| c.flash.size() / 1024);
-        let names = ["STM32F405", "STM32F429", "STM32G431", "stm32g474", "STM32L496", "STM32F103xE", "STM32F103xG"];
+        let names =
+            ["STM32F405", "STM32F429", "STM32G431", "stm32g474", "STM32L496", "STM32F103xE", "STM32F103xG"];
         assert_eq!(names.map(kib), [1024, 2048, 128, 512, 1024, 512, 1024].map(Some));
     }
 

@@ -6,6 +6,7 @@
 
 use panel_backplane::{BusIndex, Slot};
 use panel_protocol::node::Uid;
+use panel_protocol::reply::ImageState;
 
 use crate::board::SlotState;
 use crate::verdict::Verdict;
@@ -103,6 +104,15 @@ pub enum Event {
         slot: Slot,
         /// Its unique ID.
         uid: Uid,
+    },
+    /// What the board's image records said before anything was done to it.
+    ImageFound {
+        /// Slot.
+        slot: Slot,
+        /// State of the newest record.
+        state: ImageState,
+        /// Whether it is about this very image.
+        same: bool,
     },
     /// A step begins.
     StepBegan {

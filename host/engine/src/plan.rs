@@ -84,7 +84,9 @@ pub enum PlanError {
         to: u32,
     },
     /// Data where bootloader or records live.
-    #[error("{origin}: data at {address:#010x} lies in the bootloader's area of {chip}; images begin at {app_base:#010x}")]
+    #[error(
+        "{origin}: data at {address:#010x} lies in the bootloader's area of {chip}; images begin at {app_base:#010x}"
+    )]
     Reserved {
         /// First such address.
         address: u32,
@@ -209,7 +211,12 @@ fn check_image(recipe: &Recipe) -> Result<(), PlanError> {
         }
         if from < chip.flash.app_base {
             let app_base = chip.flash.app_base;
-            return Err(PlanError::Reserved { address: from, origin: origin(from), chip: chip.name, app_base });
+            return Err(PlanError::Reserved {
+                address: from,
+                origin: origin(from),
+                chip: chip.name,
+                app_base,
+            });
         }
     }
     Ok(())

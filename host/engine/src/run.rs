@@ -221,7 +221,9 @@ impl Run {
                 Output::Line(action) => self.lines.push_back(action),
                 Output::Done(id) => {
                     self.finished |= Some(id) == self.safe;
-                    if let Some(lane) = self.requests.remove(&id).flatten().and_then(|n| self.lanes.get_mut(n)) {
+                    if let Some(lane) =
+                        self.requests.remove(&id).flatten().and_then(|n| self.lanes.get_mut(n))
+                    {
                         lane.handle_power_on(now);
                     }
                 }

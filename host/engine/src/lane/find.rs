@@ -68,7 +68,11 @@ impl Lane {
         let Found { node, uid, nonce, strap } = *found;
         let Some(slot) = strap.and_then(|s| self.slot_of_strap(s)) else {
             let straps = strap.map_or("no straps".to_owned(), |s| format!("straps {s}"));
-            self.note(None, "stray-board", format!("UID {uid} reads {straps}, which no slot of this bus has"));
+            self.note(
+                None,
+                "stray-board",
+                format!("UID {uid} reads {straps}, which no slot of this bus has"),
+            );
             self.master.release(node);
             return;
         };
@@ -183,10 +187,16 @@ impl Lane {
             Some((Code::ProtocolError, format!("the number was given to {uid}, another board answers")))
         } else if info.device_id != recipe.chip.device_id {
             let (want, got) = (recipe.chip.device_id, info.device_id);
-            Some((Code::WrongChip, format!("device ID {want:#05x} ({}) expected, {got:#05x} found", recipe.chip.name)))
+            Some((
+                Code::WrongChip,
+                format!("device ID {want:#05x} ({}) expected, {got:#05x} found", recipe.chip.name),
+            ))
         } else if !recipe.revisions.is_empty() && !recipe.revisions.contains(&info.hardware_revision) {
             let want = list(&recipe.revisions);
-            Some((Code::WrongHardwareRevision, format!("revision {want} expected, {} found", info.hardware_revision)))
+            Some((
+                Code::WrongHardwareRevision,
+                format!("revision {want} expected, {} found", info.hardware_revision),
+            ))
         } else if info.protection != Protection::Open {
             Some((Code::AlreadyProtected, format!("{:?}, UID {uid}", info.protection)))
         } else {
@@ -197,6 +207,8 @@ impl Lane {
             let value = f64::from(supply) / 1000.0;
             self.events.push_back(Event::Measured { slot, name: "supply", value, unit: "V", low: min });
         }
+        let same = self.image_id() == Some(info.image_id);
+        self.events.push_back(Event::ImageFound { slot, state: info.image, same });
         if let Some((code, text)) = wrong {
             self.fail(now, slot, code, text);
         }

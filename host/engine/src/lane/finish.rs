@@ -63,9 +63,11 @@ impl Lane {
 
     fn check_region(&mut self, now: Micros, slot: Slot, check: RegionCheck) {
         let RegionCheck { region, matches, crc } = check;
-        let wanted = self.plan.images.get(self.bus.index()).and_then(|i| {
-            i.begin().regions().get(usize::from(region)).map(|r| r.crc)
-        });
+        let wanted = self
+            .plan
+            .images
+            .get(self.bus.index())
+            .and_then(|i| i.begin().regions().get(usize::from(region)).map(|r| r.crc));
         if !matches || wanted != Some(crc) {
             let wanted = wanted.unwrap_or(0);
             let text = format!("region {region}: CRC-32 {wanted:#010x} expected, {crc:#010x} read back");
@@ -74,9 +76,11 @@ impl Lane {
     }
 
     fn check_digest(&mut self, now: Micros, slot: Slot, region: u8, got: &[u8; 32]) {
-        let wanted = self.plan.images.get(self.bus.index()).and_then(|i| {
-            i.begin().regions().get(usize::from(region)).map(|r| r.sha256)
-        });
+        let wanted = self
+            .plan
+            .images
+            .get(self.bus.index())
+            .and_then(|i| i.begin().regions().get(usize::from(region)).map(|r| r.sha256));
         let hex = |bytes: &[u8; 32]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
         if wanted == Some(*got) {
             self.note(Some(slot), "digest", format!("region {region}: SHA-256 {}", hex(got)));
@@ -152,8 +156,12 @@ impl Lane {
     }
 
     pub(super) fn next_group(&mut self, now: Micros) {
-        let lost: Vec<Slot> =
-            self.boards.values().filter(|b| b.lost.is_some() && b.verdict.is_none()).map(|b| b.slot).collect();
+        let lost: Vec<Slot> = self
+            .boards
+            .values()
+            .filter(|b| b.lost.is_some() && b.verdict.is_none())
+            .map(|b| b.slot)
+            .collect();
         for slot in lost {
             self.lost_for_good(now, slot);
         }
@@ -174,9 +182,10 @@ impl Lane {
     pub(super) fn found_again(&mut self, now: Micros, found: &Discovered) {
         let mut nodes = Vec::new();
         for board in &found.found {
-            let lost = self.boards.values_mut().find(|b| {
-                b.lost.is_some() && b.verdict.is_none() && b.uid == Some(board.uid)
-            });
+            let lost = self
+                .boards
+                .values_mut()
+                .find(|b| b.lost.is_some() && b.verdict.is_none() && b.uid == Some(board.uid));
             match lost {
                 Some(b) => {
                     (b.node, b.nonce) = (Some(board.node), board.nonce);

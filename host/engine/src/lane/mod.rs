@@ -350,7 +350,8 @@ impl Lane {
     pub(crate) fn handle_currents(&mut self, now: Micros, currents: &[(Slot, Option<u32>)]) {
         if self.flood.sensing {
             self.flood.sensing = false;
-            let mut suspects: Vec<(Slot, u32)> = currents.iter().map(|&(s, ma)| (s, ma.unwrap_or(0))).collect();
+            let mut suspects: Vec<(Slot, u32)> =
+                currents.iter().map(|&(s, ma)| (s, ma.unwrap_or(0))).collect();
             suspects.sort_by_key(|&(slot, ma)| (core::cmp::Reverse(ma), slot));
             self.flood.suspects = suspects.into_iter().map(|(slot, _)| slot).collect();
             self.next_trial(now);

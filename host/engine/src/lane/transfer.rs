@@ -37,13 +37,17 @@ impl Lane {
         }
     }
 
+    /// First four bytes of the image's ID, as boards report it.
+    pub(super) fn image_id(&self) -> Option<u32> {
+        let [a, b, c, d, ..] = self.plan.images.get(self.bus.index())?.begin().image_id();
+        Some(u32::from_le_bytes([a, b, c, d]))
+    }
+
     /// A board that holds a part of this very image, or all of it, is only sent what it lacks.
     fn worth_comparing(&self) -> bool {
-        let Some(image) = self.plan.images.get(self.bus.index()) else { return false };
-        let [a, b, c, d, ..] = image.begin().image_id();
-        let id = u32::from_le_bytes([a, b, c, d]);
+        let id = self.image_id();
         let boards = self.group.iter().filter_map(|s| self.boards.get(s)).filter(|b| b.is_active());
-        boards.filter_map(|b| b.info).any(|i| i.image != ImageState::None && i.image_id == id)
+        boards.filter_map(|b| b.info).any(|i| i.image != ImageState::None && Some(i.image_id) == id)
     }
 
     pub(super) fn refused(&mut self, now: Micros, node: NodeId, opcode: u8, refusal: Refusal) {
@@ -51,7 +55,9 @@ impl Lane {
         let code = match refusal {
             Refusal::WrongChip => Code::WrongChip,
             Refusal::Protected => Code::AlreadyProtected,
-            Refusal::OutsideFlash | Refusal::TooLarge | Refusal::Reserved | Refusal::Unaligned => Code::DoesNotFit,
+            Refusal::OutsideFlash | Refusal::TooLarge | Refusal::Reserved | Refusal::Unaligned => {
+                Code::DoesNotFit
+            }
             _ => Code::Refused,
         };
         self.fail(now, slot, code, format!("refused command {opcode:#04x}: {refusal:?}"));
@@ -122,7 +128,13 @@ impl Lane {
         self.set_state(slot, state);
     }
 
-    pub(super) fn streamed(&mut self, now: Micros, complete: &[NodeId], _left: &[NodeId], starved: &[NodeId]) {
+    pub(super) fn streamed(
+        &mut self,
+        now: Micros,
+        complete: &[NodeId],
+        _left: &[NodeId],
+        starved: &[NodeId],
+    ) {
         for &node in starved {
             if let Some(slot) = self.slot_of(node) {
                 let missing = self.boards.get(&slot).and_then(|b| b.status).map_or(0, |s| s.missing);
@@ -140,7 +152,8 @@ impl Lane {
     /// A second pass for boards of the same session that were left behind.
     pub(super) fn catch_up(&mut self, now: Micros) {
         let slots = core::mem::take(&mut self.stragglers);
-        self.group = slots.into_iter().filter(|s| self.boards.get(s).is_some_and(|b| b.is_active())).collect();
+        self.group =
+            slots.into_iter().filter(|s| self.boards.get(s).is_some_and(|b| b.is_active())).collect();
         for slot in self.group.clone() {
             self.set_state(slot, SlotState::Programming(0));
         }

@@ -1,0 +1,99 @@
+//! The command line: names, help texts, defaults. The only place that reads the environment.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Programs a whole panel of STM32 boards at once over one CAN bus, and says for every board PASS or exactly
+/// what went wrong, where, and what to do next.
+///
+/// Exit codes: 0 every board passed; 1 at least one board failed; 2 usage, job or file error (nothing was
+/// touched); 3 station error (what was done is recorded); 130 interrupted (boards left safe, record complete).
+/// Error codes such as E214 are explained in docs/errors.md.
+#[derive(Debug, Parser)]
+#[command(name = "panelflash", version, propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Program a panel: a batch run.
+    ///
+    /// Without arguments this is the demonstration: 21 simulated STM32F405 boards get a 256 KiB image over one
+    /// simulated CAN bus at 1 Mbit/s, in real time, with a live view.
+    Run(RunArgs),
+    /// Print what a run would do, and its physical time bound; touches nothing.
+    Plan(PlanArgs),
+    /// Measure achieved time against the physical bound, in virtual time.
+    Bench(crate::bench::BenchArgs),
+    /// Read back what was recorded.
+    Report(crate::report::ReportArgs),
+}
+
+/// What is to be done, to which panel.
+#[derive(Debug, Args)]
+pub(crate) struct JobArgs {
+    /// The job; without it, the demonstration.
+    pub(crate) job: Option<PathBuf>,
+    /// The panel and its fixture; without it, the demonstration's 3 x 7 slots on one simulated bus.
+    #[arg(long, value_name = "PANEL.toml")]
+    pub(crate) panel: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) job: JobArgs,
+    /// What is wrong with the simulated boards and buses.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) scenario: Option<PathBuf>,
+    /// Seed of the simulation; the same seed gives the same events.
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// As fast as the processor allows instead of in real time.
+    #[arg(long)]
+    pub(crate) virtual_time: bool,
+    /// Where records are kept: records.db and units.csv [default: the user's data directory].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) records: Option<PathBuf>,
+    /// Print one JSON object with the result of every board to stdout; progress goes to stderr.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Keep the simulated boards' flash in files of this directory, so that the next run meets them as they are.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) boards: Option<PathBuf>,
+    /// Write every event of the run, one JSON object a line; the same seed gives the same file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) event_log: Option<PathBuf>,
+    /// Identification of this panel, such as its barcode [default: the panel file's name].
+    #[arg(long, value_name = "ID")]
+    pub(crate) panel_id: Option<String>,
+    /// Station, for the record.
+    #[arg(long, value_name = "NAME", env = "PANELFLASH_STATION")]
+    pub(crate) station: Option<String>,
+    /// Operator, for the record.
+    #[arg(long, value_name = "NAME", env = "PANELFLASH_OPERATOR")]
+    pub(crate) operator: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlanArgs {
+    #[command(flatten)]
+    pub(crate) job: JobArgs,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// The record directory: as given, else `panelflash` in the user's data directory (XDG base directories).
+#[expect(clippy::disallowed_methods, reason = "this is the module that reads the environment")]
+pub(crate) fn records_dir(given: Option<&PathBuf>) -> PathBuf {
+    if let Some(dir) = given {
+        return dir.clone();
+    }
+    let set = |name| std::env::var(name).ok().filter(|v| !v.is_empty()).map(PathBuf::from);
+    let data = set("XDG_DATA_HOME").or_else(|| set("HOME").map(|home| home.join(".local/share")));
+    data.unwrap_or_else(|| PathBuf::from(".")).join("panelflash")
+}

@@ -1,0 +1,199 @@
+//! What a run writes down: engine events become durable records before their effects.
+//!
+//! Progress and cell states are for the screen and are not recorded. Attempts of an earlier run that nobody knows
+//! the end of are resolved here, by what this run reads from the same boards.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use panel_codes::Code;
+use panel_engine::{Event, Outcome, Verdict};
+use panel_protocol::reply::ImageState;
+use panel_protocol::time::Micros;
+use panel_store as store;
+use panel_store::{InDoubt, ResolutionKind, Store, StoreError};
+
+use crate::failure::Failure;
+
+/// Writes the events of one run.
+pub(crate) struct Recorder {
+    store: Store,
+    run: store::RunId,
+    started_us: i64,
+    doubts: BTreeMap<[u8; 12], Vec<InDoubt>>,
+    /// UID and whether the very image was found whole, by slot.
+    seen: BTreeMap<u16, ([u8; 12], bool)>,
+    pub(crate) error: Option<StoreError>,
+}
+
+/// A store error as a failure of the station.
+pub(crate) fn failure(error: &StoreError) -> Failure {
+    let code = match error {
+        StoreError::Directory { .. } => return Failure::new(Code::RecordsUnwritable, error.to_string()),
+        StoreError::NewerVersion { .. } => Code::DatabaseNewer,
+        StoreError::Corrupt { .. } | StoreError::NotADatabase { .. } | StoreError::Foreign { .. } => {
+            Code::DatabaseCorrupt
+        }
+        StoreError::InUse { .. } | StoreError::Busy => Code::StationBusy,
+        StoreError::DiskFull => Code::DiskNearlyFull,
+        _ => Code::RecordStore,
+    };
+    Failure::with_exit(code, error.to_string(), 3)
+}
+
+impl Recorder {
+    pub(crate) fn open(dir: &Path) -> Result<Store, Failure> {
+        Store::open(dir).map_err(|e| failure(&e))
+    }
+
+    pub(crate) fn begin(mut store: Store, start: &store::RunStart) -> Result<Self, Failure> {
+        let open = store.in_doubt().map_err(|e| failure(&e))?;
+        let mut doubts: BTreeMap<[u8; 12], Vec<InDoubt>> = BTreeMap::new();
+        let mut unseen = Vec::new();
+        for doubt in open {
+            match doubt.uid {
+                Some(uid) => doubts.entry(uid.0).or_default().push(doubt),
+                None => unseen.push(doubt),
+            }
+        }
+        let run = store.begin_run(start).map_err(|e| failure(&e))?;
+        let mut recorder =
+            Self { store, run, started_us: start.utc_us, doubts, seen: BTreeMap::new(), error: None };
+        for doubt in unseen {
+            let note = "the board had not been identified: nothing was done to it";
+            recorder.resolve(Micros::ZERO, &doubt, ResolutionKind::NotSeen, note).map_err(|e| failure(&e))?;
+        }
+        Ok(recorder)
+    }
+
+    /// Units that an earlier run left in doubt.
+    pub(crate) fn doubtful(&self) -> usize {
+        self.doubts.values().map(Vec::len).sum()
+    }
+
+    /// Makes events durable; false if that failed.
+    pub(crate) fn write(&mut self, now: Micros, events: &[Event]) -> bool {
+        let records: Vec<store::EventRecord> = events
+            .iter()
+            .filter_map(record)
+            .map(|event| store::EventRecord { utc_us: self.utc(now), run_us: now.0, event })
+            .collect();
+        if records.is_empty() {
+            return self.error.is_none();
+        }
+        if let Err(error) = self.store.append(self.run, &records).and_then(|()| self.follow(now, events)) {
+            self.error = Some(error);
+        }
+        self.error.is_none()
+    }
+
+    pub(crate) fn end(&mut self, now: Micros, exit: u8) -> Result<(), StoreError> {
+        let end = store::RunEnd { utc_us: self.utc(now), run_us: now.0, exit };
+        self.store.end_run(self.run, &end)
+    }
+
+    fn utc(&self, now: Micros) -> i64 {
+        self.started_us.saturating_add(i64::try_from(now.0).unwrap_or(i64::MAX))
+    }
+
+    /// Boards in doubt are resolved by what is read from them.
+    fn follow(&mut self, now: Micros, events: &[Event]) -> Result<(), StoreError> {
+        for event in events {
+            match event {
+                Event::Identified { slot, uid } => _ = self.seen.insert(slot.0, (uid.0, false)),
+                Event::ImageFound { slot, state, same } => {
+                    if let Some(seen) = self.seen.get_mut(&slot.0) {
+                        seen.1 = *state == ImageState::Valid && *same;
+                    }
+                }
+                Event::Ended { slot, verdict, .. } if verdict.outcome == Outcome::Pass => {
+                    let Some(&(uid, whole)) = self.seen.get(&slot.0) else { continue };
+                    for doubt in self.doubts.remove(&uid).unwrap_or_default() {
+                        let (kind, note) = if whole {
+                            (ResolutionKind::Complete, "read back: it held the whole release")
+                        } else {
+                            (ResolutionKind::Reprogrammed, "read back: incomplete, programmed again")
+                        };
+                        self.resolve(now, &doubt, kind, note)?;
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn resolve(
+        &mut self,
+        now: Micros,
+        doubt: &InDoubt,
+        kind: ResolutionKind,
+        note: &str,
+    ) -> Result<(), StoreError> {
+        let resolution =
+            store::Resolution { utc_us: self.utc(now), kind, note: note.to_owned(), by_run: Some(self.run) };
+        self.store.resolve(doubt.attempt, &resolution)
+    }
+}
+
+/// The record of an event, if it is one.
+fn record(event: &Event) -> Option<store::Event> {
+    Some(match event {
+        Event::Attempt { slot, .. } => store::Event::AttemptStarted { slot: slot.0 },
+        Event::Identified { slot, uid } => store::Event::Identified { slot: slot.0, uid: store::Hex(uid.0) },
+        Event::StepBegan { slot, step } => {
+            store::Event::StepStarted { slot: slot.0, step: step.name().to_owned() }
+        }
+        Event::StepEnded { slot, step, ok } => store::Event::StepEnded {
+            slot: slot.0,
+            step: step.name().to_owned(),
+            outcome: if *ok { store::StepOutcome::Ok } else { store::StepOutcome::Failed },
+        },
+        Event::Measured { slot, name, value, unit, low } => store::Event::Measured {
+            slot: slot.0,
+            measurement: store::Measurement {
+                name: (*name).to_owned(),
+                value: *value,
+                unit: (*unit).to_owned(),
+                low: *low,
+                high: None,
+            },
+        },
+        // A slot marked bad has no attempt to end.
+        Event::Ended { verdict, slot, .. } if verdict.outcome == Outcome::Skipped => {
+            note(Some(slot.0), "skipped", serde_json::Value::String(verdict.detail.clone()))
+        }
+        Event::Ended { slot, verdict, .. } => {
+            store::Event::AttemptEnded { slot: slot.0, verdict: stored_verdict(verdict) }
+        }
+        Event::Note { slot, topic, text } => {
+            note(slot.map(|s| s.0), topic, serde_json::Value::String(text.clone()))
+        }
+        Event::ImageFound { slot, state, same } => note(
+            Some(slot.0),
+            "image-found",
+            serde_json::json!({ "state": format!("{state:?}"), "same": same }),
+        ),
+        Event::State { .. } | Event::Phase { .. } | Event::Progress { .. } => return None,
+    })
+}
+
+fn note(slot: Option<u16>, topic: &str, body: serde_json::Value) -> store::Event {
+    store::Event::Note { slot, topic: topic.to_owned(), body }
+}
+
+fn stored_verdict(verdict: &Verdict) -> store::Verdict {
+    let result = match verdict.outcome {
+        Outcome::Pass => store::AttemptResult::Pass,
+        Outcome::Fail => store::AttemptResult::Fail,
+        Outcome::Error => store::AttemptResult::Error,
+        Outcome::Skipped => store::AttemptResult::Skipped,
+        Outcome::Aborted => store::AttemptResult::Aborted,
+    };
+    store::Verdict {
+        result,
+        code: verdict.code.map(|c| c.to_string()),
+        detail: Some(verdict.detail.clone()).filter(|d| !d.is_empty()),
+        step: verdict.step.map(|s| s.name().to_owned()),
+    }
+}

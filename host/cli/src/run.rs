@@ -1,0 +1,195 @@
+//! `panelflash run`: a batch run from files to exit code.
+//!
+//! Order: everything is read and planned, records are opened, only then is the panel touched. The observer here
+//! makes events durable first and shows them second, so that nothing is on the screen that is not on disk.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use panel_backplane::BusIndex;
+use panel_codes::Code;
+use panel_engine::{Event, Outcome, Plan, Run};
+use panel_protocol::time::Micros;
+use panel_simulator::World;
+use panel_store as store;
+
+use crate::args::{RunArgs, records_dir};
+use crate::failure::Failure;
+use crate::records::Recorder;
+use crate::result::RunResult;
+use crate::setup::{self, Setup};
+use crate::sim_drive::{Observer, Pace, drive};
+use crate::view::View;
+
+/// Seed of the simulation if neither command line nor scenario names one.
+const DEFAULT_SEED: u64 = 1;
+
+pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
+    let setup = setup::load(args.job.job.as_deref(), args.job.panel.as_deref(), args.scenario.as_deref())?;
+    let seed = args.seed.or(setup.scenario.seed).unwrap_or(DEFAULT_SEED);
+    let Setup { job, job_sha256, plan, scenario } = setup;
+    let plan = Arc::new(plan);
+    let mut world = setup::world(&plan, scenario)?;
+    world.flash_dir = args.boards.clone();
+    if let Some(dir) = &args.boards {
+        std::fs::create_dir_all(dir)
+            .map_err(|e| Failure::new(Code::OutputFile, format!("{}: {e}", dir.display())))?;
+    }
+    let mut world = World::new(world, seed).map_err(|e| Failure::new(Code::ScenarioFile, e.to_string()))?;
+    let dir = records_dir(args.records.as_ref());
+    let store = Recorder::open(&dir)?;
+    let log = args.event_log.as_ref().map(|path| {
+        let file = File::create(path);
+        file.map_err(|e| Failure::new(Code::OutputFile, format!("{}: {e}", path.display())))
+    });
+    let start = run_start(args, &job, job_sha256, &plan, seed);
+    let recorder = Recorder::begin(store, &start)?;
+    let mut watcher = Watcher {
+        stop: stop_flag()?,
+        view: View::new(&plan, crate::bounds::of(&plan, setup::START_UP_NS).0, recorder.doubtful()),
+        recorder,
+        log: log.transpose()?.map(BufWriter::new),
+    };
+    // Sessions only have to differ from the one before.
+    let session = (start.utc_us / 1_000_000 % 251) as u8;
+    let mut run = Run::new(&plan, world.now(), session);
+    let pace = if args.virtual_time { Pace::Virtual } else { Pace::real() };
+    let cpu = setup::cpu_seconds();
+    drive(&mut run, &mut world, &pace, &mut watcher);
+    let cpu = setup::cpu_seconds() - cpu;
+    finish(args, &start, &dir, &run, &world, watcher, cpu)
+}
+
+fn finish(
+    args: &RunArgs,
+    start: &store::RunStart,
+    dir: &std::path::Path,
+    run: &Run,
+    world: &World,
+    mut watcher: Watcher,
+    cpu: f64,
+) -> Result<u8, Failure> {
+    let bound = crate::bounds::of(run.plan(), setup::START_UP_NS).0;
+    let frames = (0..run.plan().panel.buses.len()).map(|b| world.bus_stats(b).frames).sum();
+    let result = RunResult::new(start, run, bound.total_ns, frames, cpu);
+    let interrupted = watcher.stop.load(Ordering::Relaxed);
+    let exit = match &watcher.recorder.error {
+        Some(_) => 3,
+        None if interrupted => 130,
+        None => result.exit(),
+    };
+    let ended = match watcher.recorder.error.take() {
+        None => watcher.recorder.end(world.now(), exit),
+        some => some.map_or(Ok(()), Err),
+    };
+    watcher.view.finish(&result, dir);
+    if let Some(mut log) = watcher.log
+        && let Err(e) = log.flush()
+    {
+        return Err(Failure::new(Code::OutputFile, e.to_string()));
+    }
+    if args.json {
+        crate::out::line(&serde_json::to_string(&result).unwrap_or_default());
+    }
+    ended.map_err(|e| crate::records::failure(&e))?;
+    Ok(exit)
+}
+
+fn run_start(
+    args: &RunArgs,
+    job: &panel_job::Job,
+    job_sha256: [u8; 32],
+    plan: &Plan,
+    seed: u64,
+) -> store::RunStart {
+    use sha2::{Digest, Sha256};
+    let mut release = Sha256::new();
+    let images = plan.regions.iter().enumerate().map(|(n, (address, bytes))| {
+        release.update(address.to_le_bytes());
+        release.update(bytes);
+        store::Image {
+            name: format!("region-{n}"),
+            address: *address,
+            length: bytes.len() as u32,
+            crc32: panel_protocol::CRC32.checksum(bytes),
+            sha256: store::Hex(Sha256::digest(bytes).into()),
+        }
+    });
+    let images: Vec<store::Image> = images.collect();
+    let named = |given: &Option<String>, job: &Option<String>, default: &str| {
+        given.clone().or_else(|| job.clone()).unwrap_or_else(|| default.to_owned())
+    };
+    store::RunStart {
+        utc_us: jiff::Timestamp::now().as_microsecond(),
+        panel: args.panel_id.clone().unwrap_or_else(|| plan.panel.name.clone()),
+        product: job.product.clone(),
+        job: job.name.clone(),
+        job_sha256: store::Hex(job_sha256),
+        release: store::Release {
+            name: plan.recipe.release.clone(),
+            version: String::new(),
+            sha256: store::Hex(release.finalize().into()),
+            images,
+        },
+        order: None,
+        station: named(&args.station, &job.station, "unnamed"),
+        operator: named(&args.operator, &job.operator, "unnamed"),
+        fixture: plan.panel.name.clone(),
+        program_version: env!("CARGO_PKG_VERSION").to_owned(),
+        simulation: Some(store::Simulation { seed, virtual_time: args.virtual_time }),
+        shipment: store::Shipment::Forbidden,
+        required_steps: vec![panel_engine::Step::Commit.name().to_owned()],
+    }
+}
+
+/// Set by Ctrl-C and by SIGTERM: the run ends with its boards safe and its record complete.
+fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
+    let flag = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&flag))
+            .map_err(|e| Failure::new(Code::Internal, format!("signal {signal}: {e}")))?;
+    }
+    Ok(flag)
+}
+
+/// Records first, then the screen.
+struct Watcher {
+    recorder: Recorder,
+    view: View,
+    log: Option<BufWriter<File>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Observer for Watcher {
+    fn events(&mut self, now: Micros, events: &[Event]) -> bool {
+        let durable = self.recorder.write(now, events);
+        for event in events {
+            if let Some(log) = &mut self.log {
+                // A log that cannot be written must not stop the boards; flushing it at the end tells.
+                _ = writeln!(log, "{}", crate::result::event_line(now, event));
+            }
+            self.view.event(now, event);
+        }
+        durable
+    }
+
+    fn tick(&mut self, now: Micros) -> bool {
+        self.view.tick(now);
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
+/// Exit code of a run whose boards ended so.
+pub(crate) fn exit_of(outcomes: impl Iterator<Item = Outcome>) -> u8 {
+    outcomes.fold(0, |exit, outcome| match outcome {
+        Outcome::Pass | Outcome::Skipped => exit,
+        Outcome::Fail | Outcome::Error | Outcome::Aborted => exit.max(1),
+    })
+}
+
+/// Buses of a run.
+pub(crate) fn buses(run: &Run) -> impl Iterator<Item = BusIndex> {
+    (0..run.plan().panel.buses.len()).map(|b| BusIndex(b as u8))
+}

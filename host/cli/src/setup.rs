@@ -1,0 +1,165 @@
+//! From files to a plan: job, panel, image and scenario, read once, before anything is touched.
+
+use std::path::{Path, PathBuf};
+
+use panel_backplane::{BusKind, Panel, Problems};
+use panel_codes::Code;
+use panel_engine::chip::Chip;
+use panel_engine::{Limits, Plan, PlanError, Recipe};
+use panel_image::Image;
+use panel_job::{Job, Verify, demo};
+use panel_simulator::{BusSpeed, Scenario, SlotConfig, WorldConfig};
+use sha2::{Digest, Sha256};
+
+use crate::failure::Failure;
+
+/// The demonstration's image, carried in the program.
+const DEMO_IMAGE: &[u8] = include_bytes!("../../../tests/data/firmware/demo-f405-256k.bin");
+
+/// A job with everything that belongs to it.
+pub(crate) struct Setup {
+    pub(crate) job: Job,
+    pub(crate) job_sha256: [u8; 32],
+    pub(crate) plan: Plan,
+    pub(crate) scenario: Scenario,
+}
+
+/// Reads a text file.
+pub(crate) fn read(path: &Path, code: Code) -> Result<String, Failure> {
+    std::fs::read_to_string(path).map_err(|e| Failure::new(code, format!("{}: {e}", path.display())))
+}
+
+fn problems(name: &str, code: Code, problems: &Problems) -> Failure {
+    let lines: Vec<String> = problems.list().iter().map(|p| format!("{name}:{p}")).collect();
+    Failure::new(code, lines.join("\n"))
+}
+
+/// Reads and checks everything that a run needs.
+pub(crate) fn load(
+    job_file: Option<&Path>,
+    panel_file: Option<&Path>,
+    scenario_file: Option<&Path>,
+) -> Result<Setup, Failure> {
+    let (text, directory, name) = match job_file {
+        Some(path) => {
+            let directory = path.parent().map(Path::to_path_buf).unwrap_or_default();
+            (read(path, Code::JobFile)?, directory, path.display().to_string())
+        }
+        None => (demo::JOB_TOML.to_owned(), PathBuf::new(), "demo job".to_owned()),
+    };
+    let job = Job::parse(&text, &directory).map_err(|p| problems(&name, Code::JobFile, &p))?;
+    let panel = match panel_file {
+        Some(path) => {
+            let text = read(path, Code::PanelFile)?;
+            let name = path.display().to_string();
+            Panel::parse(&text).map_err(|p| problems(&name, panel_backplane::error_code(&p), &p))?
+        }
+        None => demo::panel().map_err(|p| problems("demo panel", Code::PanelFile, &p))?,
+    };
+    job.ways_on(&panel).map_err(|e| Failure::new(e.code(), e.to_string()))?;
+    let scenario = match scenario_file {
+        Some(path) => {
+            let text = read(path, Code::ScenarioFile)?;
+            let parsed = Scenario::parse(&text);
+            parsed.map_err(|e| Failure::new(Code::ScenarioFile, format!("{}: {e}", path.display())))?
+        }
+        None => Scenario::default(),
+    };
+    let image = image(&job, job_file.is_none())?;
+    let recipe = recipe(&job, image)?;
+    let plan = Plan::new(recipe, panel).map_err(|e: PlanError| Failure::new(e.code(), e.to_string()))?;
+    Ok(Setup { job, job_sha256: Sha256::digest(text.as_bytes()).into(), plan, scenario })
+}
+
+/// The job's image files, merged.
+fn image(job: &Job, demo: bool) -> Result<Image, Failure> {
+    let mut parts = Vec::new();
+    for file in &job.images {
+        let name = file.path.display().to_string();
+        let bytes = if demo {
+            DEMO_IMAGE.to_vec()
+        } else {
+            std::fs::read(&file.path)
+                .map_err(|e| Failure::new(Code::FileUnreadable, format!("{name}: {e}")))?
+        };
+        parts.push(panel_image::parse(&bytes, &name, file.address).map_err(|e| image_failure(&e))?);
+    }
+    Image::merge(&parts).map_err(|e| image_failure(&e))
+}
+
+fn image_failure(error: &panel_image::ImageError) -> Failure {
+    let code = match error {
+        panel_image::ImageError::Overlap { .. } => Code::ImageOverlap,
+        panel_image::ImageError::TooLarge { .. } => Code::ImageTooLarge,
+        _ => Code::ImageFile,
+    };
+    Failure::new(code, error.to_string())
+}
+
+fn recipe(job: &Job, image: Image) -> Result<Recipe, Failure> {
+    let target = &job.target;
+    let chip = Chip::by_name(&target.chip).filter(|c| c.device_id == target.device_id).ok_or_else(|| {
+        let known: Vec<&str> = panel_engine::chip::CHIPS.iter().map(|c| c.name).collect();
+        let text = format!(
+            "chip {} with device ID {:#05x} is none of {}",
+            target.chip,
+            target.device_id,
+            known.join(", ")
+        );
+        Failure::new(Code::JobFile, text)
+    })?;
+    let release = job.images.first().and_then(|f| f.path.file_name());
+    let limits = &job.limits;
+    Ok(Recipe {
+        job: job.name.clone(),
+        release: release.map_or_else(|| job.name.clone(), |n| n.to_string_lossy().into_owned()),
+        image,
+        chip,
+        revisions: target.hardware_revisions.clone(),
+        min_supply_mv: job.minimum_supply_mv,
+        retries: job.retries,
+        digest: job.verify == Verify::Digest,
+        start_application: job.start_application,
+        limits: Limits {
+            start_up: limits.startup,
+            quiet: limits.quiet,
+            answer: limits.answer,
+            patience: limits.straggler_wait,
+            missed_per_mille: limits.missed_per_mille.into(),
+        },
+    })
+}
+
+/// A simulated world for a plan: sound boards of the plan's chip in every slot, and what the scenario says.
+pub(crate) fn world(plan: &Plan, scenario: Scenario) -> Result<WorldConfig, Failure> {
+    let name = plan.recipe.chip.name;
+    let chip = panel_simulator::Chip::by_name(name.trim_start_matches("STM32"))
+        .ok_or_else(|| Failure::new(Code::JobFile, format!("there is no simulated {name}")))?;
+    let buses = plan.panel.buses.iter().map(|bus| BusSpeed {
+        nominal: bus.bit_rate.0,
+        data: match bus.kind {
+            BusKind::Classical => None,
+            BusKind::Fd { data_bit_rate } => Some(data_bit_rate.0),
+        },
+    });
+    let revision = plan.recipe.revisions.first().copied().unwrap_or(1);
+    let slots = plan.panel.slots.iter().filter_map(|slot| {
+        let mut config = SlotConfig::new(slot.slot.0, slot.bus?.index(), chip);
+        config.strap = Some(slot.strap);
+        config.hardware_revision = revision;
+        Some(config)
+    });
+    Ok(WorldConfig { buses: buses.collect(), slots: slots.collect(), scenario, ..WorldConfig::default() })
+}
+
+/// What a simulated board needs at most from power to listening.
+pub(crate) const START_UP_NS: u64 = 20_000_000;
+
+/// Processor time of this process so far, in seconds; 0 where the system does not tell.
+pub(crate) fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // proc(5): utime and stime are fields 14 and 15; the name in field 2 ends with the last parenthesis.
+    let fields = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+    let ticks: f64 = fields.split(' ').skip(11).take(2).filter_map(|f| f.parse::<f64>().ok()).sum();
+    ticks / 100.0
+}

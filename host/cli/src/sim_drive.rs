@@ -1,0 +1,167 @@
+//! Drives a run against the simulated panel, in virtual time or paced to the wall clock.
+//!
+//! One loop for both: the world computes every microsecond the same way, and pacing only waits until the wall
+//! clock has caught up. Events are handed to the observer, which makes them durable, before any line is
+//! switched or frame sent that the run asks for after them.
+
+use std::time::Duration;
+
+use panel_backplane::{BusIndex, LineAction, LineFunction, Panel, Slot};
+use panel_engine::{Event, LinkEvent, Run};
+use panel_protocol::time::{Micros, Span};
+use panel_simulator::{HostEvent, World};
+
+/// Frames handed to an adapter and not yet confirmed: enough to keep the bus busy, few enough that a pause that
+/// a board asks for takes effect within half a millisecond.
+const IN_FLIGHT: usize = 4;
+/// Longest time between two looks at the keyboard and two frames of the view.
+const TICK: Span = Span::from_millis(50);
+
+/// Whoever watches a run: records, view.
+pub(crate) trait Observer {
+    /// Events in order, before their effects. `false`: they could not be made durable.
+    fn events(&mut self, now: Micros, events: &[Event]) -> bool;
+    /// Called at least every 50 ms of the run's time. `true`: stop.
+    fn tick(&mut self, now: Micros) -> bool;
+}
+
+/// How fast simulated time passes.
+pub(crate) enum Pace {
+    /// As fast as the processor allows.
+    Virtual,
+    /// As the wall clock does.
+    Real(std::time::Instant),
+}
+
+impl Pace {
+    #[expect(clippy::disallowed_methods, reason = "this is the driver that reads the clock")]
+    pub(crate) fn real() -> Self {
+        Self::Real(std::time::Instant::now())
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the driver that waits")]
+    fn wait(&self, until: Micros) {
+        let Self::Real(start) = self else { return };
+        let target = Duration::from_micros(until.0);
+        let elapsed = start.elapsed();
+        // The scheduler's grain is about a millisecond: sleeping for less costs more than it paces.
+        if target > elapsed + Duration::from_millis(2) {
+            std::thread::sleep(target.saturating_sub(elapsed));
+        }
+    }
+}
+
+/// Runs to the end.
+pub(crate) fn drive(run: &mut Run, world: &mut World, pace: &Pace, observer: &mut dyn Observer) {
+    let panel = run.plan().panel.clone();
+    let mut batch = Vec::new();
+    let mut next_tick = Micros::ZERO;
+    let mut stopping = false;
+    loop {
+        let now = world.now();
+        flush(run, world, &panel, observer, &mut batch, &mut stopping);
+        if run.is_finished() {
+            return;
+        }
+        if now >= next_tick {
+            next_tick = now + TICK;
+            if observer.tick(now) && !stopping {
+                stopping = true;
+                run.interrupt(now);
+                continue;
+            }
+        }
+        let due = run.next_timeout();
+        let until = due.into_iter().chain(world.next_event()).chain([next_tick]).min().unwrap_or(next_tick);
+        pace.wait(until);
+        world.advance(until.max(now));
+        let now = world.now();
+        while let Some(event) = world.poll_host() {
+            deliver(run, now, event);
+        }
+        if due.is_some_and(|due| now >= due) {
+            run.handle_timeout(now);
+        }
+    }
+}
+
+/// Events first, then their effects, until nothing moves.
+fn flush(
+    run: &mut Run,
+    world: &mut World,
+    panel: &Panel,
+    observer: &mut dyn Observer,
+    batch: &mut Vec<Event>,
+    stopping: &mut bool,
+) {
+    let now = world.now();
+    loop {
+        while let Some(event) = run.poll_event() {
+            batch.push(event);
+        }
+        if !batch.is_empty() {
+            if !observer.events(now, batch) && !*stopping {
+                *stopping = true;
+                run.handle_store_fault(now, "the record could not be written");
+            }
+            batch.clear();
+            continue;
+        }
+        let mut moved = false;
+        while let Some(action) = run.poll_line() {
+            switch(world, panel, action);
+            moved = true;
+        }
+        if let Some(slots) = run.poll_sense() {
+            let currents: Vec<(Slot, Option<u32>)> =
+                slots.iter().map(|&s| (s, world.current_ma(s.0))).collect();
+            run.handle_currents(now, &currents);
+            moved = true;
+        }
+        if moved {
+            continue;
+        }
+        moved = false;
+        for bus in 0..panel.buses.len() {
+            let reserve = 10usize.saturating_sub(IN_FLIGHT);
+            while world.host_queue_free(bus) > reserve
+                && let Some(frame) = run.poll_transmit(now, BusIndex(bus as u8))
+            {
+                if world.host_send(bus, &frame).is_err() {
+                    break;
+                }
+                moved = true;
+            }
+        }
+        if !moved {
+            return;
+        }
+    }
+}
+
+fn deliver(run: &mut Run, now: Micros, event: HostEvent) {
+    let link = match event {
+        HostEvent::Received { bus, frame, .. } => {
+            run.handle_frame(now, BusIndex(bus as u8), &frame);
+            return;
+        }
+        HostEvent::Sent { .. } => return,
+        HostEvent::BusError { bus, .. } => (bus, LinkEvent::BusError),
+        HostEvent::ErrorPassive { bus, .. } => (bus, LinkEvent::ErrorPassive),
+        HostEvent::BusOff { bus, .. } => (bus, LinkEvent::BusOff),
+        HostEvent::NoAck { bus, .. } => (bus, LinkEvent::NoAck),
+    };
+    run.handle_link(now, BusIndex(link.0 as u8), link.1);
+}
+
+fn switch(world: &mut World, panel: &Panel, action: LineAction) {
+    let Some(line) = panel.line(action.line) else { return };
+    let slots: Vec<u16> = line.slots.iter().map(|s| s.0).collect();
+    match line.function {
+        LineFunction::Power => world.set_power(&slots, action.on),
+        LineFunction::Nrst => world.set_reset(&slots, action.on),
+        LineFunction::Select => slots.iter().for_each(|&s| world.set_select(s, action.on)),
+        // The simulated boards of this world have no ROM bootloader to select.
+        LineFunction::Boot0 => {}
+    }
+}
