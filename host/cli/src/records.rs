@@ -71,20 +71,18 @@ impl Recorder {
         self.doubts.values().map(Vec::len).sum()
     }
 
-    /// Makes events durable; false if that failed.
-    pub(crate) fn write(&mut self, now: Micros, events: &[Event]) -> bool {
+    /// Makes events durable, or says why it could not.
+    pub(crate) fn write(&mut self, now: Micros, events: &[Event]) -> Result<(), String> {
         let records: Vec<store::EventRecord> = events
             .iter()
             .filter_map(record)
             .map(|event| store::EventRecord { utc_us: self.utc(now), run_us: now.0, event })
             .collect();
-        if records.is_empty() {
-            return self.error.is_none();
-        }
-        if let Err(error) = self.store.append(self.run, &records).and_then(|()| self.follow(now, events)) {
+        let written = if records.is_empty() { Ok(()) } else { self.store.append(self.run, &records) };
+        if let Err(error) = written.and_then(|()| self.follow(now, events)) {
             self.error = Some(error);
         }
-        self.error.is_none()
+        self.error.as_ref().map_or(Ok(()), |error| Err(error.to_string()))
     }
 
     pub(crate) fn end(&mut self, now: Micros, exit: u8) -> Result<(), StoreError> {

@@ -163,7 +163,7 @@ struct Watcher {
 }
 
 impl Observer for Watcher {
-    fn events(&mut self, now: Micros, events: &[Event]) -> bool {
+    fn events(&mut self, now: Micros, events: &[Event]) -> Result<(), String> {
         let durable = self.recorder.write(now, events);
         for event in events {
             if let Some(log) = &mut self.log {

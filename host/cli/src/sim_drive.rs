@@ -14,13 +14,21 @@ use panel_simulator::{HostEvent, World};
 /// Frames handed to an adapter and not yet confirmed: enough to keep the bus busy, few enough that a pause that
 /// a board asks for takes effect within half a millisecond.
 const IN_FLIGHT: usize = 4;
+/// Depth of a simulated adapter's queue, SocketCAN's default.
+const QUEUE: usize = 10;
 /// Longest time between two looks at the keyboard and two frames of the view.
 const TICK: Span = Span::from_millis(50);
 
+/// Longest time a frame may wait for its transmission on a bus that is not being cleared of a babbler.
+const STUCK: Span = Span::from_millis(1000);
+
 /// Whoever watches a run: records, view.
 pub(crate) trait Observer {
-    /// Events in order, before their effects. `false`: they could not be made durable.
-    fn events(&mut self, now: Micros, events: &[Event]) -> bool;
+    /// Events in order, before their effects.
+    ///
+    /// # Errors
+    /// Why they could not be made durable.
+    fn events(&mut self, now: Micros, events: &[Event]) -> Result<(), String>;
     /// Called at least every 50 ms of the run's time. `true`: stop.
     fn tick(&mut self, now: Micros) -> bool;
 }
@@ -57,6 +65,7 @@ pub(crate) fn drive(run: &mut Run, world: &mut World, pace: &Pace, observer: &mu
     let mut batch = Vec::new();
     let mut next_tick = Micros::ZERO;
     let mut stopping = false;
+    let mut confirmed = vec![Micros::ZERO; panel.buses.len()];
     loop {
         let now = world.now();
         flush(run, world, &panel, observer, &mut batch, &mut stopping);
@@ -77,10 +86,27 @@ pub(crate) fn drive(run: &mut Run, world: &mut World, pace: &Pace, observer: &mu
         world.advance(until.max(now));
         let now = world.now();
         while let Some(event) = world.poll_host() {
+            if let HostEvent::Sent { bus, .. } = event {
+                confirmed[bus] = now;
+            }
             deliver(run, now, event);
         }
+        watch_queues(run, world, &mut confirmed);
         if due.is_some_and(|due| now >= due) {
             run.handle_timeout(now);
+        }
+    }
+}
+
+/// A frame that waits too long ends its bus with a typed error instead of a hang.
+fn watch_queues(run: &mut Run, world: &World, confirmed: &mut [Micros]) {
+    let now = world.now();
+    for (bus, since) in confirmed.iter_mut().enumerate() {
+        if world.host_queue_free(bus) == QUEUE {
+            *since = now;
+        } else if now.since(*since) > STUCK {
+            *since = now;
+            run.handle_link(now, BusIndex(bus as u8), LinkEvent::Stuck);
         }
     }
 }
@@ -100,9 +126,11 @@ fn flush(
             batch.push(event);
         }
         if !batch.is_empty() {
-            if !observer.events(now, batch) && !*stopping {
+            if let Err(why) = observer.events(now, batch)
+                && !*stopping
+            {
                 *stopping = true;
-                run.handle_store_fault(now, "the record could not be written");
+                run.handle_store_fault(now, &why);
             }
             batch.clear();
             continue;
@@ -123,7 +151,7 @@ fn flush(
         }
         moved = false;
         for bus in 0..panel.buses.len() {
-            let reserve = 10usize.saturating_sub(IN_FLIGHT);
+            let reserve = QUEUE - IN_FLIGHT;
             while world.host_queue_free(bus) > reserve
                 && let Some(frame) = run.poll_transmit(now, BusIndex(bus as u8))
             {

@@ -51,6 +51,8 @@ pub(crate) struct Board {
     pub(crate) info: Option<Info>,
     /// Set when it stopped answering: what it last said of itself.
     pub(crate) lost: Option<Option<Status>>,
+    /// It had begun to erase when it stopped answering.
+    pub(crate) began: bool,
     /// Supply current when it stopped answering or was not found, in mA.
     pub(crate) current: Option<u32>,
     pub(crate) status: Option<Status>,
@@ -74,6 +76,7 @@ impl Board {
             nonce: 0,
             info: None,
             lost: None,
+            began: false,
             current: None,
             status: None,
             verdict: None,

@@ -224,7 +224,7 @@ impl Run {
                     if let Some(lane) =
                         self.requests.remove(&id).flatten().and_then(|n| self.lanes.get_mut(n))
                     {
-                        lane.handle_power_on(now);
+                        lane.handle_fixture_done(now);
                     }
                 }
                 Output::Wait { until, .. } => {
@@ -237,7 +237,7 @@ impl Run {
     }
 
     fn request(&mut self, now: Micros, lane: Option<usize>, request: Request) {
-        let waits = matches!(request, Request::PowerOn(_));
+        let waits = matches!(request, Request::PowerOn(_) | Request::Reset(_));
         match self.sequencer.request(request) {
             Ok(id) if waits => _ = self.requests.insert(id, lane),
             Ok(_) => {}

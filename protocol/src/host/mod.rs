@@ -88,6 +88,10 @@ pub enum BusEvent {
         node: NodeId,
         /// What it last said of itself.
         last: Option<Status>,
+        /// Chunks it had reported missing.
+        missed: u64,
+        /// Whether it had confirmed that it begins to erase.
+        began: bool,
     },
     /// A node holds the others up and is left to a second pass.
     Demoted(NodeId, Demotion),
@@ -122,6 +126,10 @@ pub struct BusTally {
     pub sent: u64,
 }
 
+/// Identical frames without a pause that are babble and not an answer.
+const BABBLE_FRAMES: u32 = 8;
+const BABBLE_GAP: Span = Span::from_millis(5);
+
 enum Operation {
     Idle,
     Discover(Discover),
@@ -140,6 +148,8 @@ pub struct BusMaster {
     session: u8,
     counters: StreamCounters,
     tally: BusTally,
+    /// The last frame received, when, and how often it was repeated without a pause.
+    repeat: (Option<Frame>, Micros, u32),
 }
 
 impl BusMaster {
@@ -156,6 +166,7 @@ impl BusMaster {
             session,
             counters: StreamCounters::default(),
             tally: BusTally::default(),
+            repeat: (None, Micros::ZERO, 0),
         }
     }
 
@@ -255,11 +266,25 @@ impl BusMaster {
         }
     }
 
+    /// The bus was of no use for a while: deadlines begin anew.
+    pub fn postpone(&mut self, now: Micros) {
+        match &mut self.operation {
+            Operation::Idle => {}
+            Operation::Discover(discover) => discover.deadline = now + self.timing.answer,
+            Operation::Ask(ask) => ask.deadline = now + self.timing.answer,
+            Operation::Stream(stream) => stream.postpone(now, &self.timing),
+        }
+    }
+
     // Inputs
 
     /// Takes a frame from the bus.
     pub fn handle_frame(&mut self, now: Micros, frame: &Frame) {
         self.tally.received += 1;
+        if self.babbled(now, frame) {
+            self.tally.foreign += 1;
+            return;
+        }
         if let Some(Channel::Discovery(answer)) = Channel::of(frame.id()) {
             match &mut self.operation {
                 Operation::Discover(discover) => discover.handle(now, &self.timing, answer),
@@ -330,6 +355,15 @@ impl BusMaster {
         };
         self.tally.sent += u64::from(frame.is_some());
         frame
+    }
+
+    /// The same frame again and again, without a pause: no node of ours speaks so.
+    fn babbled(&mut self, now: Micros, frame: &Frame) -> bool {
+        let (last, at, count) = &mut self.repeat;
+        let again = *last == Some(*frame) && now.since(*at) < BABBLE_GAP;
+        *count = if again { *count + 1 } else { 0 };
+        (*last, *at) = (Some(*frame), now);
+        *count >= BABBLE_FRAMES
     }
 
     fn handle_answer(&mut self, node: NodeId, answer: Answer) {

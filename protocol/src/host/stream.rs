@@ -27,7 +27,7 @@ const CLOSING_WAIT: Span = Span::from_millis(3);
 /// Closing rounds without progress after which nodes that miss data are given up.
 const CLOSING_ROUNDS: u8 = 12;
 /// Times block and manifest are sent again to nodes that missed a part.
-const RESEND_TRIES: u8 = 6;
+const RESEND_TRIES: u8 = 3;
 
 /// Why a node is left to a second pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +55,8 @@ struct Progress {
     hold_until: Option<Micros>,
     demoted: bool,
     missed: u64,
+    /// Has confirmed the start.
+    began: bool,
 }
 
 enum Stage {
@@ -189,10 +191,11 @@ impl Stream {
         if let Answer::Status(status) = answer {
             let Some(progress) = self.nodes.get_mut(&node) else { return };
             progress.last = Some(*status);
+            let (missed, began) = (progress.missed, progress.began);
             if status.state == NodeState::Idle {
                 // It has forgotten the session: it was reset.
                 self.drop_node(node);
-                events.push_back(BusEvent::Lost { node, last: Some(*status) });
+                events.push_back(BusEvent::Lost { node, last: Some(*status), missed, began });
                 return;
             }
             events.push_back(BusEvent::Census(node, *status));
@@ -200,9 +203,16 @@ impl Stream {
         if let Some(census) = &mut self.census {
             census.handle(node, answer);
         }
+        let starting = matches!(self.stage, Stage::Start(_));
         let (Stage::Begin(ask) | Stage::Start(ask) | Stage::Closing(ask)) = &mut self.stage else { return };
         if !ask.handle(node, answer) {
             return;
+        }
+        if starting
+            && let Answer::Done { refusal: None, .. } = answer
+            && let Some(progress) = self.nodes.get_mut(&node)
+        {
+            progress.began = true;
         }
         if let Answer::Done { opcode, refusal: Some(refusal), .. } = *answer {
             if matches!(refusal, Refusal::BadBlock | Refusal::ManifestIncomplete) && self.tries > 0 {
@@ -383,9 +393,10 @@ impl Stream {
 
     fn lose(&mut self, silent: &[NodeId], events: &mut VecDeque<BusEvent>) {
         for &node in silent {
-            let last = self.nodes.get(&node).and_then(|p| p.last);
+            let (last, missed, began) =
+                self.nodes.get(&node).map_or((None, 0, false), |p| (p.last, p.missed, p.began));
             self.drop_node(node);
-            events.push_back(BusEvent::Lost { node, last });
+            events.push_back(BusEvent::Lost { node, last, missed, began });
         }
     }
 
@@ -454,6 +465,20 @@ impl Stream {
             }
         }
         BusEvent::Streamed { complete, stragglers, starved }
+    }
+
+    /// The bus was of no use for a while: every deadline begins anew.
+    pub(super) fn postpone(&mut self, now: Micros, timing: &Timing) {
+        match &mut self.stage {
+            Stage::Begin(ask) | Stage::Start(ask) | Stage::Closing(ask) => ask.deadline = now + timing.answer,
+            Stage::Query(until) | Stage::Recheck(until) => *until = now + timing.answer,
+            Stage::Data => self.census_due = now + timing.census,
+        }
+        if let Some(census) = &mut self.census {
+            census.deadline = now + timing.answer;
+        }
+        self.options.patience = self.options.patience + now.since(self.looked);
+        self.looked = now;
     }
 
     // Outputs

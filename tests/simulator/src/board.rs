@@ -242,12 +242,15 @@ impl<F: Firmware> Board<F> {
         if self.absent || !self.powered {
             return 0;
         }
-        match &self.state {
-            State::Halted(_) => 5,
-            State::Starting { .. } => 25,
-            State::Running(code) => 35 + if code.hardware().flash.is_busy(now) { 12 } else { 0 },
-            State::Application(..) => 45,
-        }
+        // A transceiver that drives the bus all the time: half of its 50 to 70 mA, the other half is recessive.
+        let driving = if self.babbling { 30 } else { 0 };
+        driving
+            + match &self.state {
+                State::Halted(_) => 5,
+                State::Starting { .. } => 25,
+                State::Running(code) => 35 + if code.hardware().flash.is_busy(now) { 12 } else { 0 },
+                State::Application(..) => 45,
+            }
     }
 
     /// When [`Board::run`] wants to be called, or [`NEVER`].

@@ -31,7 +31,7 @@ impl Lane {
     }
 
     pub(super) fn discovered(&mut self, now: Micros, found: &Discovered) {
-        if self.stage == Stage::Search {
+        if matches!(self.stage, Stage::Search | Stage::SearchAgain) {
             self.found_again(now, found);
             return;
         }
@@ -157,7 +157,7 @@ impl Lane {
         match self.stage {
             Stage::Info => self.ask_profiles(now),
             Stage::Profile => self.program(now),
-            Stage::SearchInfo => self.next_group(now),
+            Stage::SearchInfo => self.reset_lost(now),
             _ => self.finish_asked(now),
         }
     }
@@ -167,6 +167,7 @@ impl Lane {
             Stage::Info | Stage::Profile => {
                 self.fail(now, slot, Code::BoardSilent, "was found, but does not say what it is");
             }
+            Stage::Statistics => {}
             Stage::SearchInfo => self.fail(now, slot, Code::BoardReset, "restarted and fell silent again"),
             _ => {
                 let last = self.boards.get(&slot).and_then(|b| b.status);

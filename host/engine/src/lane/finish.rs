@@ -1,11 +1,12 @@
 //! After the image: verification, valid mark, start of the application, and what became of lost boards.
 
-use panel_backplane::Slot;
+use panel_backplane::{Request as FixtureRequest, Slot};
 use panel_codes::Code;
 use panel_protocol::host::{Answer, Discovered, Request};
+use panel_protocol::ident::NodeId;
 use panel_protocol::message::{Control, StatusFlags};
 use panel_protocol::node::ResetCause;
-use panel_protocol::reply::{Info, RegionCheck};
+use panel_protocol::reply::{Info, RegionCheck, Statistics};
 use panel_protocol::time::{Micros, Span};
 
 use super::find::is_running;
@@ -49,6 +50,7 @@ impl Lane {
         match (stage, answer) {
             (Stage::Verify(_), Answer::RegionCheck(check)) => self.check_region(now, slot, *check),
             (Stage::Digest(region), Answer::Digest(_, got)) => self.check_digest(now, slot, region, got),
+            (Stage::Statistics, Answer::Statistics(statistics)) => self.was_deaf(now, slot, statistics),
             (_, Answer::Done { refusal: Some(refusal), .. }) => {
                 let code = match stage {
                     Stage::Commit => Code::CommitFailed,
@@ -92,6 +94,10 @@ impl Lane {
     }
 
     pub(super) fn finish_asked(&mut self, now: Micros) {
+        if self.stage == Stage::Statistics {
+            self.questioned(now);
+            return;
+        }
         if self.active().is_empty() {
             self.after_group(now);
             return;
@@ -144,24 +150,71 @@ impl Lane {
         self.after_group(now);
     }
 
-    /// This group is done: lost boards are looked for, then come stragglers, then further attempts.
+    /// This group is done: deaf boards are questioned, lost boards are looked for, then come stragglers, then
+    /// further attempts.
     pub(super) fn after_group(&mut self, now: Micros) {
-        let lost = self.boards.values().any(|b| b.lost.is_some() && b.verdict.is_none());
-        if lost {
-            self.stage = Stage::Search;
-            self.master.discover(now, false);
+        let deaf: Vec<NodeId> =
+            self.deaf.iter().filter_map(|s| self.boards.get(s)).filter_map(|b| b.node).collect();
+        if deaf.is_empty() {
+            self.search(now);
+            return;
+        }
+        self.stage = Stage::Statistics;
+        let ask = Request::Control(Control::Statistics);
+        self.master.ask_each(now, deaf.into_iter().map(|node| (node, ask.clone())).collect(), Span::ZERO);
+    }
+
+    /// Why a board misses frames: its own FIFO ran over, or its connection is poor.
+    fn was_deaf(&mut self, now: Micros, slot: Slot, s: &Statistics) {
+        let Statistics { overruns, errors, missed, data_frames, .. } = *s;
+        let counts = format!("{missed} chunks missed, {data_frames} data frames heard, {errors} bus errors");
+        if overruns > 0 {
+            let text = format!("{overruns} frames lost to a full receive FIFO; {counts}");
+            self.fail(now, slot, Code::ReceiveOverrun, text);
         } else {
-            self.next_group(now);
+            self.fail(now, slot, Code::ReceptionPoor, counts);
         }
     }
 
+    fn questioned(&mut self, now: Micros) {
+        for slot in core::mem::take(&mut self.deaf) {
+            self.fail(now, slot, Code::ReceptionPoor, "misses too many frames to be questioned");
+        }
+        self.search(now);
+    }
+
+    fn search(&mut self, now: Micros) {
+        if self.lost_slots().is_empty() {
+            self.next_group(now);
+        } else {
+            self.stage = Stage::Search;
+            self.master.discover(now, false);
+        }
+    }
+
+    fn lost_slots(&self) -> Vec<Slot> {
+        self.boards.values().filter(|b| b.lost.is_some() && b.verdict.is_none()).map(|b| b.slot).collect()
+    }
+
+    /// Boards that are lost and did not restart by themselves are reset: who answers then was alive but mute.
+    pub(super) fn reset_lost(&mut self, now: Micros) {
+        let slots = self.lost_slots();
+        let can = |s: &Slot| self.plan.panel.slot(*s).is_some_and(|s| s.lines.nrst.is_some());
+        if slots.is_empty() || !slots.iter().all(can) {
+            self.next_group(now);
+            return;
+        }
+        self.stage = Stage::SearchReset;
+        self.fixture.push_back(FixtureRequest::Reset(slots));
+    }
+
+    pub(super) fn search_again(&mut self, now: Micros) {
+        self.stage = Stage::SearchAgain;
+        self.master.discover(now, false);
+    }
+
     pub(super) fn next_group(&mut self, now: Micros) {
-        let lost: Vec<Slot> = self
-            .boards
-            .values()
-            .filter(|b| b.lost.is_some() && b.verdict.is_none())
-            .map(|b| b.slot)
-            .collect();
+        let lost = self.lost_slots();
         for slot in lost {
             self.lost_for_good(now, slot);
         }
@@ -181,12 +234,18 @@ impl Lane {
     /// Boards without a number were found: those that were lost have restarted.
     pub(super) fn found_again(&mut self, now: Micros, found: &Discovered) {
         let mut nodes = Vec::new();
+        let after_reset = self.stage == Stage::SearchAgain;
         for board in &found.found {
             let lost = self
                 .boards
                 .values_mut()
                 .find(|b| b.lost.is_some() && b.verdict.is_none() && b.uid == Some(board.uid));
             match lost {
+                Some(b) if after_reset => {
+                    let slot = b.slot;
+                    self.master.release(board.node);
+                    self.was_mute(now, slot);
+                }
                 Some(b) => {
                     (b.node, b.nonce) = (Some(board.node), board.nonce);
                     nodes.push(board.node);
@@ -194,8 +253,12 @@ impl Lane {
                 None => self.master.release(board.node),
             }
         }
-        if nodes.is_empty() {
+        if after_reset {
             self.next_group(now);
+            return;
+        }
+        if nodes.is_empty() {
+            self.reset_lost(now);
             return;
         }
         self.stage = Stage::SearchInfo;
@@ -215,20 +278,31 @@ impl Lane {
         self.fail(now, slot, Code::BoardReset, format!("restarted: {cause}; supply now {supply} mV"));
     }
 
-    /// A lost board that does not come back: its current and its last words say why.
-    fn lost_for_good(&mut self, now: Micros, slot: Slot) {
+    /// The board answers again after a reset.
+    fn was_mute(&mut self, now: Micros, slot: Slot) {
         let Some(board) = self.boards.get(&slot) else { return };
-        let draws = board.current.map_or_else(String::new, |ma| format!(", draws {ma} mA"));
         let last = board.lost.flatten();
-        let erasing = last.is_none_or(|s| s.flags.contains(StatusFlags::ERASING) || s.programmed == 0);
-        let (code, text) = if !is_running(board.current) {
-            (Code::BoardSilent, format!("stopped answering{draws}"))
-        } else if erasing {
-            (Code::SilentAfterErase, format!("nothing heard since its flash was erased{draws}"))
-        } else if board.current.is_some() {
-            (Code::BoardBusOff, format!("neither hears nor answers, but runs{draws}"))
-        } else {
-            (Code::BoardSilent, "stopped answering".to_owned())
+        let erased = last.is_none_or(|s| s.flags.contains(StatusFlags::ERASING) || s.programmed == 0);
+        let (code, text) = match (board.began, erased) {
+            (true, true) => (Code::SilentAfterErase, "nothing heard since its flash was erased"),
+            (true, false) => (Code::BoardSilent, "stopped answering"),
+            (false, _) if last.is_none() => {
+                (Code::ReceptionPoor, "misses the frames that announce the image")
+            }
+            (false, _) => (Code::BoardSilent, "stopped answering"),
+        };
+        self.fail(now, slot, code, format!("{text}; answers again after a reset"));
+    }
+
+    /// A lost board that does not come back: its current says why.
+    fn lost_for_good(&mut self, now: Micros, slot: Slot) {
+        let Some(current) = self.boards.get(&slot).map(|b| b.current) else { return };
+        let (code, text) = match current {
+            Some(ma) if is_running(current) => {
+                (Code::BoardBusOff, format!("neither hears nor answers, but draws {ma} mA"))
+            }
+            Some(ma) => (Code::BoardSilent, format!("stopped answering, draws {ma} mA")),
+            None => (Code::BoardSilent, "stopped answering".to_owned()),
         };
         self.fail(now, slot, code, text);
     }

@@ -45,9 +45,17 @@ pub(crate) enum Stage {
     Digest(u8),
     Commit,
     Start,
+    /// Boards that missed too much say how much they lost.
+    Statistics,
     /// Who was lost is looked for again.
     Search,
     SearchInfo,
+    /// Who was not found is reset,
+    SearchReset,
+    /// has time to start,
+    SearchStart(Micros),
+    /// and is looked for once more.
+    SearchAgain,
     /// Everybody has a verdict.
     Done,
 }
@@ -63,6 +71,8 @@ pub(crate) struct Lane {
     pub(crate) group: BTreeSet<Slot>,
     /// Boards left to a second pass of the same session.
     pub(crate) stragglers: BTreeSet<Slot>,
+    /// Boards that are left out because they miss too much; what they lost is asked at the end.
+    pub(crate) deaf: BTreeSet<Slot>,
     /// Boards whose attempt may be repeated.
     pub(crate) again: BTreeSet<Slot>,
     pub(crate) fixture: VecDeque<FixtureRequest>,
@@ -103,6 +113,7 @@ impl Lane {
             stage: Stage::Idle,
             group: BTreeSet::new(),
             stragglers: BTreeSet::new(),
+            deaf: BTreeSet::new(),
             again: BTreeSet::new(),
             fixture: VecDeque::new(),
             sense: VecDeque::new(),
@@ -152,20 +163,32 @@ impl Lane {
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Micros) {
-        if let Stage::StartUp(until) = self.stage
-            && now >= until
-        {
-            self.start_discovery(now);
-        }
         self.check_trial(now);
+        if self.is_flooded() {
+            return;
+        }
+        match self.stage {
+            Stage::StartUp(until) if now >= until => self.start_discovery(now),
+            Stage::SearchStart(until) if now >= until => self.search_again(now),
+            _ => {}
+        }
         self.master.handle_timeout(now);
         self.drain(now);
     }
 
-    pub(crate) fn handle_power_on(&mut self, now: Micros) {
-        if self.stage == Stage::Power {
-            self.stage = Stage::StartUp(now + self.plan.recipe.limits.start_up);
+    /// The fixture has done what it was asked to do and this lane waits for.
+    pub(crate) fn handle_fixture_done(&mut self, now: Micros) {
+        let until = now + self.plan.recipe.limits.start_up;
+        match self.stage {
+            Stage::Power => self.stage = Stage::StartUp(until),
+            Stage::SearchReset => self.stage = Stage::SearchStart(until),
+            _ => {}
         }
+    }
+
+    /// The source of a flood is being looked for: nothing else can be done on the bus.
+    const fn is_flooded(&self) -> bool {
+        self.flood.sensing || self.flood.trial.is_some()
     }
 
     pub(crate) fn handle_link(&mut self, now: Micros, event: LinkEvent) {
@@ -213,7 +236,7 @@ impl Lane {
             BusEvent::Asked { silent } => self.asked(now, &silent),
             BusEvent::Refused { node, opcode, refusal } => self.refused(now, node, opcode, refusal),
             BusEvent::Fault(node, report) => self.fault(now, node, report),
-            BusEvent::Lost { node, last } => self.lost(node, last),
+            BusEvent::Lost { node, last, missed, began } => self.lost(node, last, missed, began),
             BusEvent::Demoted(node, why) => self.demoted(node, why),
             BusEvent::Census(node, status) => self.census(node, status),
             BusEvent::Progress { sent, total } => {
@@ -228,12 +251,14 @@ impl Lane {
     // Outputs
 
     pub(crate) fn next_timeout(&self) -> Option<Micros> {
+        if self.is_flooded() {
+            return self.flood.trial.map(|(_, at)| at + FLOOD_SILENCE);
+        }
         let start_up = match self.stage {
-            Stage::StartUp(until) => Some(until),
+            Stage::StartUp(until) | Stage::SearchStart(until) => Some(until),
             _ => None,
         };
-        let trial = self.flood.trial.map(|(_, at)| at + FLOOD_SILENCE);
-        start_up.into_iter().chain(trial).chain(self.master.next_timeout()).min()
+        start_up.into_iter().chain(self.master.next_timeout()).min()
     }
 
     pub(crate) fn is_done(&self) -> bool {
@@ -288,7 +313,7 @@ impl Lane {
     }
 
     pub(crate) fn enter_step(&mut self, slot: Slot, step: Step) {
-        let Some(board) = self.boards.get_mut(&slot) else { return };
+        let Some(board) = self.boards.get_mut(&slot).filter(|b| b.is_active()) else { return };
         if board.step != step {
             self.events.push_back(Event::StepEnded { slot, step: board.step, ok: true });
             board.step = step;
@@ -303,15 +328,20 @@ impl Lane {
     }
 
     pub(crate) fn conclude(&mut self, now: Micros, slot: Slot, verdict: Verdict) {
+        let retries = self.plan.recipe.retries;
+        let again = self.boards.get(&slot).is_some_and(|b| b.attempt > 0 && b.attempt <= retries)
+            && verdict.is_worth_a_retry()
+            && !self.interrupted;
+        self.end_attempt(now, slot, verdict, again);
+    }
+
+    /// Ends an attempt; `again`: another one follows.
+    fn end_attempt(&mut self, now: Micros, slot: Slot, verdict: Verdict, again: bool) {
         let Some(board) = self.boards.get_mut(&slot).filter(|b| b.verdict.is_none()) else { return };
         let ok = verdict.code.is_none();
         if board.attempt > 0 {
             self.events.push_back(Event::StepEnded { slot, step: board.step, ok });
         }
-        let again = !self.interrupted
-            && board.attempt > 0
-            && board.attempt <= self.plan.recipe.retries
-            && verdict.is_worth_a_retry();
         board.ended = now;
         board.state = SlotState::Ended;
         let node = board.node.take();
@@ -391,15 +421,12 @@ impl Lane {
             let text = "flooded the bus until its power was cut";
             self.fail(now, slot, Code::Babbling, text);
             self.flood.suspects.clear();
+            self.master.postpone(now);
         } else {
-            // It was not this one, but it has lost power and with it its session: a new attempt makes it good.
-            self.note(Some(slot), "flood-trial", "switched off to find the source of a flood".to_owned());
-            if let Some(board) = self.boards.get_mut(&slot)
-                && let Some(node) = board.node.take()
-            {
-                self.master.drop_node(node);
-            }
-            self.again.insert(slot);
+            // It was not this one, but it has lost its power and all it had received.
+            let step = self.boards.get(&slot).map_or(Step::Power, |b| b.step);
+            let text = "switched off while the source of a flood was looked for";
+            self.end_attempt(now, slot, Verdict::failure(Code::BusFlooded, step, text), true);
             self.next_trial(now);
         }
     }

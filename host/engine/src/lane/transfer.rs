@@ -52,6 +52,10 @@ impl Lane {
 
     pub(super) fn refused(&mut self, now: Micros, node: NodeId, opcode: u8, refusal: Refusal) {
         let Some(slot) = self.slot_of(node) else { return };
+        if matches!(refusal, Refusal::BadBlock | Refusal::ManifestIncomplete) {
+            self.leave_out(slot);
+            return;
+        }
         let code = match refusal {
             Refusal::WrongChip => Code::WrongChip,
             Refusal::Protected => Code::AlreadyProtected,
@@ -88,8 +92,21 @@ impl Lane {
         self.fail(now, slot, code, text);
     }
 
-    pub(super) fn lost(&mut self, node: NodeId, last: Option<Status>) {
-        if let Some(slot) = self.slot_of(node) {
+    /// A board that misses so much that the others would wait for it: it takes no further part.
+    fn leave_out(&mut self, slot: Slot) {
+        self.note(Some(slot), "deaf", "misses too many frames".to_owned());
+        self.set_state(slot, SlotState::Straggling);
+        self.deaf.insert(slot);
+    }
+
+    pub(super) fn lost(&mut self, node: NodeId, last: Option<Status>, missed: u64, began: bool) {
+        let Some(slot) = self.slot_of(node) else { return };
+        if let Some(board) = self.boards.get_mut(&slot) {
+            board.began = began;
+        }
+        if missed > 0 {
+            self.leave_out(slot);
+        } else {
             self.mark_lost(slot, last);
         }
     }
@@ -105,13 +122,15 @@ impl Lane {
 
     pub(super) fn demoted(&mut self, node: NodeId, why: Demotion) {
         let Some(slot) = self.slot_of(node) else { return };
-        let text = match why {
-            Demotion::Slow => "its flash is slower than declared: left to a second pass",
-            Demotion::Deaf => "misses too many frames: left to a second pass",
-        };
-        self.note(Some(slot), "straggler", text.to_owned());
-        self.set_state(slot, SlotState::Straggling);
-        self.stragglers.insert(slot);
+        match why {
+            Demotion::Deaf => self.leave_out(slot),
+            Demotion::Slow => {
+                let text = "its flash is slower than declared: left to a second pass";
+                self.note(Some(slot), "straggler", text.to_owned());
+                self.set_state(slot, SlotState::Straggling);
+                self.stragglers.insert(slot);
+            }
+        }
     }
 
     pub(super) fn census(&mut self, node: NodeId, status: Status) {
@@ -136,11 +155,7 @@ impl Lane {
         starved: &[NodeId],
     ) {
         for &node in starved {
-            if let Some(slot) = self.slot_of(node) {
-                let missing = self.boards.get(&slot).and_then(|b| b.status).map_or(0, |s| s.missing);
-                let text = format!("{missing} segments are still missing after every repeat");
-                self.fail(now, slot, Code::ReceptionPoor, text);
-            }
+            self.slot_of(node).into_iter().for_each(|slot| self.leave_out(slot));
         }
         if complete.is_empty() {
             self.after_group(now);
