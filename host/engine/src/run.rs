@@ -209,10 +209,7 @@ impl Run {
         }
         if !self.closing && self.lanes.iter().all(Lane::is_done) {
             self.closing = true;
-            // An application that was started is left running; everything else goes dark.
-            if !self.plan.recipe.start_application || self.lanes.iter().any(|l| l.interrupted) {
-                self.safe = self.sequencer.request(Request::Safe).ok();
-            }
+            self.safe = self.sequencer.request(Request::Safe).ok();
             self.finished = self.safe.is_none();
         }
         self.wake = None;

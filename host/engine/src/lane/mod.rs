@@ -356,7 +356,7 @@ impl Lane {
             self.again.insert(slot);
         }
         let switchable = self.plan.panel.slot(slot).is_some_and(|s| s.lines.power.is_some());
-        if powered && switchable && !(ok && self.plan.recipe.start_application) {
+        if powered && switchable && !ok {
             self.fixture.push_back(FixtureRequest::PowerOff(vec![slot]));
         }
     }
