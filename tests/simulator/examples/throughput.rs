@@ -3,7 +3,6 @@
 //! `cargo run --release -p panel-simulator --example throughput -- BOARDS KIB [CHIP] [BUS] [LOSS]`
 
 #[path = "../tests/common/mod.rs"]
-#[expect(dead_code, reason = "shared with the integration tests, which use all of it")]
 mod common;
 
 use std::sync::Arc;

@@ -28,7 +28,7 @@ pub(crate) enum Outcome {
     Quiet,
     /// [`Bus::frame`] went from [`Bus::senders`] to [`Bus::receivers`].
     Delivered,
-    /// An error frame; senders will try again.
+    /// An error frame; senders will try again. After [`ErrorKind::LastBit`] the receivers have the frame.
     Destroyed(ErrorKind),
 }
 
@@ -276,7 +276,9 @@ impl Bus {
                 Some(ErrorKind::NotFd),
             )
         } else if self.rng.chance(self.corruption) {
-            (self.rng.below(whole), Some(ErrorKind::Noise))
+            // Receivers accept a frame one bit before its transmitter does.
+            let hit = self.rng.below(whole);
+            (hit, Some(if hit >= whole - self.bit { ErrorKind::LastBit } else { ErrorKind::Noise }))
         } else {
             (whole, None)
         };
@@ -335,7 +337,7 @@ impl Bus {
         self.phase = Phase::Idle;
         self.groups += 1;
         let unheard = doomed.is_none() && self.receivers().is_empty();
-        let kind = doomed.or(unheard.then_some(ErrorKind::NoAcknowledge));
+        let kind = if unheard { Some(ErrorKind::NoAcknowledge) } else { doomed };
         self.free_at = end + u64::from(bits::INTERFRAME) * self.bit;
         if unheard {
             // The flag begins after the ACK slot, eight bits before the end; flag 6 and delimiter 8.
@@ -387,7 +389,7 @@ impl Bus {
             self.suspend(e);
             self.check_off(e);
         }
-        if kind != ErrorKind::NoAcknowledge {
+        if !matches!(kind, ErrorKind::NoAcknowledge | ErrorKind::LastBit) {
             for e in self.listening.minus(self.senders).iter() {
                 let first = kind == ErrorKind::NotFd && self.classical.contains(e);
                 self.controllers[e].receive_failed(first);

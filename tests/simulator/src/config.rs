@@ -135,7 +135,7 @@ pub struct WorldConfig {
     pub adapter: AdapterConfig,
     /// What is wrong.
     pub scenario: Scenario,
-    /// Keeps every board's flash in a file of this directory, `slot-N.flash`.
+    /// Keeps every board's flash in a file of this directory, which must exist: `slot-N.flash`.
     pub flash_dir: Option<PathBuf>,
 }
 

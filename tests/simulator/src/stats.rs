@@ -2,11 +2,13 @@
 
 use panel_protocol::time::Span;
 
-/// Why a frame was destroyed.
+/// Why an error frame was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
     /// Noise (the scenario's `corruption`).
     Noise,
+    /// Noise hit the very last bit: the receivers took the frame, its transmitter repeats it all the same.
+    LastBit,
     /// Two nodes sent the same identifier with different content.
     Collision,
     /// Nobody was there to acknowledge.
@@ -32,6 +34,8 @@ pub struct BusStats {
     pub dropped_out: u64,
     /// Frames destroyed by noise.
     pub noise: u64,
+    /// Frames delivered twice because noise hit the last bit.
+    pub last_bit: u64,
     /// Frames destroyed by a collision.
     pub collisions: u64,
     /// Frames that nobody acknowledged.
@@ -50,7 +54,7 @@ impl BusStats {
     /// Error frames seen, whatever their cause.
     #[must_use]
     pub const fn errors(&self) -> u64 {
-        self.noise + self.collisions + self.unacknowledged + self.not_fd + self.broken
+        self.noise + self.last_bit + self.collisions + self.unacknowledged + self.not_fd + self.broken
     }
 
     /// Time the bus was not idle, error frames included.
@@ -69,6 +73,7 @@ impl BusStats {
             merged: self.merged - earlier.merged,
             dropped_out: self.dropped_out - earlier.dropped_out,
             noise: self.noise - earlier.noise,
+            last_bit: self.last_bit - earlier.last_bit,
             collisions: self.collisions - earlier.collisions,
             unacknowledged: self.unacknowledged - earlier.unacknowledged,
             not_fd: self.not_fd - earlier.not_fd,
@@ -81,6 +86,7 @@ impl BusStats {
     pub(crate) fn count(&mut self, kind: ErrorKind) {
         let counter = match kind {
             ErrorKind::Noise => &mut self.noise,
+            ErrorKind::LastBit => &mut self.last_bit,
             ErrorKind::Collision => &mut self.collisions,
             ErrorKind::NoAcknowledge => &mut self.unacknowledged,
             ErrorKind::NotFd => &mut self.not_fd,

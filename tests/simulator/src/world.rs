@@ -283,23 +283,26 @@ impl<F: Firmware> World<F> {
         let bus = owner - self.boards.len();
         match self.buses[bus].run(self.now) {
             Outcome::Quiet => {}
-            Outcome::Delivered => self.deliver(bus),
-            Outcome::Destroyed(kind) => self.destroyed(bus, kind),
+            Outcome::Delivered => {
+                self.confirm(bus);
+                self.deliver(bus);
+                self.host_state(bus);
+            }
+            Outcome::Destroyed(kind) => {
+                if kind == ErrorKind::LastBit {
+                    self.deliver(bus);
+                }
+                self.destroyed(bus, kind);
+            }
         }
         self.touch_bus(bus);
     }
 
-    fn deliver(&mut self, bus: usize) {
-        let now = self.now;
-        let at = self.now();
+    /// Frees the mailboxes of those that sent the frame.
+    fn confirm(&mut self, bus: usize) {
+        let (now, at) = (self.now, self.now());
         let wire = &mut self.buses[bus];
-        let (frame, senders, receivers) = (*wire.frame(), wire.senders(), wire.receivers());
-        if let Some(trace) = &mut self.trace {
-            let sender =
-                senders.iter().next().filter(|&e| e != HOST).map(|e| self.slots[self.on_bus[bus][e]]);
-            trace.push(now, TraceEvent::Frame { bus, sender, frame });
-        }
-        for e in senders.iter() {
+        for e in wire.senders().iter() {
             if e == HOST {
                 self.adapters[bus].sent(now, wire);
                 self.output.push_back((now + self.latency, HostEvent::Sent { bus, at }));
@@ -308,6 +311,17 @@ impl<F: Firmware> World<F> {
                 self.boards[i].sent(now, wire);
                 self.timers.set(i, self.boards[i].due());
             }
+        }
+    }
+
+    fn deliver(&mut self, bus: usize) {
+        let (now, at) = (self.now, self.now());
+        let wire = &mut self.buses[bus];
+        let (frame, senders, receivers) = (*wire.frame(), wire.senders(), wire.receivers());
+        if let Some(trace) = &mut self.trace {
+            let sender =
+                senders.iter().next().filter(|&e| e != HOST).map(|e| self.slots[self.on_bus[bus][e]]);
+            trace.push(now, TraceEvent::Frame { bus, sender, frame });
         }
         for e in receivers.iter() {
             if e == HOST {
@@ -319,7 +333,6 @@ impl<F: Firmware> World<F> {
                 self.timers.set(i, board.due());
             }
         }
-        self.host_state(bus);
     }
 
     fn destroyed(&mut self, bus: usize, kind: ErrorKind) {
@@ -387,7 +400,7 @@ fn identity(slot: &SlotConfig, slots: &[SlotConfig], faults: &[Fault], seed: u64
         chip: slot.chip,
         uid: uid(slots, slot.slot, seed),
         hardware_revision: slot.hardware_revision,
-        strap: slot.strap.or(slot.select_line.then_some(0)),
+        strap: if slot.select_line && slot.strap.is_none() { Some(0) } else { slot.strap },
         receives_while_busy: slot.receives_while_busy,
     };
     for fault in faults {

@@ -122,7 +122,7 @@ fn noise_is_seen_by_everybody_and_the_frame_is_sent_again() {
             now = bus.due();
             match bus.run(now) {
                 Outcome::Delivered => break,
-                Outcome::Destroyed(kind) => assert_eq!(kind, ErrorKind::Noise),
+                Outcome::Destroyed(kind) => assert!(matches!(kind, ErrorKind::Noise | ErrorKind::LastBit)),
                 Outcome::Quiet => {}
             }
         }
@@ -131,6 +131,7 @@ fn noise_is_seen_by_everybody_and_the_frame_is_sent_again() {
     assert_eq!(bus.stats().frames, delivered);
     let noise = bus.stats().noise;
     assert!((60..160).contains(&noise), "{noise} of 2000 frames at 5 %");
+    assert!(bus.stats().last_bit <= noise / 20);
     assert!(bus.controller(0).tec() < 128 && bus.controller(1).rec() < 128);
     assert_eq!(u64::from(bus.controller(2).errors()), noise);
 }
@@ -203,4 +204,21 @@ fn a_random_base_frame_takes_as_long_as_published_at_1_mbit() {
     }
     let micros = bus.stats().busy_ns as f64 / 1000.0 / f64::from(frames);
     assert!((micros - 114.3).abs() < 0.4, "{micros}");
+}
+
+#[test]
+fn noise_in_the_last_bit_delivers_a_frame_twice() {
+    let mut bus = bus(1, 0.3);
+    let (mut taken, frames) = (0, 4000);
+    for _ in 0..frames {
+        bus.submit(0, &frame(0x300, &[]), bus.free_at);
+        while bus.due() != NEVER {
+            match bus.run(bus.due()) {
+                Outcome::Delivered | Outcome::Destroyed(ErrorKind::LastBit) => taken += 1,
+                Outcome::Destroyed(_) | Outcome::Quiet => {}
+            }
+        }
+    }
+    assert_eq!(taken - frames, bus.stats().last_bit);
+    assert!((10..100).contains(&bus.stats().last_bit), "{:?}", bus.stats());
 }

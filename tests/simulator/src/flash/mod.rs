@@ -49,8 +49,15 @@ impl Options {
 
 #[derive(Debug, Clone, Copy)]
 enum Action {
-    Erase { address: u32, size: u32 },
-    Program { address: u32, len: usize, data: [u8; CALL] },
+    Erase {
+        address: u32,
+        size: u32,
+    },
+    /// The bytes are in [`Flash::latch`].
+    Program {
+        address: u32,
+        len: usize,
+    },
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -69,6 +76,8 @@ pub(crate) struct Flash {
     /// One bit per double word that was programmed since its last erase; empty where that does not matter.
     once: Vec<u64>,
     operation: Option<Operation>,
+    /// What the running call programs.
+    latch: [u8; CALL],
     /// Reported by the next [`Flash::poll`].
     fault: Option<FlashFault>,
     pub(crate) defects: Defects,
@@ -107,6 +116,7 @@ impl Flash {
             data: Vec::new(),
             once: Vec::new(),
             operation: None,
+            latch: [0; CALL],
             fault: None,
             defects: Defects::default(),
             watch: None,
@@ -217,7 +227,7 @@ impl Flash {
     pub(crate) fn start_program(&mut self, now: u64, address: u32, bytes: &[u8]) {
         self.settle(now);
         let unit = usize::from(self.chip.unit);
-        let aligned = address as usize % unit == 0 && bytes.len() % unit == 0;
+        let aligned = (address as usize).is_multiple_of(unit) && bytes.len().is_multiple_of(unit);
         let allowed = address >= FLASH_BASE + BOOTLOADER_SIZE && (1..=CALL).contains(&bytes.len());
         let Some(at) =
             self.offset(address, bytes.len()).filter(|_| aligned && allowed && self.operation.is_none())
@@ -235,10 +245,9 @@ impl Flash {
             broken || (forbidden && self.chip.rule != WriteRule::ClearsBits)
         });
         let units = failing.map_or(bytes.len() / unit, |u| u + 1);
-        let mut data = [0; CALL];
-        data[..bytes.len()].copy_from_slice(bytes);
+        self.latch[..bytes.len()].copy_from_slice(bytes);
         self.begin(Operation {
-            action: Action::Program { address, len: units * unit, data },
+            action: Action::Program { address, len: units * unit },
             start: now,
             end: now + units as u64 * self.chip.program_ns,
             fault: failing.map(|u| FlashFault::Program { address: address + (u * unit) as u32 }),
@@ -268,11 +277,11 @@ impl Flash {
                     self.keep(at, size as usize);
                 }
             }
-            Action::Program { address, len, data } => {
+            Action::Program { address, len } => {
                 let at = (address - FLASH_BASE) as usize;
                 let unit = usize::from(self.chip.unit);
                 let good = if operation.fault.is_some() { len - unit } else { len };
-                self.program(at, &data[..good]);
+                self.program(at, good);
                 if operation.fault.is_some() && self.defects.program_fails.is_some() {
                     // The failing cell holds whatever the attempt left.
                     self.scramble(at + good, at + len);
@@ -295,12 +304,12 @@ impl Flash {
                 self.scramble(at, at + size as usize);
                 self.keep(at, size as usize);
             }
-            Action::Program { address, len, data } => {
+            Action::Program { address, len } => {
                 let at = (address - FLASH_BASE) as usize;
                 let unit = usize::from(self.chip.unit);
                 let done = (now.saturating_sub(operation.start) / self.chip.program_ns) as usize * unit;
                 let done = done.min(len - unit);
-                self.program(at, &data[..done]);
+                self.program(at, done);
                 self.scramble(at + done, at + done + unit);
                 self.keep(at, len);
             }
@@ -370,7 +379,7 @@ impl Flash {
         if let Some(store) = &mut self.store {
             let (address, len) = match operation.action {
                 Action::Erase { address, size } => (address, size),
-                Action::Program { address, len, .. } => (address, len as u32),
+                Action::Program { address, len } => (address, len as u32),
             };
             store.begin_operation(address, len);
         }
@@ -391,14 +400,15 @@ impl Flash {
         }
     }
 
-    fn program(&mut self, at: usize, bytes: &[u8]) {
-        for (old, new) in self.data[at..at + bytes.len()].iter_mut().zip(bytes) {
+    /// Programs the first `len` bytes of the latch.
+    fn program(&mut self, at: usize, len: usize) {
+        for (old, new) in self.data[at..at + len].iter_mut().zip(&self.latch) {
             *old &= new;
         }
-        self.mark_once(at, bytes.len(), true);
+        self.mark_once(at, len, true);
         if let Some(wrong) = self.defects.reads_back_wrong {
             let wrong = wrong.wrapping_sub(FLASH_BASE) as usize;
-            if (at..at + bytes.len()).contains(&wrong) {
+            if (at..at + len).contains(&wrong) {
                 self.data[wrong] ^= 0x10;
             }
         }

@@ -62,7 +62,7 @@ impl Rig {
             while self.world.host_queue_free(bus) > 0
                 && let Some(frame) = master.poll_transmit(now)
             {
-                self.world.host_send(bus, &frame).unwrap();
+                self.world.host_send(bus, &frame).expect("there is room");
             }
             while let Some(event) = master.poll_event() {
                 self.events.push((bus, now, event));
