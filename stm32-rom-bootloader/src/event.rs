@@ -14,6 +14,8 @@ pub enum Step {
     Connect,
     /// Commands, product ID, ROM version.
     Identify,
+    /// Checking the bank mode, telling the ROM the supply voltage.
+    Prepare,
     /// Lifting or setting protection.
     Protect,
     /// Reading UID, size, option bytes or memory.
@@ -39,6 +41,7 @@ impl fmt::Display for Step {
         f.write_str(match self {
             Self::Connect => "connect",
             Self::Identify => "identify",
+            Self::Prepare => "prepare",
             Self::Protect => "protect",
             Self::Read => "read",
             Self::Compare => "compare",
@@ -225,6 +228,6 @@ pub enum Note {
     PowerCycleToLeaveRom,
     /// The chip did not reset itself though its family should.
     NoSelfReset,
-    /// The plan mass-erases, but this ROM cannot: pages are erased instead.
+    /// This ROM has no sound mass erase, or refused it: pages are erased instead.
     MassEraseReplaced,
 }

@@ -11,10 +11,12 @@ mod port;
 mod rom;
 mod session;
 mod settings;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod wire;
 
 pub use command::{CanRate, Command, Erase, Opcode, Reply};
-pub use device::Device;
+pub use device::{Area, Device};
 pub use error::{Error, Heard};
 pub use event::{Event, LineAction, LineResult, Note, Step, Wait};
 pub use frame::Frame;

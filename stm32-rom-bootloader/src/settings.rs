@@ -41,7 +41,6 @@ impl Chip {
 
 /// Time and retry limits. Flash times are added where a command programs or erases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Limits {
     /// From the first sync until giving up, beyond the chip's start-up time.
     pub connect: Duration,
@@ -66,7 +65,6 @@ impl Default for Limits {
 
 /// A USART link: 8 data bits, even parity, 1 stop bit.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct UartSettings {
     /// Bits per second; a byte takes 11.
     pub baud: u32,
@@ -96,7 +94,6 @@ impl UartSettings {
 
 /// A CAN or FDCAN link.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct CanSettings {
     /// Classic CAN or CAN FD.
     pub kind: CanKind,

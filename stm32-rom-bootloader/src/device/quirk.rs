@@ -133,7 +133,6 @@ impl Quirk {
                 | QuirkKind::NoBankErase
                 | QuirkKind::EraseAnswersEarly
                 | QuirkKind::FdCanShortestWrite(_)
-                | QuirkKind::SecondNack
                 | QuirkKind::OptionsNeedPowerCycle
         )
     }
@@ -162,8 +161,6 @@ pub struct Traits {
     pub uid_readable: bool,
     /// Whether the system area is read in whole blocks only.
     pub whole_block_reads: bool,
-    /// Whether a refusal may come twice.
-    pub second_nack: bool,
     /// Whether the chip resets itself after protection commands.
     pub resets_itself: bool,
     /// Whether new option bytes need a power cycle.
@@ -182,8 +179,6 @@ pub struct Traits {
     pub voltage_range: bool,
     /// Whether Write Unprotect works over CAN.
     pub can_write_unprotect: bool,
-    /// Whether the FDCAN command count may be wrong.
-    pub fdcan_miscounts_commands: bool,
     /// Whether a mismatch just after writing deserves more patience.
     pub stale_reads: bool,
     /// The option bit that decides the size of a page.
@@ -204,7 +199,6 @@ impl Traits {
             fdcan_shortest_write: 1,
             uid_readable: true,
             whole_block_reads: false,
-            second_nack: true,
             resets_itself: false,
             options_need_power_cycle: false,
             empty_flag_until_power_cycle: false,
@@ -214,7 +208,6 @@ impl Traits {
             prefer_baud: None,
             voltage_range: false,
             can_write_unprotect: true,
-            fdcan_miscounts_commands: false,
             stale_reads: false,
             bank_option: None,
         };
@@ -229,8 +222,6 @@ impl Traits {
     pub fn of(device: &Device, bootloader_id: Option<u16>) -> Self {
         let mut traits = Self::unknown();
         traits.write_align = u32::from(device.write_align.unwrap_or(32));
-        // AN3155 section 3.1, table of protocol versions: the second NACK of a bad address ended with 3.1.
-        traits.second_nack = device.usart_protocol.is_none_or(|version| version < 0x31);
         for quirk in device.quirks(bootloader_id) {
             traits.fold(quirk.kind);
         }
@@ -250,7 +241,6 @@ impl Traits {
             QuirkKind::FdCanShortestWrite(bytes) => self.fdcan_shortest_write = bytes.into(),
             QuirkKind::UidUnreadable => self.uid_readable = false,
             QuirkKind::WholeBlockReads => self.whole_block_reads = true,
-            QuirkKind::SecondNack => self.second_nack = true,
             QuirkKind::ResetsItself => self.resets_itself = true,
             QuirkKind::OptionsNeedPowerCycle => self.options_need_power_cycle = true,
             QuirkKind::EmptyFlagUntilPowerCycle => self.empty_flag_until_power_cycle = true,
@@ -260,11 +250,13 @@ impl Traits {
             QuirkKind::PreferBaud(baud) => self.prefer_baud = Some(baud),
             QuirkKind::VoltageRange => self.voltage_range = true,
             QuirkKind::CanWriteUnprotectBroken => self.can_write_unprotect = false,
-            QuirkKind::FdCanMiscountsCommands => self.fdcan_miscounts_commands = true,
             QuirkKind::StaleReads => self.stale_reads = true,
             QuirkKind::BankOption(option) => self.bank_option = Some(option),
-            // Connecting repeats the sync byte in any case; the rest is for people.
+            // Sessions do without: connecting repeats the sync byte, a refusal is followed by a pause for a second
+            // one, FDCAN command lists are read to their ACK. The rest is for people.
             QuirkKind::TwoSyncBytes
+            | QuirkKind::FdCanMiscountsCommands
+            | QuirkKind::SecondNack
             | QuirkKind::ClearsEmptyFlag
             | QuirkKind::GoLeavesClocksOff
             | QuirkKind::Advice(_) => {}

@@ -22,7 +22,6 @@ pub enum EraseTarget {
 
 /// Connects and erases flash.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct EraseFlash {
     /// What.
     pub target: EraseTarget,
@@ -59,7 +58,12 @@ impl Operation<'_> for EraseFlash {
         let identity = rom.start().await?;
         rom.begin(Step::Erase);
         let at_once = match self.target {
-            EraseTarget::Everything if rom.traits().mass_erase => Some(Erase::Mass),
+            EraseTarget::Everything => {
+                if rom.erase_everything().await? {
+                    return Ok(Erased { identity, units: Vec::new() });
+                }
+                None
+            }
             EraseTarget::Bank(1) if rom.traits().bank_erase && rom.can_erase_banks() => Some(Erase::Bank1),
             EraseTarget::Bank(2) if rom.traits().bank_erase && rom.can_erase_banks() => Some(Erase::Bank2),
             EraseTarget::Bank(3..) | EraseTarget::Bank(0) => {

@@ -3,7 +3,6 @@
 use core::mem;
 
 use super::{Operation, sealed::Sealed};
-use crate::command::Erase;
 use crate::device::EraseUnit;
 use crate::error::Error;
 use crate::event::{Note, Step};
@@ -38,7 +37,6 @@ pub enum Finish {
 
 /// Connects and carries out a plan.
 #[derive(Debug, Clone, Copy)]
-#[non_exhaustive]
 pub struct Program<'a> {
     /// The plan, made from `image`.
     pub plan: &'a Plan,
@@ -120,7 +118,7 @@ impl<'a> Operation<'a> for Verify<'a> {
         // Nothing was erased here, so blank blocks count too.
         let mut blocks: Vec<Block> = [self.plan.blocks(), self.plan.blank_blocks()].concat();
         blocks.sort_by_key(|block| block.address);
-        job.verify(&mut rom, &blocks).await?;
+        job.verify(&mut rom, &blocks, false).await?;
         Ok(Verified { identity, blocks: blocks.len() })
     }
 }
@@ -154,7 +152,7 @@ impl<'a> Operation<'a> for Program<'a> {
         job.write(&mut rom, &todo.write).await?;
         outcome.blocks_written = todo.write.len();
         if self.verify {
-            job.verify(&mut rom, &todo.verify).await?;
+            job.verify(&mut rom, &todo.verify, true).await?;
         }
         outcome.identity.protected = Some(false);
         self.finish(&mut rom, &mut outcome).await?;
@@ -212,6 +210,7 @@ impl Job<'_> {
 
     /// Tells the ROM the voltage, checks the bank mode, compares if asked to, and erases.
     async fn prepare(&self, rom: &mut Rom, resume: Resume, outcome: &mut Programmed) -> Result<Todo, Error> {
+        rom.begin(Step::Prepare);
         if self.plan.erase() == Erasing::Units && !outcome.unprotected {
             rom.check_bank_mode(self.plan.banks()).await?;
         }
@@ -247,19 +246,12 @@ impl Job<'_> {
 
     async fn erase(&self, rom: &mut Rom) -> Result<usize, Error> {
         let units = self.plan.units();
-        match self.plan.erase() {
-            Erasing::Nothing => return Ok(0),
-            Erasing::Everything if rom.traits().mass_erase => {
-                rom.begin(Step::Erase);
-                rom.erase_at_once(Erase::Mass).await?;
-            }
-            Erasing::Everything | Erasing::Units => {
-                if self.plan.erase() == Erasing::Everything {
-                    rom.note(Note::MassEraseReplaced);
-                }
-                rom.begin(Step::Erase);
-                rom.erase_units(units).await?;
-            }
+        if self.plan.erase() == Erasing::Nothing {
+            return Ok(0);
+        }
+        rom.begin(Step::Erase);
+        if self.plan.erase() == Erasing::Units || !rom.erase_everything().await? {
+            rom.erase_units(units).await?;
         }
         Ok(units.len())
     }
@@ -378,7 +370,8 @@ impl Job<'_> {
         Ok(())
     }
 
-    async fn verify(&self, rom: &mut Rom, blocks: &[Block]) -> Result<(), Error> {
+    /// With `repair`, a block that is still blank after a disturbed job is written after all.
+    async fn verify(&self, rom: &mut Rom, blocks: &[Block], repair: bool) -> Result<(), Error> {
         rom.begin(Step::Verify);
         let total = total(blocks);
         let mut done = 0;
@@ -389,6 +382,11 @@ impl Job<'_> {
             while self.first_difference(block, &expected, &got).is_some() && patience > 0 {
                 patience -= 1;
                 got = rom.read_again(block.address, expected.len()).await?;
+            }
+            let is_blank = got.iter().all(|byte| *byte == self.blank());
+            if repair && rom.disturbed() && is_blank && !block.ram {
+                rom.write_flash(block.address, &expected, self.blank()).await?;
+                got = rom.read(block.address, expected.len()).await?;
             }
             if let Some(at) = self.first_difference(block, &expected, &got) {
                 let differing = expected.iter().zip(&got).filter(|(one, other)| one != other).count() as u16;

@@ -84,7 +84,6 @@ pub enum EraseChoice {
 
 /// What a plan is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-#[non_exhaustive]
 pub struct PlanOptions {
     /// Flash size in KiB, from the chip's size register; the largest of the die if not given.
     pub flash_kib: Option<u16>,

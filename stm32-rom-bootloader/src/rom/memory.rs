@@ -4,7 +4,7 @@ use super::Rom;
 use crate::command::{Command, Erase, Opcode, Reply};
 use crate::device::EraseUnit;
 use crate::error::{Error, Fault};
-use crate::event::{Event, Wait};
+use crate::event::{Event, Note, Wait};
 
 impl Rom {
     /// 1 to 256 bytes.
@@ -50,7 +50,10 @@ impl Rom {
     pub(crate) async fn run_once(&mut self, command: &Command<'_>) -> Result<Reply, Error> {
         self.check_listed(command)?;
         let budget = self.budget(command);
-        self.wire.execute(command, budget).await.map_err(|fault| self.error(fault, Some(command)))
+        match self.execute(command, budget).await {
+            Ok(reply) => Ok(reply),
+            Err(fault) => Err(self.failure(fault, command).await),
+        }
     }
 
     /// Writes flash. If it is unclear whether a write was carried out, the flash is read before it is tried
@@ -61,20 +64,23 @@ impl Rom {
         let budget = self.budget(&command);
         let mut tries = self.limits.retries;
         loop {
-            let fault = match self.wire.execute(&command, budget).await {
+            let fault = match self.execute(&command, budget).await {
                 Ok(_) => return Ok(()),
                 Err(fault) => fault,
             };
             let refused = matches!(fault, Fault::Refused { .. });
             if tries == 0 || !(refused || fault.is_noise()) {
-                return Err(self.error(fault, Some(&command)));
+                return Err(self.failure(fault, &command).await);
             }
             tries = if refused { 0 } else { tries - 1 };
             self.recover_from(&fault, &command).await?;
             if matches!(fault, Fault::Refused { at: Wait::Command | Wait::Address }) {
                 continue;
             }
-            let there = self.read(address, data.len()).await?;
+            let mut there = self.read(address, data.len()).await?;
+            if there != data && there.iter().any(|byte| *byte != blank) {
+                there = self.read_again(address, data.len()).await?;
+            }
             if there == data {
                 return Ok(());
             }
@@ -101,6 +107,18 @@ impl Rom {
             self.progress(done, units.len());
         }
         Ok(())
+    }
+
+    /// Erases everything at once; `false` if this ROM cannot, and units have to be erased instead.
+    pub(crate) async fn erase_everything(&mut self) -> Result<bool, Error> {
+        if self.traits.mass_erase {
+            match self.erase_at_once(Erase::Mass).await {
+                Err(Error::Refused { .. }) => {}
+                other => return other.map(|()| true),
+            }
+        }
+        self.note(Note::MassEraseReplaced);
+        Ok(false)
     }
 
     /// Erases everything or a bank at once.

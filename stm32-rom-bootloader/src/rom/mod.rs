@@ -45,6 +45,10 @@ pub struct Rom {
     voltage: Option<SupplyVoltage>,
     identity: Option<Identity>,
     traits: Traits,
+    /// Whether a command was accepted that a protected chip refuses.
+    open: bool,
+    /// Whether anything had to be recovered from.
+    disturbed: bool,
 }
 
 impl Rom {
@@ -77,6 +81,8 @@ impl Rom {
             voltage: None,
             identity: None,
             traits,
+            open: false,
+            disturbed: false,
         }
     }
 
@@ -97,6 +103,12 @@ impl Rom {
 
     pub(crate) const fn traits(&self) -> &Traits {
         &self.traits
+    }
+
+    /// Whether anything went wrong on the wire so far. An ACK may then have been a chip's answer to a sync byte
+    /// in the data, because it had been reset.
+    pub(crate) const fn disturbed(&self) -> bool {
+        self.disturbed
     }
 
     pub(crate) const fn is_can(&self) -> bool {
@@ -134,17 +146,33 @@ impl Rom {
         let mut tries = if Self::repeatable(command) { self.limits.retries } else { 0 };
         let mut refused = false;
         loop {
-            let fault = match self.wire.execute(command, budget).await {
+            let fault = match self.execute(command, budget).await {
                 Ok(reply) => return Ok(reply),
                 Err(fault) => fault,
             };
             let first_refusal = matches!(fault, Fault::Refused { .. }) && !refused;
             if tries == 0 || !(first_refusal || fault.is_noise()) {
-                return Err(self.error(fault, Some(command)));
+                return Err(self.failure(fault, command).await);
             }
             tries -= 1;
             refused |= first_refusal;
             self.recover_from(&fault, command).await?;
+        }
+    }
+
+    /// One try. A command refused at once on a chip that has accepted its like is no protection: the ROM has
+    /// lost count, which counts as noise.
+    async fn execute(&mut self, command: &Command<'_>, budget: Budget) -> Result<Reply, Fault> {
+        let guarded = refused_when_protected(command.opcode());
+        match self.wire.execute(command, budget).await {
+            Ok(reply) => {
+                self.open |= guarded;
+                Ok(reply)
+            }
+            Err(Fault::Refused { at: Wait::Command }) if guarded && self.open && !self.wire.is_can() => {
+                Err(Fault::Garbled { wait: Wait::Command, got: 0x1F })
+            }
+            Err(fault) => Err(fault),
         }
     }
 
@@ -155,6 +183,7 @@ impl Rom {
             Fault::TimedOut { wait, .. } | Fault::Garbled { wait, .. } | Fault::Flooded { wait } => *wait,
             _ => return Err(self.error(fault.clone(), Some(command))),
         };
+        self.disturbed |= fault.is_noise();
         self.port.event(Event::Repeated { command: command.opcode(), address: command.address(), wait });
         let recovered = if matches!(fault, Fault::Refused { .. }) {
             self.wire.settle().await
@@ -250,6 +279,25 @@ impl Rom {
         }
         self.port.event(Event::Pausing { wait, length });
         self.port.pause(length, wait).await.map_err(|fault| self.error(fault, None))
+    }
+
+    /// As [`Rom::error`], but finds out what a refusal means. Over CAN a bad address and readout protection
+    /// look the same: the one frame that has the command and the address is refused. Reading the start of the
+    /// flash tells them apart.
+    async fn failure(&mut self, fault: Fault, command: &Command<'_>) -> Error {
+        let ambiguous = self.wire.is_can() && matches!(fault, Fault::Refused { at: Wait::Command });
+        let start = self.device().and_then(|device| device.flash).map(|flash| flash.start);
+        match (start, command.address()) {
+            (Some(start), Some(address)) if ambiguous && address != start => {
+                let probe = Command::Read { address: start, len: 8 };
+                match self.wire.execute(&probe, Budget::default()).await {
+                    Err(Fault::Refused { .. }) => self.error(fault, Some(command)),
+                    Err(Fault::Cancelled) => self.error(Fault::Cancelled, Some(command)),
+                    _ => self.error(Fault::Refused { at: Wait::Address }, Some(command)),
+                }
+            }
+            _ => self.error(fault, Some(command)),
+        }
     }
 
     /// Adds step, command and address to what a link reports.

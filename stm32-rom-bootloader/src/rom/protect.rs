@@ -56,6 +56,7 @@ impl Rom {
     /// Waits for the chip's own reset, or resets it, and synchronises again.
     pub(crate) async fn reload_options(&mut self, erases: bool) -> Result<(), Error> {
         let voltage = self.voltage.take();
+        self.open = false;
         let needs_outside = !self.traits.resets_itself;
         let can_reset = self.can_reset == Some(true);
         // While it may be erasing it must not be reset, so it is asked until it answers.

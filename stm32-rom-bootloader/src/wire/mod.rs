@@ -102,7 +102,7 @@ impl Wire {
     pub(crate) fn adopt(&mut self, traits: &Traits, protocol: u8, extended_erase: bool) {
         match self {
             Self::Uart(uart) => uart.adopt(traits, protocol, extended_erase),
-            Self::Can(can) => can.adopt(traits),
+            Self::Can(_) => {}
         }
     }
 

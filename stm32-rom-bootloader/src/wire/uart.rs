@@ -19,6 +19,9 @@ use crate::settings::UartSettings;
 /// A byte on the line: start, 8 data, parity, stop (AN3155, section 2.1).
 const BITS_PER_BYTE: u64 = 11;
 
+/// A refusal with more of the frame than this still to be sent cannot be an answer to all of it.
+const LONGEST_CLEAR_FRAME: usize = 16;
+
 /// More than this without a pause is no ROM.
 const FLOOD: usize = 4096;
 
@@ -31,9 +34,14 @@ pub(crate) struct Uart {
     received: VecDeque<u8>,
     /// The frame sent last, for filler that cannot complete it by accident.
     last_frame: Vec<u8>,
+    /// The command it belongs to.
+    last_code: Opcode,
     /// When the last frame has left the line.
     line_free: Duration,
-    second_nack: bool,
+    /// Whether the last command was refused.
+    refused: bool,
+    /// Whether it was refused before all of it was sent: the ROM has taken the rest for commands.
+    refused_early: bool,
     silent_on_bad_address: bool,
     go_without_first_ack: bool,
     extended_erase: bool,
@@ -49,8 +57,10 @@ impl Uart {
             answer: settings.limits.answer,
             received: VecDeque::new(),
             last_frame: Vec::new(),
+            last_code: Opcode::GET,
             line_free: Duration::ZERO,
-            second_nack: true,
+            refused: false,
+            refused_early: false,
             silent_on_bad_address: false,
             go_without_first_ack: false,
             extended_erase: true,
@@ -71,13 +81,16 @@ impl Uart {
     }
 
     pub(crate) fn adopt(&mut self, traits: &Traits, protocol: u8, extended_erase: bool) {
-        self.second_nack = traits.second_nack;
         self.silent_on_bad_address = protocol < 0x31;
         self.go_without_first_ack = traits.go_without_first_ack;
         self.extended_erase = extended_erase;
     }
 
     pub(crate) async fn execute(&mut self, command: &Command<'_>, budget: Budget) -> Result<Reply, Fault> {
+        if self.refused {
+            self.refused = false;
+            self.settle().await?;
+        }
         // Whatever came late belongs to something that is over.
         self.forget_received();
         let result = match *command {
@@ -100,9 +113,7 @@ impl Uart {
                 self.checksum(address, words, polynomial, initial, budget).await
             }
         };
-        if self.second_nack && matches!(result, Err(Fault::Refused { .. })) {
-            self.settle().await?;
-        }
+        self.refused = matches!(result, Err(Fault::Refused { .. }));
         result
     }
 
@@ -270,6 +281,7 @@ impl Uart {
 
     /// Sends a command code with its complement and takes its ACK.
     async fn code(&mut self, code: Opcode) -> Result<(), Fault> {
+        self.last_code = code;
         self.send(vec![code.0, !code.0]);
         self.ack(Wait::Command, Duration::ZERO).await
     }
@@ -302,7 +314,11 @@ impl Uart {
     async fn ack(&mut self, wait: Wait, extra: Duration) -> Result<(), Fault> {
         match self.answered(1, wait, extra).await? {
             ACK => Ok(()),
-            NACK => Err(Fault::Refused { at: wait }),
+            NACK => {
+                let left = self.line_free.saturating_sub(self.port.now());
+                self.refused_early = left > self.time_of(LONGEST_CLEAR_FRAME) && wait != Wait::Command;
+                Err(Fault::Refused { at: wait })
+            }
             got => Err(Fault::Garbled { wait, got }),
         }
     }
@@ -357,8 +373,19 @@ impl Uart {
         }
     }
 
-    /// Waits until the line has been silent long enough for anything still on its way.
+    /// After a refusal: waits until the line has been silent long enough, because some ROMs refuse twice. If
+    /// the refusal came in the middle of a block, the ROM has lost count and has to be brought back.
     pub(crate) async fn settle(&mut self) -> Result<(), Fault> {
+        if core::mem::take(&mut self.refused_early) {
+            self.realign().await?;
+        }
+        self.silence().await
+    }
+
+    /// Waits until the line has been silent long enough for anything still on its way.
+    async fn silence(&mut self) -> Result<(), Fault> {
+        let rest = self.line_free.saturating_sub(self.port.now());
+        self.port.pause(rest, Wait::Quiet).await?;
         let mut count = 0;
         while self.next(self.port.now() + self.quiet(), Wait::Quiet).await?.is_some() {
             count += 1;
@@ -374,9 +401,10 @@ impl Uart {
         self.port.clear();
     }
 
-    /// How long silence must last to mean that nothing more comes.
+    /// How long silence must last to mean that nothing more comes: longer than the 16 ms of an adapter whose
+    /// latency nobody has stated.
     fn quiet(&self) -> Duration {
-        Duration::from_millis(10) + 2 * self.latency + self.time_of(4)
+        Duration::from_millis(20) + 2 * self.latency + self.time_of(4)
     }
 
     fn time_of(&self, bytes: usize) -> Duration {

@@ -16,6 +16,7 @@ use core::time::Duration;
 
 use super::super::{ACK, Connecting, Greeting, NACK};
 use super::Uart;
+use crate::command::Opcode;
 use crate::error::{Fault, Heard};
 use crate::event::{Event, Wait};
 
@@ -29,7 +30,7 @@ const LONGEST_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Sizes of the chunks between which to listen. One or two bytes end a half command and a write needs 257. Only
 /// when connecting come the large ones: an Extended Erase that took two sync bytes for its page count wants 65281.
-const FILLER_CHUNKS: [usize; 4] = [1, 1, 32, 257];
+const FILLER_CHUNKS: [usize; 5] = [1, 1, 1, 32, 257];
 const LARGE_CHUNK: usize = 1024;
 const LARGE_CHUNKS: usize = 65;
 
@@ -55,7 +56,7 @@ impl Uart {
                     ACK => return Ok(Greeting::Fresh),
                     NACK => {
                         // More than one sync byte may have been answered.
-                        self.settle().await?;
+                        self.silence().await?;
                         return Ok(Greeting::Already);
                     }
                     byte => {
@@ -84,11 +85,13 @@ impl Uart {
 
     /// Feeds filler until a NACK shows that the ROM is at the start of a command.
     pub(crate) async fn realign(&mut self) -> Result<u32, Fault> {
-        self.realign_with(0).await
+        // If bytes of a page count were lost, the ROM waits for a list of any length.
+        let large = if self.last_code == Opcode::EXTENDED_ERASE { LARGE_CHUNKS } else { 0 };
+        self.realign_with(large).await
     }
 
     async fn realign_with(&mut self, large_chunks: usize) -> Result<u32, Fault> {
-        self.settle().await?;
+        self.silence().await?;
         let start = self.port.now();
         let frame = std::mem::take(&mut self.last_frame);
         let mut sent = 0;
@@ -118,9 +121,13 @@ impl Uart {
         Ok(false)
     }
 
-    /// Sends `count` filler bytes (the very first is a sync byte) and returns the last answer to them, once the line is silent again.
+    /// Sends `count` filler bytes (the very first is a sync byte, see above) and returns the last answer to them, once the line is silent again.
     async fn feed(&mut self, count: usize, frame: &[u8], sent: &mut u32) -> Result<Option<u8>, Fault> {
-        let bytes = if *sent == 0 && !frame.contains(&SYNC) {
+        let page_count_due = frame == [Opcode::EXTENDED_ERASE.0, !Opcode::EXTENDED_ERASE.0];
+        let bytes = if page_count_due && *sent < 3 {
+            // 0xFFFF is mass erase, and the third byte is not its checksum: refused at once.
+            vec![0xFF]
+        } else if *sent == 0 && !frame.contains(&SYNC) {
             vec![SYNC]
         } else {
             (0..count).map(|_| self.next_filler(frame)).collect()
