@@ -70,13 +70,13 @@ impl Row {
     }
 
     fn hex(&self, column: &str) -> Result<String, String> {
-        Ok(self.number(column)?.map_or("None".into(), |value| format!("Some({value:#X})")))
+        Ok(self.number(column)?.map_or_else(|| "None".into(), |value| format!("Some({value:#X})")))
     }
 
     fn decimal(&self, column: &str) -> Result<String, String> {
         // "1/2/4/8 by voltage range" and "2048/4096" are told elsewhere.
         let text = self.text(column)?;
-        Ok(text.parse::<u32>().map_or("None".into(), |value| format!("Some({value})")))
+        Ok(text.parse::<u32>().map_or_else(|_| "None".into(), |value| format!("Some({value})")))
     }
 
     fn area(&self, start: &str, end: &str) -> Result<String, String> {
@@ -167,7 +167,8 @@ fn runs(text: &str, kib: u32) -> Result<Vec<(u32, u32)>, String> {
         let (count, size) = part.split_once('x').unwrap_or(("1", part));
         let size: u32 = size.trim_end_matches('K').parse().map_err(|error| format!("{part:?}: {error}"))?;
         let used: u32 = runs.iter().map(|(count, size)| count * size).sum();
-        let count = if count == "n" { (kib - used) / size } else { count.parse().map_err(|_| part.to_string())? };
+        let count =
+            if count == "n" { (kib - used) / size } else { count.parse().map_err(|_| part.to_string())? };
         runs.push((count, size));
     }
     Ok(runs)

@@ -227,7 +227,9 @@ impl Command<'_> {
         match self {
             Self::Read { len: 1..=256, .. } => None,
             Self::Read { .. } => Some("a read is 1 to 256 bytes"),
-            Self::Write { data, .. } if data.is_empty() || data.len() > 256 => Some("a write is 1 to 256 bytes"),
+            Self::Write { data, .. } if data.is_empty() || data.len() > 256 => {
+                Some("a write is 1 to 256 bytes")
+            }
             Self::Erase(Erase::Units(units)) if units.is_empty() || units.len() > 0xFFF0 => {
                 Some("an erase names 1 to 65520 pages")
             }

@@ -24,7 +24,9 @@ pub enum Error {
         try_baud: Option<u32>,
     },
     /// The chip synchronised, then ignored every command: the link sends no parity bit.
-    #[error("the chip acknowledges the sync byte but no command: the port or adapter does not send even parity")]
+    #[error(
+        "the chip acknowledges the sync byte but no command: the port or adapter does not send even parity"
+    )]
     ParityMissing,
     /// Only our own bytes come back.
     #[error("every byte sent comes back: receive and transmit are joined, or no chip is there")]
@@ -132,7 +134,9 @@ pub enum Error {
         got: u8,
     },
     /// Reading back shows other data.
-    #[error("verify failed at {address:#010x}: expected {expected:#04x}, got {got:#04x}, {differing} bytes of the block differ")]
+    #[error(
+        "verify failed at {address:#010x}: expected {expected:#04x}, got {got:#04x}, {differing} bytes of the block differ"
+    )]
     VerifyFailed {
         /// First byte that differs.
         address: u32,
@@ -249,7 +253,8 @@ mod tests {
             error.to_string(),
             "write: Write Memory (0x31) at 0x08001200: no ACK after programming within 1.41s"
         );
-        let error = Error::Refused { step: Step::Erase, command: Opcode::ERASE, address: None, at: Wait::Erased };
+        let error =
+            Error::Refused { step: Step::Erase, command: Opcode::ERASE, address: None, at: Wait::Erased };
         assert_eq!(error.to_string(), "erase: Erase Memory (0x43): refused instead of ACK after erasing");
     }
 

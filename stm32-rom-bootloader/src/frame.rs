@@ -32,7 +32,8 @@ impl Frame {
 
     /// As [`Frame::fd`], with zeros behind `data` up to the next length that CAN FD knows.
     pub(crate) fn fd_padded(id: u16, data: &[u8]) -> Option<Self> {
-        let len = if data.len() <= 8 { data.len() } else { *FD_LENGTHS.iter().find(|len| **len >= data.len())? };
+        let len =
+            if data.len() <= 8 { data.len() } else { *FD_LENGTHS.iter().find(|len| **len >= data.len())? };
         let mut frame = Self::build(id, data, true)?;
         frame.len = len as u8;
         Some(frame)

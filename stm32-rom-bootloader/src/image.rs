@@ -95,7 +95,8 @@ impl<'a> Image<'a> {
         for region in self.regions[first..].iter().take_while(|region| u64::from(region.address) < end) {
             let from = start.max(region.address.into());
             let to = end.min(region.end());
-            let source = (from - u64::from(region.address)) as usize..(to - u64::from(region.address)) as usize;
+            let source =
+                (from - u64::from(region.address)) as usize..(to - u64::from(region.address)) as usize;
             window[(from - start) as usize..(to - start) as usize].copy_from_slice(&region.data[source]);
         }
         window
@@ -116,7 +117,10 @@ mod tests {
         .unwrap();
         assert_eq!(image.regions().len(), 2);
         assert_eq!(image.len(), 4);
-        assert_eq!((image.byte(0x11), image.byte(0x12), image.byte(0x21), image.byte(0)), (Some(2), None, Some(4), None));
+        assert_eq!(
+            (image.byte(0x11), image.byte(0x12), image.byte(0x21), image.byte(0)),
+            (Some(2), None, Some(4), None)
+        );
     }
 
     #[test]

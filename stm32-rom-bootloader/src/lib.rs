@@ -1,4 +1,5 @@
-//! wip
+#![doc = include_str!("../README.md")]
+
 pub mod command;
 pub mod device;
 mod error;
@@ -21,7 +22,11 @@ pub use error::{Error, Heard};
 pub use event::{Event, LineAction, LineResult, Note, Step, Wait};
 pub use frame::Frame;
 pub use image::{Image, Region};
-pub use ops::*;
+pub use ops::{
+    EraseFlash, EraseTarget, Erased, Execute, Executed, Field, Finish, Go, Info, Inspect, MemoryRead,
+    Operation, OptionsWritten, Program, Programmed, Protect, Protected, Protection, ReadMemory, Resume,
+    Started, Verified, Verify, WriteOptions,
+};
 pub use plan::{
     Block, EraseChoice, Erasing, Estimate, LinkModel, LinkSpeed, Plan, PlanError, PlanEstimate, PlanOptions,
 };

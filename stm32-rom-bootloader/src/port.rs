@@ -88,7 +88,11 @@ impl Port {
     }
 
     /// Asks the driver for a line action; `None` if it does not answer within `limit`.
-    pub(crate) async fn line(&self, action: LineAction, limit: Duration) -> Result<Option<LineResult>, Fault> {
+    pub(crate) async fn line(
+        &self,
+        action: LineAction,
+        limit: Duration,
+    ) -> Result<Option<LineResult>, Fault> {
         let until = {
             let mut mailbox = self.lock();
             mailbox.line = None;

@@ -3,6 +3,7 @@
 //! The contract is the same for [`UartSession`] and [`CanSession`] and stands on [`Output`]. A driver owns the
 //! port and the clock; `examples/blocking.rs` is a complete one.
 
+use core::fmt;
 use core::time::Duration;
 
 use crate::error::Error;
@@ -24,8 +25,9 @@ use crate::settings::{CanSettings, UartSettings};
 pub enum Output<P, R> {
     /// Send this, in one piece.
     Transmit(P),
-    /// Move the lines, then call `handle_line`; sessions that were not asked to reset may still ask for it
-    /// after protection commands. A driver without lines answers [`LineResult::Unavailable`].
+    /// Move the lines, then call `handle_line`. Sessions that were not told to reset may still ask for it: after
+    /// protection commands, and if the ROM can be brought back in no other way. A driver without lines answers
+    /// [`LineResult::Unavailable`].
     Line(LineAction),
     /// Something happened.
     Event(Event),
@@ -103,7 +105,7 @@ impl<'a, R: 'a> CanSession<'a, R> {
         Self { core: Core::new(now, |port| operation.run(Rom::over_can(port, settings))), fd }
     }
 
-    /// A frame came in; the session ignores frames that are not for it, but not its own echoes.
+    /// A frame came in. The session ignores frames that are not for it; do not hand it its own frames back.
     pub fn handle_rx(&mut self, now: Duration, frame: &Frame) {
         self.core.handle(now, Some(Packet { id: frame.id(), data: frame.data().to_vec() }));
     }
@@ -139,5 +141,17 @@ impl<'a, R: 'a> CanSession<'a, R> {
                 Polled::Done(result) => Output::Done(result),
             };
         }
+    }
+}
+
+impl<R> fmt::Debug for UartSession<'_, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UartSession").finish_non_exhaustive()
+    }
+}
+
+impl<R> fmt::Debug for CanSession<'_, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CanSession").field("fd", &self.fd).finish_non_exhaustive()
     }
 }

@@ -11,7 +11,7 @@ pub mod quirk;
 mod table;
 mod timing;
 
-pub use family::{Family, Readout, RdpLevel};
+pub use family::{Family, RdpLevel, Readout};
 pub use flash::{BankMode, BankOption, EraseUnit, Flash, Layout, SectorRun};
 pub use quirk::{Quirk, QuirkKind, Traits};
 pub use timing::{FlashTiming, Parallelism, SupplyVoltage, TypMax};
@@ -31,7 +31,7 @@ impl Area {
     /// Size in bytes.
     #[must_use]
     pub const fn len(&self) -> u32 {
-        self.end - self.start + 1
+        self.end.saturating_sub(self.start).saturating_add(1)
     }
 
     /// Never: an area has at least one byte.
@@ -154,15 +154,17 @@ impl Device {
         let rows = Self::with_product_id(product_id);
         if let Some(id) = bootloader_id {
             let alias = |row: &Self| {
-                BOOTLOADER_ID_ALIASES
-                    .iter()
-                    .any(|(pid, own, other)| *pid == row.product_id && Some(*own) == row.bootloader_id && *other == id)
+                BOOTLOADER_ID_ALIASES.iter().any(|(pid, own, other)| {
+                    *pid == row.product_id && Some(*own) == row.bootloader_id && *other == id
+                })
             };
             let found = rows
                 .clone()
                 .find(|row| row.bootloader_id == Some(id))
                 .or_else(|| rows.clone().find(|row| alias(row)))
-                .or_else(|| rows.clone().find(|row| row.bootloader_id.is_some_and(|own| own >> 4 == id >> 4)));
+                .or_else(|| {
+                    rows.clone().find(|row| row.bootloader_id.is_some_and(|own| own >> 4 == id >> 4))
+                });
             if found.is_some() {
                 return found;
             }

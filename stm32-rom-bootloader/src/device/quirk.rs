@@ -233,7 +233,9 @@ impl Traits {
     fn fold(&mut self, kind: QuirkKind) {
         match kind {
             QuirkKind::PagesPerErase(pages) => self.pages_per_erase = self.pages_per_erase.min(pages),
-            QuirkKind::SettleAfterErase(pause) => self.settle_after_erase = self.settle_after_erase.max(pause),
+            QuirkKind::SettleAfterErase(pause) => {
+                self.settle_after_erase = self.settle_after_erase.max(pause)
+            }
             QuirkKind::NoMassErase => self.mass_erase = false,
             QuirkKind::NoBankErase => self.bank_erase = false,
             QuirkKind::EraseAnswersEarly => self.erase_answers_early = true,
@@ -311,16 +313,30 @@ pub static QUIRKS: &[Quirk] = &[
         &[Family::L0, Family::L1],
         "stm32flash dev_table (F_NO_ME) on L0 and L1; community.st.com td-p/228962: L041 refuses 0xFFFF",
     ),
-    product(QuirkKind::NoBankErase, &[0x450], Roms::Ids(&[0xD3]), "AN2606, STM32H74xxx/75xxx V13.3: bank erase"),
+    product(
+        QuirkKind::NoBankErase,
+        &[0x450],
+        Roms::Ids(&[0xD3]),
+        "AN2606, STM32H74xxx/75xxx V13.3: bank erase",
+    ),
     product(
         QuirkKind::EraseAnswersEarly,
         &[0x450],
         Roms::Ids(&[0x91]),
         "AN2606, STM32H74xxx/75xxx V9.1: bank 2 erase is acknowledged early",
     ),
-    product(QuirkKind::NoBankErase, &[0x461], Roms::Ids(&[0x93]), "AN2606, STM32L496xx/4A6xx V9.3: bank erase NACKs"),
+    product(
+        QuirkKind::NoBankErase,
+        &[0x461],
+        Roms::Ids(&[0x93]),
+        "AN2606, STM32L496xx/4A6xx V9.3: bank erase NACKs",
+    ),
     // Write and read.
-    family(QuirkKind::WriteAlign(8), &[Family::G0], "AN2606 asks for 4, but the flash programs double words (RM0444)"),
+    family(
+        QuirkKind::WriteAlign(8),
+        &[Family::G0],
+        "AN2606 asks for 4, but the flash programs double words (RM0444)",
+    ),
     product(
         QuirkKind::WriteAlign(32),
         &[0x450, 0x483],
@@ -339,7 +355,12 @@ pub static QUIRKS: &[Quirk] = &[
         Roms::Ids(&[0x90]),
         "AN2606, STM32H74xxx/75xxx V9.0: FDCAN writes of 63 bytes and less fail",
     ),
-    product(QuirkKind::StaleReads, &[0x483], ANY, "community.st.com td-p/115022: H723 reads 0xFF just after a write"),
+    product(
+        QuirkKind::StaleReads,
+        &[0x483],
+        ANY,
+        "community.st.com td-p/115022: H723 reads 0xFF just after a write",
+    ),
     family(
         QuirkKind::WholeBlockReads,
         &[Family::F4, Family::L0],
@@ -423,14 +444,24 @@ pub static QUIRKS: &[Quirk] = &[
         Roms::Ids(&[0x90]),
         "AN2606, STM32H74xxx/75xxx V9.0: the first ACK of Go is missing",
     ),
-    product(QuirkKind::GoBroken, &[0x450], Roms::Ids(&[0xD2]), "AN2606, STM32H74xxx/75xxx V13.2: Go does not work"),
+    product(
+        QuirkKind::GoBroken,
+        &[0x450],
+        Roms::Ids(&[0xD2]),
+        "AN2606, STM32H74xxx/75xxx V13.2: Go does not work",
+    ),
     family(
         QuirkKind::GoLeavesClocksOff,
         &[Family::F4],
         "AN2606, STM32F4 remarks: AHB1ENR is 0 after Go, so CCM RAM is off at start-up",
     ),
     // Connecting.
-    product(QuirkKind::MaxBaud(57_600), &[0x432], Roms::Ids(&[0x50]), "AN2606, STM32F378xx: limited to 57600 baud"),
+    product(
+        QuirkKind::MaxBaud(57_600),
+        &[0x432],
+        Roms::Ids(&[0x50]),
+        "AN2606, STM32F378xx: limited to 57600 baud",
+    ),
     product(
         QuirkKind::PreferBaud(57_600),
         &[0x449, 0x451, 0x452],
@@ -451,9 +482,19 @@ pub static QUIRKS: &[Quirk] = &[
     ),
     // Page size by option bit.
     product(bank_option(0x1FFF_7800, 22, true, "RM0440, FLASH_OPTR.DBANK"), &[0x469], ANY, "RM0440, DBANK"),
-    product(bank_option(0x1FF0_0000, 22, true, "RM0432, FLASH_OPTR.DBANK"), &[0x470, 0x471], ANY, "RM0432, DBANK"),
+    product(
+        bank_option(0x1FF0_0000, 22, true, "RM0432, FLASH_OPTR.DBANK"),
+        &[0x470, 0x471],
+        ANY,
+        "RM0432, DBANK",
+    ),
     product(bank_option(0x4002_2040, 22, true, "RM0438, FLASH_OPTR.DBANK"), &[0x472], ANY, "RM0438, DBANK"),
-    product(bank_option(0x1FFF_0008, 13, false, "RM0410, option bytes, nDBANK"), &[0x451], ANY, "RM0410, nDBANK"),
+    product(
+        bank_option(0x1FFF_0008, 13, false, "RM0410, option bytes, nDBANK"),
+        &[0x451],
+        ANY,
+        "RM0410, nDBANK",
+    ),
     // For people.
     product(
         QuirkKind::Advice("PA3 low hangs this ROM: hold the pin high while connecting"),
@@ -462,13 +503,17 @@ pub static QUIRKS: &[Quirk] = &[
         "AN2606, STM32G03xxx/04xxx V5.1 and V5.2",
     ),
     product(
-        QuirkKind::Advice("PB15 low blocks this ROM; a started application's stack must end below RAM end - 16"),
+        QuirkKind::Advice(
+            "PB15 low blocks this ROM; a started application's stack must end below RAM end - 16",
+        ),
         &[0x450],
         ANY,
         "AN2606, STM32H74xxx/75xxx",
     ),
     product(
-        QuirkKind::Advice("in 64-pin packages with a date code below 937 the ROM is unusable; PA9 high delays its start"),
+        QuirkKind::Advice(
+            "in 64-pin packages with a date code below 937 the ROM is unusable; PA9 high delays its start",
+        ),
         &[0x418],
         ANY,
         "AN2606, STM32F105xx/107xx",
@@ -479,8 +524,18 @@ pub static QUIRKS: &[Quirk] = &[
         ANY,
         "AN2606, STM32F76xxx/77xxx",
     ),
-    product(QuirkKind::Advice("writing may fail where PCROP is active"), &[0x415], ANY, "AN2606, STM32L47xxx/48xxx"),
-    product(QuirkKind::Advice("Go disables the debug port"), &[0x467], Roms::Ids(&[0x92]), "AN2606, STM32G0B1/0C1 V9.2"),
+    product(
+        QuirkKind::Advice("writing may fail where PCROP is active"),
+        &[0x415],
+        ANY,
+        "AN2606, STM32L47xxx/48xxx",
+    ),
+    product(
+        QuirkKind::Advice("Go disables the debug port"),
+        &[0x467],
+        Roms::Ids(&[0x92]),
+        "AN2606, STM32G0B1/0C1 V9.2",
+    ),
     family(
         QuirkKind::Advice(
             "BOOT0 is ignored by default (nBOOT0_SEL = 1): the ROM starts only while the flash is empty; \

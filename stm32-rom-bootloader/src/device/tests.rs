@@ -59,10 +59,16 @@ fn memory_areas_are_in_order_and_do_not_overlap() {
             for other in &areas[..i] {
                 // The option bytes of several families are carved out of the system memory's range.
                 let carved = |outer: &Area, inner: &Area| {
-                    device.system_memory == Some(*outer) && outer.contains(inner.start) && outer.contains(inner.end)
+                    device.system_memory == Some(*outer)
+                        && outer.contains(inner.start)
+                        && outer.contains(inner.end)
                 };
                 let apart = one.end < other.start || other.end < one.start;
-                assert!(apart || carved(one, other) || carved(other, one), "{} {one:x?} {other:x?}", device.name);
+                assert!(
+                    apart || carved(one, other) || carved(other, one),
+                    "{} {one:x?} {other:x?}",
+                    device.name
+                );
             }
         }
     }

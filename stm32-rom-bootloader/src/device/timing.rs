@@ -153,12 +153,20 @@ impl FlashTiming {
             Family::G0 | Family::C0 => {
                 (8, (85, 125), millis(22, 40), millis(22, 40), "STM32G030 datasheet; C0 program time as G0")
             }
-            Family::L4 | Family::G4 | Family::L5 | Family::WB | Family::WL | Family::U0 => {
-                (8, (82, 91), micros(22_020, 24_470), micros(22_130, 24_590), "STM32L4 datasheets; the others as L4")
-            }
-            Family::H7 => {
-                (32, (290, 580), millis(1100, 4000), millis(8000, 32_000), "STM32H743 datasheet, x8 parallelism")
-            }
+            Family::L4 | Family::G4 | Family::L5 | Family::WB | Family::WL | Family::U0 => (
+                8,
+                (82, 91),
+                micros(22_020, 24_470),
+                micros(22_130, 24_590),
+                "STM32L4 datasheets; the others as L4",
+            ),
+            Family::H7 => (
+                32,
+                (290, 580),
+                millis(1100, 4000),
+                millis(8000, 32_000),
+                "STM32H743 datasheet, x8 parallelism",
+            ),
             Family::U5 | Family::U3 | Family::WBA | Family::H5 | Family::H7RS | Family::C5 => (
                 16,
                 (118, 240),
@@ -236,9 +244,8 @@ mod tests {
 
     #[test]
     fn a_256_byte_write_takes_what_the_datasheets_add_up_to() {
-        let block = |family, parallelism| {
-            FlashTiming::of(family).program_bytes(256, parallelism).typical.as_micros()
-        };
+        let block =
+            |family, parallelism| FlashTiming::of(family).program_bytes(256, parallelism).typical.as_micros();
         assert_eq!(block(Family::F4, Parallelism::X8), 4096);
         assert_eq!(block(Family::F4, Parallelism::X32), 1024);
         assert_eq!(block(Family::F1, Parallelism::X8), 6656);
@@ -266,9 +273,15 @@ mod tests {
     fn more_parallelism_is_never_slower() {
         let timing = FlashTiming::of(Family::F7);
         for bytes in [32 << 10, 128 << 10, 256 << 10] {
-            assert!(timing.erase_unit(bytes, Parallelism::X32).typical < timing.erase_unit(bytes, Parallelism::X8).typical);
+            assert!(
+                timing.erase_unit(bytes, Parallelism::X32).typical
+                    < timing.erase_unit(bytes, Parallelism::X8).typical
+            );
         }
-        assert!(timing.mass_erase(1024, Parallelism::X32).typical < timing.mass_erase(1024, Parallelism::X16).typical);
+        assert!(
+            timing.mass_erase(1024, Parallelism::X32).typical
+                < timing.mass_erase(1024, Parallelism::X16).typical
+        );
     }
 
     #[test]

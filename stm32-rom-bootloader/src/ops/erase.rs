@@ -106,7 +106,9 @@ impl EraseFlash {
         let units: Vec<EraseUnit> = all.into_iter().filter(wanted).collect();
         let missing = match &self.target {
             EraseTarget::Units(numbers) => units.len() < numbers.len(),
-            EraseTarget::Range(area) => !(flash.start..flash.start + u32::from(kib) * 1024).contains(&area.start),
+            EraseTarget::Range(area) => {
+                !(flash.start..flash.start + u32::from(kib) * 1024).contains(&area.start)
+            }
             EraseTarget::Everything | EraseTarget::Bank(_) => false,
         };
         if missing || units.is_empty() {

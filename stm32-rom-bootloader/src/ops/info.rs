@@ -153,7 +153,8 @@ impl Info {
         if let Some([low, high]) = device.uid_parts() {
             // Where reads must be whole blocks, one block usually has the size register too.
             if rom.traits().whole_block_reads {
-                block = rom.read_system(low.start & !0xFF, 256).await?.map(|bytes| (low.start & !0xFF, bytes));
+                block =
+                    rom.read_system(low.start & !0xFF, 256).await?.map(|bytes| (low.start & !0xFF, bytes));
             }
             let span = (high.end - low.start + 1) as usize;
             let read = match within(block.as_ref(), low.start, span) {

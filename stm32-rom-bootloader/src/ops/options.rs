@@ -67,7 +67,9 @@ impl WriteOptions<'_> {
             return bad("this chip shows its option bytes only as registers, or nobody knows where");
         };
         let Some(area) = areas.get(self.block) else { return bad("there is no such block of option bytes") };
-        if self.data.is_empty() || self.data.len() > area.len().min(256) as usize || !self.data.len().is_multiple_of(4)
+        if self.data.is_empty()
+            || self.data.len() > area.len().min(256) as usize
+            || !self.data.len().is_multiple_of(4)
         {
             return bad("option bytes are a multiple of four and must fit their block");
         }

@@ -104,7 +104,8 @@ pub(super) fn estimate(plan: &Plan, link: &LinkModel) -> PlanEstimate {
             link.erase_all() + chip(timing.mass_erase(plan.flash_kib().into(), parallelism).typical)
         }
         Erasing::Units => {
-            let flash = plan.units().iter().map(|unit| timing.erase_unit(unit.bytes, parallelism).typical).sum();
+            let flash =
+                plan.units().iter().map(|unit| timing.erase_unit(unit.bytes, parallelism).typical).sum();
             let most = plan.pages_per_erase.min(link.pages_per_erase());
             let chunks = plan.units().chunks(usize::from(most.max(1)));
             chunks.fold(chip(flash), |sum, units| sum + link.erase(units.len() as u32))
@@ -129,7 +130,8 @@ impl LinkModel {
             LinkSpeed::Can(rate) => (rate.bits_per_second(), 1),
             LinkSpeed::FdCan => (250_000, 1_000_000),
         };
-        let nanos = |bits: u32, rate: u32| Duration::from_nanos(u64::from(bits) * 1_000_000_000 / u64::from(rate));
+        let nanos =
+            |bits: u32, rate: u32| Duration::from_nanos(u64::from(bits) * 1_000_000_000 / u64::from(rate));
         Estimate {
             bus: nanos(bits, slow_rate) + nanos(fast, fast_rate),
             flash: Duration::ZERO,

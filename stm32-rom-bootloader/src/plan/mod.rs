@@ -285,7 +285,10 @@ impl FlashLayout {
     fn check_inside(&self, device: &Device, image: &Image<'_>) -> Result<(), PlanError> {
         for region in image.regions() {
             let last = (region.end() - 1) as u32;
-            let home = [Some(self.area), device.ram].into_iter().flatten().find(|area| area.contains(region.address));
+            let home = [Some(self.area), device.ram]
+                .into_iter()
+                .flatten()
+                .find(|area| area.contains(region.address));
             match home {
                 Some(area) if area.contains(last) => {}
                 Some(area) => return Err(PlanError::OutsideMemory { address: area.end + 1 }),
@@ -311,13 +314,16 @@ impl FlashLayout {
         touched: &[EraseUnit],
         options: &PlanOptions,
     ) -> Result<Erasing, PlanError> {
-        let kept_flash = options.keep.iter().find(|kept| kept.start <= self.area.end && kept.end >= self.area.start);
+        let kept_flash =
+            options.keep.iter().find(|kept| kept.start <= self.area.end && kept.end >= self.area.start);
         let everything = match options.erase {
             EraseChoice::Nothing => return Ok(Erasing::Nothing),
             _ if touched.is_empty() => return Ok(Erasing::Nothing),
             EraseChoice::Touched => false,
             EraseChoice::Auto => {
-                traits.mass_erase && kept_flash.is_none() && self.all_is_faster(device, traits, touched, options)
+                traits.mass_erase
+                    && kept_flash.is_none()
+                    && self.all_is_faster(device, traits, touched, options)
             }
             EraseChoice::Everything if !traits.mass_erase => {
                 return Err(PlanError::NoMassErase { device: device.name });
@@ -328,7 +334,9 @@ impl FlashLayout {
             return Err(PlanError::WouldDestroyKept { unit: self.area.start, kept: kept.start });
         }
         for unit in touched.iter().filter(|_| !everything) {
-            if let Some(kept) = options.keep.iter().find(|kept| kept.start < unit.end() && kept.end >= unit.address) {
+            if let Some(kept) =
+                options.keep.iter().find(|kept| kept.start < unit.end() && kept.end >= unit.address)
+            {
                 return Err(PlanError::WouldDestroyKept { unit: unit.address, kept: kept.start });
             }
         }
@@ -357,7 +365,9 @@ impl FlashLayout {
         let erased: Vec<Area> = match erase {
             Erasing::Nothing => return Vec::new(),
             Erasing::Everything => vec![self.area],
-            Erasing::Units => merged(touched.iter().map(|unit| Area { start: unit.address, end: unit.end() - 1 })),
+            Erasing::Units => {
+                merged(touched.iter().map(|unit| Area { start: unit.address, end: unit.end() - 1 }))
+            }
         };
         let mut lost = Vec::new();
         for area in erased {

@@ -47,6 +47,8 @@ impl Rom {
         self.begin(Step::Connect);
         let greeting = match core::mem::take(&mut self.entry) {
             Entry::Connected(identity) => {
+                // The session that connected has changed the rate, too.
+                self.rate_changed = self.speed.is_some();
                 self.adopt(identity.clone());
                 return Ok(identity);
             }
@@ -72,13 +74,17 @@ impl Rom {
                 self.line(LineAction::BitRate(crate::command::CanRate::Kbit125)).await?;
                 self.rate_changed = false;
             }
-            self.line(action).await?;
+            if let Err(error) = self.line(action).await {
+                self.can_reset = Some(false);
+                return Err(error);
+            }
             self.can_reset = Some(true);
             let now = self.port.now();
             let best = self.startup().map_or(Duration::ZERO, |startup| startup.best);
             let worst = self.startup().map_or(USUAL_STARTUP, |startup| startup.worst);
             let patience = if tries_left == 0 { self.limits.connect } else { STARTUP_MARGIN };
-            let connecting = Connecting { earliest: now + best, until: now + worst + patience, abandoned: false };
+            let connecting =
+                Connecting { earliest: now + best, until: now + worst + patience, abandoned: false };
             match self.sync(connecting).await {
                 Err(Error::NoAnswer { .. } | Error::Flooded { .. }) if tries_left > 0 => {}
                 other => return other,

@@ -32,7 +32,9 @@ impl Rom {
         }
         match self.read(address & !0xFF, 256).await {
             Ok(block) => Ok(block.get(offset..offset + len).map(<[u8]>::to_vec)),
-            Err(Error::Refused { .. }) if self.traits.whole_block_reads => self.read_short(address, len).await,
+            Err(Error::Refused { .. }) if self.traits.whole_block_reads => {
+                self.read_short(address, len).await
+            }
             Err(Error::Refused { .. }) => Ok(None),
             Err(error) => Err(error),
         }
@@ -64,10 +66,7 @@ impl Rom {
         let budget = self.budget(&command);
         let mut tries = self.limits.retries;
         loop {
-            let fault = match self.execute(&command, budget).await {
-                Ok(_) => return Ok(()),
-                Err(fault) => fault,
-            };
+            let Err(fault) = self.execute(&command, budget).await else { return Ok(()) };
             let refused = matches!(fault, Fault::Refused { .. });
             if tries == 0 || !(refused || fault.is_noise()) {
                 return Err(self.failure(fault, &command).await);

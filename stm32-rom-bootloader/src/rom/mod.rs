@@ -185,28 +185,34 @@ impl Rom {
         };
         self.disturbed |= fault.is_noise();
         self.port.event(Event::Repeated { command: command.opcode(), address: command.address(), wait });
-        let recovered = if matches!(fault, Fault::Refused { .. }) {
-            self.wire.settle().await
-        } else if self.can_reset == Some(true) {
+        let refused = matches!(fault, Fault::Refused { .. });
+        if !refused && self.can_reset == Some(true) {
             // Safer than filler, and the same for every state the ROM may be in.
             return self.reset_and_resume().await;
-        } else {
-            self.wire.realign().await.map(|_| ())
-        };
-        match recovered {
-            Ok(()) => Ok(()),
-            Err(Fault::Cancelled) => Err(Error::Cancelled { step: self.step }),
-            Err(_) => Err(self.error(fault.clone(), Some(command))),
         }
+        let recovered =
+            if refused { self.wire.settle().await } else { self.wire.realign().await.map(|_| ()) };
+        match recovered {
+            Ok(()) => return Ok(()),
+            Err(Fault::Cancelled) => return Err(Error::Cancelled { step: self.step }),
+            Err(_) => {}
+        }
+        // Nothing helps but a reset, if the driver can.
+        if self.can_reset.is_none() {
+            match self.reset_and_resume().await {
+                Ok(()) => return Ok(()),
+                Err(Error::Cancelled { step }) => return Err(Error::Cancelled { step }),
+                Err(_) => {}
+            }
+        }
+        Err(self.error(fault.clone(), Some(command)))
     }
 
     fn check_listed(&self, command: &Command<'_>) -> Result<(), Error> {
         let Some(identity) = &self.identity else { return Ok(()) };
         let listed = match command {
             Command::Get => true,
-            Command::Erase(_) => {
-                identity.lists(Opcode::ERASE) || identity.lists(Opcode::EXTENDED_ERASE)
-            }
+            Command::Erase(_) => identity.lists(Opcode::ERASE) || identity.lists(Opcode::EXTENDED_ERASE),
             other => identity.lists(other.opcode()),
         };
         if listed { Ok(()) } else { Err(Error::NotListed { step: self.step, command: command.opcode() }) }
@@ -221,7 +227,8 @@ impl Rom {
                 let programming = timing.map_or(UNKNOWN_WRITE, |timing| {
                     2 * timing.program_bytes(data.len() as u32, Parallelism::X8).max
                 });
-                programming + if self.is_option_address(command.address()) { OPTION_TIME } else { Duration::ZERO }
+                programming
+                    + if self.is_option_address(command.address()) { OPTION_TIME } else { Duration::ZERO }
             }
             Command::Erase(Erase::Units(units)) => self.unit_erase_time(units),
             Command::Erase(_) | Command::ReadoutUnprotect => self.mass_erase_time(),
@@ -229,9 +236,11 @@ impl Rom {
             Command::Special { .. } | Command::ExtendedSpecial { .. } | Command::GetChecksum { .. } => {
                 UNKNOWN_PAGE_ERASE
             }
-            Command::Get | Command::GetVersion | Command::GetId | Command::Read { .. } | Command::Go { .. } => {
-                Duration::ZERO
-            }
+            Command::Get
+            | Command::GetVersion
+            | Command::GetId
+            | Command::Read { .. }
+            | Command::Go { .. } => Duration::ZERO,
         };
         Budget { flash }
     }
@@ -285,15 +294,21 @@ impl Rom {
     /// look the same: the one frame that has the command and the address is refused. Reading the start of the
     /// flash tells them apart.
     async fn failure(&mut self, fault: Fault, command: &Command<'_>) -> Error {
-        let ambiguous = self.wire.is_can() && matches!(fault, Fault::Refused { at: Wait::Command });
+        let ambiguous = self.wire.is_can()
+            && matches!(fault, Fault::Refused { at: Wait::Command })
+            && refused_when_protected(command.opcode());
         let start = self.device().and_then(|device| device.flash).map(|flash| flash.start);
-        match (start, command.address()) {
-            (Some(start), Some(address)) if ambiguous && address != start => {
+        let (address, at) = match command.address() {
+            Some(address) => (Some(address), Wait::Address),
+            None => (None, Wait::Argument),
+        };
+        match start {
+            Some(start) if ambiguous && !(command.opcode() == Opcode::READ && address == Some(start)) => {
                 let probe = Command::Read { address: start, len: 8 };
                 match self.wire.execute(&probe, Budget::default()).await {
                     Err(Fault::Refused { .. }) => self.error(fault, Some(command)),
                     Err(Fault::Cancelled) => self.error(Fault::Cancelled, Some(command)),
-                    _ => self.error(Fault::Refused { at: Wait::Address }, Some(command)),
+                    _ => self.error(Fault::Refused { at }, Some(command)),
                 }
             }
             _ => self.error(fault, Some(command)),
@@ -325,9 +340,7 @@ impl Rom {
                 }
             }
             Fault::NotListed(command) => Error::NotListed { step, command },
-            Fault::Argument(reason) => {
-                Error::BadArgument { command: code.unwrap_or(Opcode::GET), reason }
-            }
+            Fault::Argument(reason) => Error::BadArgument { command: code.unwrap_or(Opcode::GET), reason },
             Fault::LinesUnavailable(action) => Error::LinesUnavailable { step, action },
             Fault::Cancelled => Error::Cancelled { step },
         }

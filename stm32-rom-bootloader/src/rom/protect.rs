@@ -86,7 +86,11 @@ impl Rom {
         }
     }
 
-    async fn resume(&mut self, greeting: Greeting, voltage: Option<crate::device::SupplyVoltage>) -> Result<(), Error> {
+    async fn resume(
+        &mut self,
+        greeting: Greeting,
+        voltage: Option<crate::device::SupplyVoltage>,
+    ) -> Result<(), Error> {
         self.first_get(greeting).await?;
         if let Some(voltage) = voltage {
             self.tell_voltage(voltage).await?;

@@ -16,7 +16,8 @@ use crate::event::LineResult;
 use crate::frame::Frame;
 use crate::image::{Image, Region};
 use crate::ops::{
-    EraseFlash, EraseTarget, Finish, Inspect, Operation, Program, Protect, Protection, ReadMemory, Resume, Verify,
+    EraseFlash, EraseTarget, Finish, Inspect, Operation, Program, Protect, Protection, ReadMemory, Resume,
+    Verify,
 };
 use crate::plan::{EraseChoice, Erasing, Plan, PlanOptions};
 use crate::session::{CanSession, Output, UartSession};
@@ -26,8 +27,16 @@ use crate::settings::{CanKind, CanSettings, Chip, Entry, UartSettings};
 /// abandoned command sends some thousand sync bytes and chunks of filler.
 const MOST_POLLS: u32 = 100_000;
 /// Chips with different erase commands, units, quirks and links.
-const CHIPS: &[(u16, u16)] =
-    &[(0x412, 16), (0x413, 64), (0x468, 32), (0x467, 32), (0x457, 16), (0x435, 32), (0x450, 256), (0x472, 32)];
+const CHIPS: &[(u16, u16)] = &[
+    (0x412, 16),
+    (0x413, 64),
+    (0x468, 32),
+    (0x467, 32),
+    (0x457, 16),
+    (0x435, 32),
+    (0x450, 256),
+    (0x472, 32),
+];
 
 /// Where a run takes its decisions from: a seed, or the bytes of a fuzzer followed by a seed made of them.
 #[derive(Debug, Clone)]
@@ -106,7 +115,7 @@ pub fn fuzz(chaos: &mut Chaos<'_>) -> Result<Verdict, String> {
     let flash = device.flash.ok_or("no flash")?;
     let data: Vec<u8> = (0..64 + chaos.below(1200)).map(|at| (at * 7 + at / 256) as u8).collect();
     let start = flash.start + (chaos.below(usize::from(kib) * 1024 - data.len()) as u32 & !7);
-    let gap = data.len() / 2 & !7;
+    let gap = (data.len() / 2) & !7;
     let image = Image::new([
         Region { address: start, data: &data[..gap / 2] },
         Region { address: start + gap as u32, data: &data[gap..] },
@@ -175,7 +184,8 @@ impl Trial<'_, '_, '_> {
             choice => {
                 self.check.allowed.extend([0x31, 0x43, 0x44]);
                 let mut program = Program::new(plan, image);
-                program.resume = [Resume::FromStart, Resume::Compare, Resume::AtBlock(2)][self.chaos.below(3)];
+                program.resume =
+                    [Resume::FromStart, Resume::Compare, Resume::AtBlock(2)][self.chaos.below(3)];
                 program.verify = choice != 6;
                 if choice == 7 {
                     program.finish = Finish::Go(start);
@@ -208,7 +218,8 @@ impl Trial<'_, '_, '_> {
     where
         O::Outcome: 'a,
     {
-        let chip = if self.must_expect || self.chaos.one_in(2) { Chip::Expect(self.device) } else { Chip::Detect };
+        let chip =
+            if self.must_expect || self.chaos.one_in(2) { Chip::Expect(self.device) } else { Chip::Detect };
         let entry = if self.chaos.one_in(2) { Entry::Reset } else { Entry::AsIs };
         if self.chaos.below(3) > 0 {
             let mut settings = UartSettings::new(115_200);
@@ -242,7 +253,8 @@ impl Trial<'_, '_, '_> {
                     }
                 }
                 Output::Line(_) => {
-                    let result = if self.chaos.one_in(8) { LineResult::Unavailable } else { LineResult::Done };
+                    let result =
+                        if self.chaos.one_in(8) { LineResult::Unavailable } else { LineResult::Done };
                     toy.reset(now, false);
                     session.handle_line(now, result);
                 }
@@ -285,7 +297,8 @@ impl Trial<'_, '_, '_> {
                     }
                 }
                 Output::Line(action) => {
-                    let result = if self.chaos.one_in(8) { LineResult::Unavailable } else { LineResult::Done };
+                    let result =
+                        if self.chaos.one_in(8) { LineResult::Unavailable } else { LineResult::Done };
                     match action {
                         crate::LineAction::BitRate(new) => rate = new.bits_per_second(),
                         _ => toy.reset(now),
@@ -404,7 +417,9 @@ impl<'p> Check<'p> {
             (Some(0x43), _, [0xFF, 0x00]) => self.erase_all()?,
             // The length of a read looks like a command. If it is one, because the read was refused, its
             // arguments follow; if not, the next command does.
-            (Some(0x11), Some(_), [code, check]) if *check == !code => (self.code, self.address) = (Some(*code), None),
+            (Some(0x11), Some(_), [code, check]) if *check == !code => {
+                (self.code, self.address) = (Some(*code), None)
+            }
             (_, _, [code, check]) if *check == !code => self.command(*code)?,
             (Some(0x31), Some(address), [len, data @ .., _]) => {
                 if data.len() != usize::from(*len) + 1 {
@@ -421,7 +436,9 @@ impl<'p> Check<'p> {
                 let pages = pages.as_chunks::<2>().0;
                 pages.iter().try_for_each(|page| self.erase(u16::from_be_bytes(*page)))?;
             }
-            (Some(0x43), _, [_, pages @ .., _]) => pages.iter().try_for_each(|page| self.erase((*page).into()))?,
+            (Some(0x43), _, [_, pages @ .., _]) => {
+                pages.iter().try_for_each(|page| self.erase((*page).into()))?
+            }
             (code, _, bytes) => return Err(format!("{bytes:02x?} after command {code:02x?}")),
         }
         Ok(())
@@ -476,7 +493,11 @@ impl<'p> Check<'p> {
 
     fn command(&mut self, code: u8) -> Result<(), String> {
         (self.code, self.address, self.left) = (Some(code), None, 0);
-        if self.allowed.contains(&code) { Ok(()) } else { Err(format!("command {code:#04x} has no use here")) }
+        if self.allowed.contains(&code) {
+            Ok(())
+        } else {
+            Err(format!("command {code:#04x} has no use here"))
+        }
     }
 
     fn write(&mut self, address: u32, len: u32) -> Result<(), String> {
@@ -491,7 +512,11 @@ impl<'p> Check<'p> {
 
     fn erase(&mut self, unit: u16) -> Result<(), String> {
         self.changes += 1;
-        if self.units.contains(&unit) { Ok(()) } else { Err(format!("erase of unit {unit} is outside the plan")) }
+        if self.units.contains(&unit) {
+            Ok(())
+        } else {
+            Err(format!("erase of unit {unit} is outside the plan"))
+        }
     }
 
     fn erase_all(&mut self) -> Result<(), String> {

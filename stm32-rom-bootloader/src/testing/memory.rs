@@ -95,7 +95,8 @@ impl Memory {
     /// A blank chip with `kib` KiB of flash.
     pub(super) fn new(device: &'static Device, kib: u16, quirks: Quirks) -> Self {
         let mode = device.flash.map(|flash| flash.usual_mode(kib));
-        let units = device.flash.zip(mode).and_then(|(flash, mode)| flash.units(kib, mode)).unwrap_or_default();
+        let units =
+            device.flash.zip(mode).and_then(|(flash, mode)| flash.units(kib, mode)).unwrap_or_default();
         let mut memory = Self {
             device,
             units,
@@ -169,7 +170,8 @@ impl Memory {
         }
         let end = address.saturating_add(len as u32);
         let known = self.other.range(address & !0xFF..end).next().is_some();
-        let rom = self.device.bootloader_id_address.is_some_and(|id| Area { start: address, end }.contains(id));
+        let rom =
+            self.device.bootloader_id_address.is_some_and(|id| Area { start: address, end }.contains(id));
         known && (rom || !self.quirks.whole_block_reads || len == 256)
     }
 

@@ -170,7 +170,8 @@ pub fn run_uart_with<'a, R: 'a>(
         // The chip first: what it hears now may be answered before anything else happens.
         let chip_hears = to_chip.front().map(|(at, _)| *at);
         let host_hears = to_host.front().map(|(at, _)| *at);
-        if let Some(at) = chip_hears.filter(|at| *at <= until && host_hears.is_none_or(|other| *at <= other)) {
+        if let Some(at) = chip_hears.filter(|at| *at <= until && host_hears.is_none_or(|other| *at <= other))
+        {
             if let Some((_, byte)) = to_chip.pop_front() {
                 now = now.max(at);
                 toy.receive(at, byte);
@@ -267,7 +268,8 @@ pub fn run_can<'a, R: 'a>(
         };
         let chip_hears = to_chip.front().map(|(at, _)| *at);
         let host_hears = to_host.front().map(|(at, _)| *at);
-        if let Some(at) = chip_hears.filter(|at| *at <= until && host_hears.is_none_or(|other| *at <= other)) {
+        if let Some(at) = chip_hears.filter(|at| *at <= until && host_hears.is_none_or(|other| *at <= other))
+        {
             if let Some((_, frame)) = to_chip.pop_front() {
                 now = now.max(at);
                 toy.receive(at, &frame, rate);

@@ -105,7 +105,7 @@ impl ToyUart {
             self.bytes_lost += 1;
             return;
         }
-        if self.memory.quirks.no_parity && byte.count_ones() % 2 == 0 {
+        if self.memory.quirks.no_parity && byte.count_ones().is_multiple_of(2) {
             return;
         }
         match self.state {
@@ -285,7 +285,8 @@ impl ToyUart {
         let count = u16::from_be_bytes(*count);
         if count >= 0xFFF0 {
             if !list.is_empty() {
-                let refused = !xor_is_zero(&self.command[2..]) || self.memory.quirks.no_mass_erase || count != 0xFFFF;
+                let refused =
+                    !xor_is_zero(&self.command[2..]) || self.memory.quirks.no_mass_erase || count != 0xFFFF;
                 self.finish_erase(now, if refused { None } else { Some(Vec::new()) });
             }
         } else if list.len() == 2 * (usize::from(count) + 1) + 1 {

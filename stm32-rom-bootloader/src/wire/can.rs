@@ -294,7 +294,8 @@ impl Can {
             let count = units.len() + usize::from(units.len().is_multiple_of(8));
             let frames = count.div_ceil(8);
             self.request(Opcode::WRITE_PROTECT, &[count as u8]).await?;
-            let list: Vec<u8> = units.iter().copied().chain(std::iter::repeat(last)).take(frames * 8).collect();
+            let list: Vec<u8> =
+                units.iter().copied().chain(std::iter::repeat(last)).take(frames * 8).collect();
             for (number, chunk) in list.chunks(8).enumerate() {
                 self.send(id, chunk);
                 if number + 1 < frames {
@@ -351,7 +352,9 @@ impl Can {
                 self.port.event(Event::Realigned { filler: 0 });
                 Ok(0)
             }
-            Err(Fault::NoAnswer { waited, .. }) => Err(Fault::TimedOut { wait: Wait::Realign, after: waited }),
+            Err(Fault::NoAnswer { waited, .. }) => {
+                Err(Fault::TimedOut { wait: Wait::Realign, after: waited })
+            }
             Err(fault) => Err(fault),
         }
     }

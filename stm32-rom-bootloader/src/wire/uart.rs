@@ -122,7 +122,8 @@ impl Uart {
         let count = self.byte(Wait::Count).await?;
         let answer = self.bytes(usize::from(count) + 1).await?;
         self.ack(Wait::End, Duration::ZERO).await?;
-        let (version, codes) = answer.split_first().map_or((0, &[][..]), |(version, codes)| (*version, codes));
+        let (version, codes) =
+            answer.split_first().map_or((0, &[][..]), |(version, codes)| (*version, codes));
         Ok(Reply::Commands { version, commands: codes.iter().map(|code| Opcode(*code)).collect() })
     }
 
@@ -173,13 +174,14 @@ impl Uart {
 
     async fn erase(&mut self, erase: Erase<'_>, budget: Budget) -> Result<Reply, Fault> {
         let highest = self.highest_page();
-        let too_many = |units: &[u16], most: usize| {
-            units.len() > most || units.iter().any(|unit| *unit > highest)
-        };
+        let too_many =
+            |units: &[u16], most: usize| units.len() > most || units.iter().any(|unit| *unit > highest);
         let mut frame = Vec::new();
         if self.extended_erase {
             match erase {
-                Erase::Units(units) if too_many(units, 0xFFF0) => return Err(Fault::Argument("no such page")),
+                Erase::Units(units) if too_many(units, 0xFFF0) => {
+                    return Err(Fault::Argument("no such page"));
+                }
                 Erase::Units(units) => {
                     frame.extend_from_slice(&((units.len() - 1) as u16).to_be_bytes());
                     units.iter().for_each(|unit| frame.extend_from_slice(&unit.to_be_bytes()));
@@ -274,7 +276,9 @@ impl Uart {
         self.ack(Wait::Data, budget.flash).await?;
         let answer = self.bytes(5).await?;
         match answer[..] {
-            [a, b, c, d, check] if a ^ b ^ c ^ d == check => Ok(Reply::Checksum(u32::from_be_bytes([a, b, c, d]))),
+            [a, b, c, d, check] if a ^ b ^ c ^ d == check => {
+                Ok(Reply::Checksum(u32::from_be_bytes([a, b, c, d])))
+            }
             _ => Err(Fault::Garbled { wait: Wait::Data, got: answer[4] }),
         }
     }

@@ -4,9 +4,9 @@ use core::time::Duration;
 
 use stm32_rom_bootloader::testing::{CanLink, Quirks, Run, ToyCan, run_can};
 use stm32_rom_bootloader::{
-    CanKind, CanRate, CanSession, CanSettings, Command, Entry, Erase, EraseChoice, EraseFlash, EraseTarget, Error,
-    Event, Execute, Go, Image, Inspect, LineAction, Opcode, Operation, Plan, PlanOptions, Program, Programmed, Protect,
-    Protection, Region, Reply, Resume, Step, Wait,
+    CanKind, CanRate, CanSession, CanSettings, Command, Entry, Erase, EraseChoice, EraseFlash, EraseTarget,
+    Error, Event, Execute, Go, Image, Inspect, LineAction, Opcode, Operation, Plan, PlanOptions, Program,
+    Programmed, Protect, Protection, Region, Reply, Resume, Step, Wait,
 };
 
 use crate::common::device;
@@ -43,7 +43,11 @@ fn program(toy: &mut ToyCan, product_id: u16, settings: CanSettings, resume: Res
 #[test]
 fn a_classic_job_has_the_frames_of_the_application_note() {
     let mut toy = classic(0x413, Quirks::default());
-    let settings = CanSettings { entry: Entry::Reset, chip: stm32_rom_bootloader::Chip::Expect(device(0x413)), ..CanSettings::classic() };
+    let settings = CanSettings {
+        entry: Entry::Reset,
+        chip: stm32_rom_bootloader::Chip::Expect(device(0x413)),
+        ..CanSettings::classic()
+    };
     let run = program(&mut toy, 0x413, settings, Resume::FromStart);
     // Sync, Get, Get ID, ROM version, erase with its list, then the first write.
     assert_eq!(run.ids[..8], [0x79, 0x00, 0x02, 0x11, 0x43, 0x43, 0x31, 0x04]);
@@ -86,7 +90,8 @@ fn a_second_ack_that_is_lost_does_not_stop_a_change_of_rate() {
 fn without_an_adapter_that_changes_its_rate_the_session_says_so() {
     let mut toy = classic(0x413, Quirks::default());
     let kind = CanKind::Classic { speed: Some(CanRate::Mbit1) };
-    let mut session = CanSession::new(Inspect, CanSettings { kind, ..CanSettings::classic() }, Duration::ZERO);
+    let mut session =
+        CanSession::new(Inspect, CanSettings { kind, ..CanSettings::classic() }, Duration::ZERO);
     let link = CanLink { lines: false, ..CanLink::default() };
     let result = run_can(&mut session, &mut toy, &link, Duration::ZERO).result.unwrap();
     let expected = Error::LinesUnavailable { step: Step::Connect, action: "change the bit rate" };
@@ -98,21 +103,35 @@ fn erases_with_one_two_or_three_acks_all_work() {
     for one_erase_ack in [false, true] {
         for three_mass_acks in [false, true] {
             for erase_answers_early in [false, true] {
-                let quirks = Quirks { one_erase_ack, three_mass_acks, erase_answers_early, ..Quirks::default() };
+                let quirks =
+                    Quirks { one_erase_ack, three_mass_acks, erase_answers_early, ..Quirks::default() };
                 let mut toy = classic(0x413, quirks.clone());
                 let settings = CanSettings::classic();
-                assert!(program(&mut toy, 0x413, settings.clone(), Resume::FromStart).result.unwrap().is_ok());
+                assert!(
+                    program(&mut toy, 0x413, settings.clone(), Resume::FromStart).result.unwrap().is_ok()
+                );
                 let mut toy = classic(0x413, quirks);
                 let data = [7; 300];
                 let image = Image::new([Region { address: 0x0800_0000, data: &data }]).unwrap();
                 let options = PlanOptions { erase: EraseChoice::Everything, ..PlanOptions::default() };
                 let plan = Plan::new(device(0x413), &image, &options).unwrap();
                 let run = run(Program::new(&plan, &image), &mut toy, settings);
-                assert!(run.result.unwrap().is_ok(), "{one_erase_ack} {three_mass_acks} {erase_answers_early}");
+                assert!(
+                    run.result.unwrap().is_ok(),
+                    "{one_erase_ack} {three_mass_acks} {erase_answers_early}"
+                );
                 assert_eq!(toy.memory.mass_erases, 1);
             }
         }
     }
+}
+
+#[test]
+fn a_refused_mass_erase_is_no_protection_and_pages_are_erased_instead() {
+    let mut toy = classic(0x413, Quirks { no_mass_erase: true, ..Quirks::default() });
+    let run = run(EraseFlash::new(EraseTarget::Everything), &mut toy, CanSettings::classic());
+    assert_eq!(run.result.unwrap().unwrap().units.len(), 12);
+    assert_eq!(toy.memory.erased_units.len(), 12);
 }
 
 #[test]
@@ -152,7 +171,8 @@ fn a_lost_answer_is_made_up_for() {
         let image = Image::new([Region { address: 0x0800_0000, data: &data }]).unwrap();
         let options = PlanOptions { erase: EraseChoice::Touched, ..PlanOptions::default() };
         let plan = Plan::new(device(0x413), &image, &options).unwrap();
-        let mut session = CanSession::new(Program::new(&plan, &image), CanSettings::classic(), Duration::ZERO);
+        let mut session =
+            CanSession::new(Program::new(&plan, &image), CanSettings::classic(), Duration::ZERO);
         let link = CanLink { lose_received_frame: Some(number), ..CanLink::default() };
         match run_can(&mut session, &mut toy, &link, Duration::ZERO).result.unwrap() {
             Ok(_) => assert_eq!(toy.memory.peek(0x0800_0001), data[1]),
@@ -177,7 +197,8 @@ fn protection_and_a_bad_address_are_told_apart_although_they_look_the_same() {
 fn readout_protection_is_lifted_over_both_kinds_of_can() {
     let lift = || Protect { protection: Protection::LiftReadoutErasingAll };
     for early_unprotect_ack in [false, true] {
-        let quirks = Quirks { protected: true, resets_itself: true, early_unprotect_ack, ..Quirks::default() };
+        let quirks =
+            Quirks { protected: true, resets_itself: true, early_unprotect_ack, ..Quirks::default() };
         let mut toy = classic(0x413, quirks.clone());
         let kind = CanKind::Classic { speed: Some(CanRate::Kbit250) };
         let run_classic = run(lift(), &mut toy, CanSettings { kind, ..CanSettings::classic() });

@@ -31,7 +31,11 @@ where
 }
 
 /// Runs an operation on a link, from power-on; with lines, the session starts with a reset.
-pub(crate) fn run_on<'a, O: Operation<'a>>(operation: O, toy: &mut ToyUart, link: &UartLink) -> Run<O::Outcome>
+pub(crate) fn run_on<'a, O: Operation<'a>>(
+    operation: O,
+    toy: &mut ToyUart,
+    link: &UartLink,
+) -> Run<O::Outcome>
 where
     O::Outcome: 'a,
 {

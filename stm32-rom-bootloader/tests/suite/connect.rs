@@ -5,8 +5,8 @@ use core::time::Duration;
 use crate::common::{device, find, run, toy};
 use stm32_rom_bootloader::testing::{Quirks, Run, ToyUart, UartLink, run_uart, run_uart_with};
 use stm32_rom_bootloader::{
-    Chip, Entry, Error, Event, Execute, Command, Executed, Inspect, LineAction, Opcode, Reply, Step, UartSession,
-    UartSettings, Wait,
+    Chip, Command, Entry, Error, Event, Execute, Executed, Inspect, LineAction, Opcode, Reply, Step,
+    UartSession, UartSettings, Wait,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -19,7 +19,12 @@ fn connect(toy: &mut ToyUart, link: &UartLink, settings: UartSettings) -> Run<Ex
 
 fn connected(toy: &mut ToyUart) -> Run<Executed> {
     let run = connect(toy, &UartLink::new(115_200), UartSettings::new(115_200));
-    assert_eq!(run.result.as_ref().unwrap().as_ref().unwrap().reply, Reply::Id(toy.product_id), "{:?}", run.sent);
+    assert_eq!(
+        run.result.as_ref().unwrap().as_ref().unwrap().reply,
+        Reply::Id(toy.product_id),
+        "{:?}",
+        run.sent
+    );
     run
 }
 
@@ -198,7 +203,9 @@ fn answers_later_than_the_next_sync_byte_are_sorted_out() {
 #[test]
 fn lists_of_any_length_are_read_to_their_end() {
     // H5 protocol 4.0 lists ten commands; longer lists exist too.
-    for commands in [&[0x00, 0x01, 0x02, 0x11, 0x21, 0x31, 0x44, 0x50, 0x63, 0x73][..], &[0, 1, 2, 0x11, 0x31, 0x44]] {
+    for commands in
+        [&[0x00, 0x01, 0x02, 0x11, 0x21, 0x31, 0x44, 0x50, 0x63, 0x73][..], &[0, 1, 2, 0x11, 0x31, 0x44]]
+    {
         let mut toy = toy(0x484, Quirks::default());
         toy.commands = commands.to_vec();
         toy.version = 0x40;
@@ -212,7 +219,8 @@ fn lists_of_any_length_are_read_to_their_end() {
 #[test]
 fn a_command_that_is_not_listed_is_not_sent() {
     let mut toy = toy(0x440, Quirks::default());
-    let checksum = Command::GetChecksum { address: 0x0800_0000, words: 4, polynomial: 0x04C1_1DB7, initial: 0 };
+    let checksum =
+        Command::GetChecksum { address: 0x0800_0000, words: 4, polynomial: 0x04C1_1DB7, initial: 0 };
     let run = run(Execute { command: checksum }, &mut toy);
     let expected = Error::NotListed { step: Step::Execute, command: Opcode::GET_CHECKSUM };
     assert_eq!(run.result.unwrap().unwrap_err(), expected);
@@ -266,13 +274,23 @@ fn a_lost_byte_of_any_command_is_survived() {
         toy.reset(Duration::ZERO, true);
         let link = UartLink { lose_sent_byte: Some(number), ..UartLink::new(115_200) };
         let run = connect(&mut toy, &link, UartSettings::new(115_200));
-        assert!(run.result.as_ref().unwrap().is_ok(), "byte {number} lost: {:02x?} {:?}", run.sent, run.result);
+        assert!(
+            run.result.as_ref().unwrap().is_ok(),
+            "byte {number} lost: {:02x?} {:?}",
+            run.sent,
+            run.result
+        );
     }
     for number in 0..31 {
         toy.reset(Duration::ZERO, true);
         let link = UartLink { lose_received_byte: Some(number), ..UartLink::new(115_200) };
         let run = connect(&mut toy, &link, UartSettings::new(115_200));
-        assert!(run.result.as_ref().unwrap().is_ok(), "answer {number} lost: {:02x?} {:?}", run.sent, run.result);
+        assert!(
+            run.result.as_ref().unwrap().is_ok(),
+            "answer {number} lost: {:02x?} {:?}",
+            run.sent,
+            run.result
+        );
     }
 }
 
@@ -282,7 +300,13 @@ fn timeouts_name_the_wait() {
     let command = Command::Erase(stm32_rom_bootloader::Erase::Units(&[3]));
     let run = run(Execute { command }, &mut toy);
     match run.result.unwrap().unwrap_err() {
-        Error::TimedOut { step: Step::Execute, command: Some(Opcode::ERASE), wait: Wait::Erased, after, .. } => {
+        Error::TimedOut {
+            step: Step::Execute,
+            command: Some(Opcode::ERASE),
+            wait: Wait::Erased,
+            after,
+            ..
+        } => {
             // Twice the 40 ms of the datasheet and a second for the answer.
             assert!((1000 * MS..1200 * MS).contains(&after), "{after:?}");
         }

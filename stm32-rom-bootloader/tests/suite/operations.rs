@@ -5,8 +5,8 @@ use core::time::Duration;
 use stm32_rom_bootloader::device::RdpLevel;
 use stm32_rom_bootloader::testing::{Quirks, UartLink};
 use stm32_rom_bootloader::{
-    Area, Command, EraseFlash, EraseTarget, Error, Event, Execute, Field, Go, Inspect, LineAction, Opcode, Protect,
-    Protection, ReadMemory, Reply, Step, WriteOptions,
+    Area, Command, EraseFlash, EraseTarget, Error, Event, Execute, Field, Go, Inspect, LineAction, Opcode,
+    Protect, Protection, ReadMemory, Reply, Step, WriteOptions,
 };
 
 use crate::common::{device, run, run_on, toy};
@@ -127,7 +127,8 @@ fn protection_is_set_and_lifted_and_the_chip_is_there_again() {
     let set = run_on(protect(Protection::Readout), &mut toy, &LINES).result.unwrap().unwrap();
     assert_eq!(set.identity.protected, Some(true));
     toy.reset(Duration::ZERO, true);
-    let lifted = run_on(protect(Protection::LiftReadoutErasingAll), &mut toy, &LINES).result.unwrap().unwrap();
+    let lifted =
+        run_on(protect(Protection::LiftReadoutErasingAll), &mut toy, &LINES).result.unwrap().unwrap();
     assert_eq!(lifted.identity.protected, Some(false));
     assert_eq!(toy.memory.peek(0x0800_0000), 0xFF);
     toy.reset(Duration::ZERO, true);
@@ -168,16 +169,21 @@ fn what_cannot_be_taken_back_needs_to_be_said_twice() {
     assert!(matches!(guarded.result, Some(Err(Error::BadArgument { .. }))));
     assert!(toy.memory.writes.is_empty());
     toy.reset(Duration::ZERO, true);
-    assert!(run(WriteOptions { block: 0, data: &closed, irreversible: true }, &mut toy).result.unwrap().is_ok());
+    assert!(
+        run(WriteOptions { block: 0, data: &closed, irreversible: true }, &mut toy).result.unwrap().is_ok()
+    );
     // On F4 the RDP byte is the second one.
     let mut f4 = crate::common::toy(0x413, Quirks::default());
-    let guarded = run(WriteOptions { block: 0, data: &[0xEC, 0xCC, 0xFF, 0xFF], irreversible: false }, &mut f4);
+    let guarded =
+        run(WriteOptions { block: 0, data: &[0xEC, 0xCC, 0xFF, 0xFF], irreversible: false }, &mut f4);
     assert!(matches!(guarded.result, Some(Err(Error::BadArgument { .. }))));
 }
 
 #[test]
 fn option_bytes_that_do_not_fit_are_not_sent() {
-    for (product_id, data) in [(0x440, &[0xAA; 20][..]), (0x440, &[0xAA; 3]), (0x440, &[]), (0x472, &[0xAA; 4])] {
+    for (product_id, data) in
+        [(0x440, &[0xAA; 20][..]), (0x440, &[0xAA; 3]), (0x440, &[]), (0x472, &[0xAA; 4])]
+    {
         let mut toy = toy(product_id, Quirks::default());
         let run = run(WriteOptions { block: 0, data, irreversible: false }, &mut toy);
         assert!(matches!(run.result, Some(Err(Error::BadArgument { .. }))), "{product_id:#x}");
@@ -248,7 +254,25 @@ fn progress_of_reading_is_told_block_by_block() {
     let progress: Vec<u32> = run
         .events
         .iter()
-        .filter_map(|event| if let Event::Progress { step: Step::Read, done, .. } = event { Some(*done) } else { None })
+        .filter_map(|event| {
+            if let Event::Progress { step: Step::Read, done, .. } = event { Some(*done) } else { None }
+        })
         .collect();
     assert_eq!(progress, [128, 300]);
+}
+
+/// Compiles only while sessions may move to another thread, and borrow nothing they were not given.
+#[test]
+fn sessions_are_send_and_may_be_static() {
+    fn check<T: Send>(_: &T) {}
+    let settings = stm32_rom_bootloader::UartSettings::new(115_200);
+    let uart: stm32_rom_bootloader::UartSession<'static, _> =
+        stm32_rom_bootloader::UartSession::new(Inspect, settings, Duration::ZERO);
+    check(&uart);
+    let can: stm32_rom_bootloader::CanSession<'static, _> = stm32_rom_bootloader::CanSession::new(
+        Inspect,
+        stm32_rom_bootloader::CanSettings::fd(),
+        Duration::ZERO,
+    );
+    check(&can);
 }

@@ -4,8 +4,8 @@ use core::time::Duration;
 
 use stm32_rom_bootloader::testing::{Quirks, Run, ToyUart, UartLink, run_uart, run_uart_with};
 use stm32_rom_bootloader::{
-    Area, EraseChoice, Erasing, Error, Event, Finish, Image, LineAction, Note, Plan, PlanOptions, Program, Programmed,
-    Region, Resume, Step, UartSession, UartSettings, Verify,
+    Area, EraseChoice, Erasing, Error, Event, Finish, Image, LineAction, Note, Plan, PlanOptions, Program,
+    Programmed, Region, Resume, Step, UartSession, UartSettings, Verify,
 };
 
 use crate::common::{device, run, run_on, toy};
@@ -45,7 +45,12 @@ impl Job {
         self.run_on(toy, &UartLink::new(115_200), change)
     }
 
-    fn run_on(&self, toy: &mut ToyUart, link: &UartLink, change: impl FnOnce(&mut Program<'_>)) -> Run<Programmed> {
+    fn run_on(
+        &self,
+        toy: &mut ToyUart,
+        link: &UartLink,
+        change: impl FnOnce(&mut Program<'_>),
+    ) -> Run<Programmed> {
         let (image, plan) = (self.image(), self.plan());
         let mut program = Program::new(&plan, &image);
         change(&mut program);
@@ -331,6 +336,48 @@ fn a_chip_that_resets_mid_way_is_taken_up_again() {
 }
 
 #[test]
+fn a_driver_with_lines_is_asked_for_a_reset_when_nothing_else_helps() {
+    let mut job = Job::new(0x440, 600);
+    job.options.erase = EraseChoice::Touched;
+    let mut chip = toy(0x440, Quirks { startup: Some(Duration::ZERO), ..Quirks::default() });
+    let (image, plan) = (job.image(), job.plan());
+    let mut session =
+        UartSession::new(Program::new(&plan, &image), UartSettings::new(115_200), Duration::ZERO);
+    let link = UartLink { reset_at_byte: Some(300), lines: true, ..UartLink::new(115_200) };
+    let run = run_uart(&mut session, &mut chip, &link, Duration::ZERO);
+    assert_eq!(run.lines, [LineAction::EnterRom]);
+    assert!(run.result.unwrap().is_ok() && job.is_in(&chip));
+}
+
+#[test]
+fn without_lines_a_chip_that_resets_mid_way_is_found_again_or_told() {
+    let mut job = Job::new(0x440, 600);
+    job.options.erase = EraseChoice::Touched;
+    let quirks = Quirks { startup: Some(Duration::ZERO), ..Quirks::default() };
+    let sent = job.run(&mut toy(0x440, quirks.clone()), |_| {}).sent.concat().len();
+    let mut finished = 0;
+    for number in (0..sent).step_by(3) {
+        let mut chip = toy(0x440, quirks.clone());
+        let link = UartLink { reset_at_byte: Some(number), ..UartLink::new(115_200) };
+        let run = job.run_on(&mut chip, &link, |_| {});
+        // Bytes of the job that reach a ROM waiting for its sync byte send it to a wrong rate: then only a reset
+        // helps, and a second call.
+        match run.result.expect("within the plan") {
+            Ok(_) => {
+                finished += 1;
+                assert!(job.is_in(&chip), "byte {number}");
+            }
+            Err(_) => {
+                chip.reset(Duration::ZERO, true);
+                let again = job.run(&mut chip, |program| program.resume = Resume::Compare);
+                assert!(again.result.unwrap().is_ok() && job.is_in(&chip), "byte {number}");
+            }
+        }
+    }
+    assert!(finished > 0);
+}
+
+#[test]
 fn what_the_rom_was_told_of_the_supply_is_told_again_after_a_reset() {
     let mut job = Job::new(0x413, 1000);
     job.options.voltage = Some(stm32_rom_bootloader::device::SupplyVoltage::From2V7);
@@ -388,7 +435,8 @@ fn steps_and_progress_come_in_the_order_promised() {
 fn cancelling_stops_at_once() {
     let job = Job::new(0x440, 600);
     let (image, plan) = (job.image(), job.plan());
-    let mut session = UartSession::new(Program::new(&plan, &image), UartSettings::new(115_200), Duration::ZERO);
+    let mut session =
+        UartSession::new(Program::new(&plan, &image), UartSettings::new(115_200), Duration::ZERO);
     let mut toy = toy(0x440, Quirks::default());
     let link = UartLink { deadline: Duration::from_millis(40), ..UartLink::new(115_200) };
     assert!(run_uart(&mut session, &mut toy, &link, Duration::ZERO).result.is_none());

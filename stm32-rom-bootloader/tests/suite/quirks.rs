@@ -5,9 +5,9 @@ use core::time::Duration;
 use stm32_rom_bootloader::device::quirk::{QUIRKS, Quirk, QuirkKind};
 use stm32_rom_bootloader::testing::{CanLink, Quirks, Run, ToyCan, ToyUart, UartLink, run_can, run_uart};
 use stm32_rom_bootloader::{
-    Area, CanSession, CanSettings, Chip, Device, Entry, EraseChoice, EraseFlash, EraseTarget, Erasing, Error, Event,
-    Execute, Command, Field, Go, Image, Inspect, LineAction, Note, Opcode, Operation, Plan, PlanError, PlanOptions,
-    Program, Protect, Protection, Region, Step, UartSession, UartSettings, Wait,
+    Area, CanSession, CanSettings, Chip, Command, Device, Entry, EraseChoice, EraseFlash, EraseTarget,
+    Erasing, Error, Event, Execute, Field, Go, Image, Inspect, LineAction, Note, Opcode, Operation, Plan,
+    PlanError, PlanOptions, Program, Protect, Protection, Region, Step, UartSession, UartSettings, Wait,
 };
 
 use crate::common::device;
@@ -30,7 +30,11 @@ where
 }
 
 /// Writes 600 bytes at the start of bank 2 or of the flash, and 2 KiB at the end of it.
-fn program(toy: &mut ToyUart, product_id: u16, options: &PlanOptions) -> Run<stm32_rom_bootloader::Programmed> {
+fn program(
+    toy: &mut ToyUart,
+    product_id: u16,
+    options: &PlanOptions,
+) -> Run<stm32_rom_bootloader::Programmed> {
     let flash = device(product_id).flash.unwrap();
     let data = [0x5A; 600];
     let middle = flash.start + u32::from(flash.max_kib) * 512;
@@ -101,10 +105,14 @@ fn l0_and_l1_are_erased_by_pages_and_so_is_a_chip_that_refuses() {
         let mut toy = ToyUart::new(device(product_id), Quirks { no_mass_erase: true, ..Quirks::default() });
         let outcome = run(EraseFlash::new(EraseTarget::Everything), &mut toy, false).result.unwrap().unwrap();
         assert_eq!(outcome.units.len(), toy.memory.erased_units.len());
-        assert_eq!(u32::from(device(product_id).flash.unwrap().max_kib) * 1024, outcome.units.iter().map(|unit| unit.bytes).sum());
+        assert_eq!(
+            u32::from(device(product_id).flash.unwrap().max_kib) * 1024,
+            outcome.units.iter().map(|unit| unit.bytes).sum()
+        );
     }
     let mut toy = ToyUart::new(device(0x410), Quirks { no_mass_erase: true, ..Quirks::default() });
-    let run = program(&mut toy, 0x410, &PlanOptions { erase: EraseChoice::Everything, ..PlanOptions::default() });
+    let run =
+        program(&mut toy, 0x410, &PlanOptions { erase: EraseChoice::Everything, ..PlanOptions::default() });
     assert!(run.events.contains(&Event::Note(Note::MassEraseReplaced)));
     assert!(run.result.unwrap().is_ok());
     assert_eq!(toy.memory.erased_units.len(), 2);
@@ -129,7 +137,11 @@ fn banks_are_erased_by_pages_where_the_rom_cannot() {
 // EraseAnswersEarly:
 #[test]
 fn an_h74x_of_version_9_1_is_given_the_time_of_its_datasheet() {
-    let mut toy = chip(0x450, 0x91, Quirks { erase_answers_early: true, startup: Some(Duration::ZERO), ..Quirks::default() });
+    let mut toy = chip(
+        0x450,
+        0x91,
+        Quirks { erase_answers_early: true, startup: Some(Duration::ZERO), ..Quirks::default() },
+    );
     let options = PlanOptions { erase: EraseChoice::Everything, ..PlanOptions::default() };
     let run = program(&mut toy, 0x450, &options);
     assert!(run.result.unwrap().is_ok());
@@ -144,7 +156,11 @@ fn blocks_are_multiples_of_what_the_flash_programs() {
     for (product_id, align) in [(0x460, 8), (0x483, 32), (0x480, 16), (0x440, 4), (0x482, 16)] {
         let image = Image::new([Region { address: 0x0800_0000, data: &data }]).unwrap();
         let version = device(product_id).bootloader_id;
-        let plan = Plan::new(device(product_id), &image, &PlanOptions { bootloader_id: version, ..PlanOptions::default() });
+        let plan = Plan::new(
+            device(product_id),
+            &image,
+            &PlanOptions { bootloader_id: version, ..PlanOptions::default() },
+        );
         assert_eq!(u32::from(plan.unwrap().blocks()[0].len), 5u32.next_multiple_of(align), "{product_id:#x}");
     }
 }
@@ -179,11 +195,16 @@ fn what_a_rom_version_hides_is_not_asked_for() {
 #[test]
 fn the_unique_id_is_read_through_its_whole_block_where_short_reads_are_refused() {
     for product_id in [0x413, 0x417, 0x440] {
-        let mut toy = ToyUart::new(device(product_id), Quirks { whole_block_reads: true, ..Quirks::default() });
+        let mut toy =
+            ToyUart::new(device(product_id), Quirks { whole_block_reads: true, ..Quirks::default() });
         let info = run(Inspect, &mut toy, false).result.unwrap().unwrap();
         let uid = [0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18, 0x19, 0x1A, 0x1B, 0x1C];
         assert_eq!(info.uid, Field::Value(uid), "{product_id:#x}");
-        assert_eq!(info.flash_kib, Field::Value(device(product_id).flash.unwrap().max_kib), "{product_id:#x}");
+        assert_eq!(
+            info.flash_kib,
+            Field::Value(device(product_id).flash.unwrap().max_kib),
+            "{product_id:#x}"
+        );
     }
 }
 
@@ -218,9 +239,15 @@ fn two_refusals_are_one_and_the_next_command_works() {
 // ResetsItself:
 #[test]
 fn chips_that_reset_themselves_are_taken_up_and_the_others_are_reset() {
-    for (product_id, itself) in [(0x413, true), (0x440, true), (0x435, true), (0x410, false), (0x468, false)] {
+    for (product_id, itself) in [(0x413, true), (0x440, true), (0x435, true), (0x410, false), (0x468, false)]
+    {
         for lines in [true, false] {
-            let quirks = Quirks { resets_itself: itself, early_unprotect_ack: true, protected: true, ..Quirks::default() };
+            let quirks = Quirks {
+                resets_itself: itself,
+                early_unprotect_ack: true,
+                protected: true,
+                ..Quirks::default()
+            };
             let mut toy = ToyUart::new(device(product_id), quirks);
             let run = run(Protect { protection: Protection::LiftReadoutErasingAll }, &mut toy, lines);
             let resets = run.lines.len() - usize::from(lines);
@@ -249,13 +276,22 @@ fn a_g070_of_version_11_2_is_power_cycled_for_its_option_bytes() {
 // ClearsEmptyFlag:
 #[test]
 fn a_first_programming_that_needs_a_power_cycle_says_so() {
-    for (product_id, version, sticky) in
-        [(0x466, 0x54, true), (0x443, 0x51, true), (0x435, 0x91, true), (0x460, 0xB3, false), (0x460, 0xB4, true), (0x413, 0x31, false)]
-    {
+    for (product_id, version, sticky) in [
+        (0x466, 0x54, true),
+        (0x443, 0x51, true),
+        (0x435, 0x91, true),
+        (0x460, 0xB3, false),
+        (0x460, 0xB4, true),
+        (0x413, 0x31, false),
+    ] {
         let mut toy = chip(product_id, version, Quirks::default());
         let run = program(&mut toy, product_id, &touched());
         let noted = run.events.contains(&Event::Note(Note::PowerCycleToLeaveRom));
-        assert_eq!((run.result.unwrap().unwrap().needs_power_cycle, noted), (sticky, sticky), "{product_id:#x} {version:#x}");
+        assert_eq!(
+            (run.result.unwrap().unwrap().needs_power_cycle, noted),
+            (sticky, sticky),
+            "{product_id:#x} {version:#x}"
+        );
     }
 }
 
@@ -298,9 +334,18 @@ fn what_only_people_can_mind_is_found_with_its_source() {
 fn a_chip_that_stays_silent_at_a_doubtful_rate_gets_the_rate_to_try() {
     let f378 = Device::find(0x432, Some(0x50)).unwrap();
     assert_eq!(f378.traits(Some(0x50)).max_baud, Some(57_600));
-    for (product_id, baud, advice) in [(0x449, 115_200, Some(57_600)), (0x449, 57_600, None), (0x413, 115_200, None)] {
-        let mut toy = ToyUart::new(device(product_id), Quirks { startup: Some(Duration::from_secs(999)), ..Quirks::default() });
-        let settings = UartSettings { chip: Chip::Expect(device(product_id)), entry: Entry::Reset, ..UartSettings::new(baud) };
+    for (product_id, baud, advice) in
+        [(0x449, 115_200, Some(57_600)), (0x449, 57_600, None), (0x413, 115_200, None)]
+    {
+        let mut toy = ToyUart::new(
+            device(product_id),
+            Quirks { startup: Some(Duration::from_secs(999)), ..Quirks::default() },
+        );
+        let settings = UartSettings {
+            chip: Chip::Expect(device(product_id)),
+            entry: Entry::Reset,
+            ..UartSettings::new(baud)
+        };
         let mut session = UartSession::new(Inspect, settings, Duration::ZERO);
         let link = UartLink { lines: true, ..UartLink::new(baud) };
         match run_uart(&mut session, &mut toy, &link, Duration::ZERO).result {
