@@ -1,7 +1,7 @@
 //! The catalogue of faults that a slot can have.
 //!
 //! Each is one way in which a real board fails on a production panel. Addresses are absolute flash addresses;
-//! times count from the moment the slot is first powered.
+//! times count from the moment the slot is first powered. Of two faults of one kind in a slot the last counts.
 
 use panel_protocol::node::Protection;
 use panel_protocol::time::Span;

@@ -6,7 +6,27 @@
 //! datasheet's rules, power and reset. [`WorldConfig`] says what there is, [`Scenario`] what is wrong with it.
 //!
 //! What the crate deliberately does not do: it knows no image, no host protocol and no wall clock. A driver
-//! moves frames between [`World`] and the host's sessions, in virtual or in real time.
+//! moves frames between [`World`] and the host's sessions, in virtual or in real time:
+//!
+//! ```
+//! use panel_protocol::time::Micros;
+//! use panel_simulator::{BusSpeed, Chip, HostEvent, World, WorldConfig};
+//!
+//! let chip = Chip::by_name("F405").ok_or("no such chip")?;
+//! let mut world = World::new(WorldConfig::panel(21, chip, BusSpeed::CAN_1M), 7)?;
+//! let slots = world.slots().to_vec();
+//! world.set_power(&slots, true);
+//! world.advance(Micros(25_000));
+//! let frame = panel_protocol::message::HostMessage::Stop.to_frame();
+//! world.host_send(0, &frame)?;
+//! while world.now() < Micros(30_000) {
+//!     world.advance(Micros(30_000));
+//!     while let Some(event) = world.poll_host() {
+//!         assert!(matches!(event, HostEvent::Sent { .. }), "nobody answers a stop");
+//!     }
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod adapter;
 pub mod bits;

@@ -78,7 +78,7 @@ struct BusTable {
 #[serde(deny_unknown_fields)]
 struct AllTable {
     loss: Option<Spanned<f64>>,
-    service_us: Option<u64>,
+    service_us: Option<Spanned<u64>>,
 }
 
 #[derive(Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
@@ -152,11 +152,12 @@ impl Scenario {
             None => Ok(0.0),
             Some(value) => share(&value, key).map_err(|e| at(e.offset, e.message, None)),
         };
+        let service = file.all.service_us.map(|value| service(Some(value), 0)).transpose();
         Ok(Self {
             seed: file.seed,
             corruption: share(file.bus.corruption, "corruption")?,
             loss: share(file.all.loss, "loss")?,
-            service: file.all.service_us.map(Span),
+            service: service.map_err(|e| at(e.offset, e.message, None))?,
             faults,
         })
     }
@@ -182,6 +183,37 @@ fn share(value: &Spanned<f64>, key: &str) -> Result<f64, Misuse> {
     }
 }
 
+/// The longest time that a scenario may name: a day.
+const LONGEST_MS: u64 = 86_400_000;
+/// The longest time one frame may take a board: ten seconds.
+const LONGEST_SERVICE_US: u64 = 10_000_000;
+/// The most times slower than typical that an erase may be.
+const MOST_FACTOR: u64 = 1000;
+
+/// A number limited to `least..=most`; `default` if the key is absent.
+fn limited<T: Copy + Into<u64>>(
+    value: Option<Spanned<T>>,
+    key: &str,
+    (least, most): (u64, u64),
+    default: u64,
+) -> Result<u64, Misuse> {
+    let Some(value) = value else { return Ok(default) };
+    let number = (*value.get_ref()).into();
+    if (least..=most).contains(&number) {
+        Ok(number)
+    } else {
+        Err(misuse(value.span().start, format!("`{key}` is {number}, expected {least} to {most}")))
+    }
+}
+
+fn service(value: Option<Spanned<u64>>, default: u64) -> Result<Span, Misuse> {
+    limited(value, "service_us", (0, LONGEST_SERVICE_US), default).map(Span)
+}
+
+fn milliseconds(value: Option<Spanned<u64>>) -> Result<Span, Misuse> {
+    limited(value, "at_ms", (0, LONGEST_MS), 0).map(Span::from_millis)
+}
+
 /// Makes a fault of its table; a key that the fault does not know is an error.
 fn fault(table: SlotTable, start: usize) -> Result<Fault, Misuse> {
     let SlotTable { fault: name, mut at_ms, mut at_address, mut address, .. } = table;
@@ -190,7 +222,7 @@ fn fault(table: SlotTable, start: usize) -> Result<Fault, Misuse> {
     let missing = |key: &str| misuse(start, format!("slot {slot}: this fault needs `{key}`"));
     let mut cell = || address.take().map(Spanned::into_inner).ok_or_else(|| missing("address"));
     let mut trigger = || match (at_ms.take(), at_address.take()) {
-        (Some(ms), None) => Ok(Trigger::At(Span::from_millis(ms.into_inner()))),
+        (Some(ms), None) => milliseconds(Some(ms)).map(Trigger::At),
         (None, Some(address)) => Ok(Trigger::Programmed(address.into_inner())),
         _ => Err(misuse(start, format!("slot {slot}: this fault needs either `at_ms` or `at_address`"))),
     };
@@ -199,16 +231,17 @@ fn fault(table: SlotTable, start: usize) -> Result<Fault, Misuse> {
             let rate = rate.take().ok_or_else(|| missing("rate"))?;
             Fault::Loss { rate: share(&rate, "rate")? }
         }
-        Name::SlowService => {
-            Fault::SlowService { service: Span(service_us.take().map_or(500, Spanned::into_inner)) }
-        }
+        Name::SlowService => Fault::SlowService { service: service(service_us.take(), 500)? },
         Name::Absent => Fault::Absent,
         Name::Dead => Fault::Dead { when: trigger()? },
         Name::BrownOut => Fault::BrownOut { when: trigger()? },
         Name::ProgramFails => Fault::ProgramFails { address: cell()? },
         Name::ReadsBackWrong => Fault::ReadsBackWrong { address: cell()? },
         Name::EraseFails => Fault::EraseFails { address: cell()? },
-        Name::EraseSlow => Fault::EraseSlow { factor: factor.take().map_or(5, Spanned::into_inner) },
+        Name::EraseSlow => {
+            let factor = limited(factor.take(), "factor", (1, MOST_FACTOR), 5)?;
+            Fault::EraseSlow { factor: factor as u32 }
+        }
         Name::WrongChip => {
             Fault::WrongChip { chip: known_chip(&chip.take().ok_or_else(|| missing("chip"))?)? }
         }
@@ -217,11 +250,10 @@ fn fault(table: SlotTable, start: usize) -> Result<Fault, Misuse> {
         },
         Name::Protected => Fault::Protected { level: protection(level.take())? },
         Name::SameUid => Fault::SameUid { slot: twin.take().ok_or_else(|| missing("as"))?.into_inner() },
-        Name::Babbling => Fault::Babbling {
-            at: Span::from_millis(at_ms.take().map_or(0, Spanned::into_inner)),
-            identifier: standard_id(identifier.take())?,
-        },
-        Name::BusOff => Fault::BusOff { at: Span::from_millis(at_ms.take().map_or(0, Spanned::into_inner)) },
+        Name::Babbling => {
+            Fault::Babbling { at: milliseconds(at_ms.take())?, identifier: standard_id(identifier.take())? }
+        }
+        Name::BusOff => Fault::BusOff { at: milliseconds(at_ms.take())? },
         Name::SupplyLow => Fault::SupplyLow { millivolts: mv.take().map_or(2500, Spanned::into_inner) },
         Name::MuteAfterErase => Fault::MuteAfterErase,
     };
@@ -305,158 +337,4 @@ fn distance(a: &str, b: &str) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn error(text: &str) -> String {
-        Scenario::parse(text).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn every_fault_of_the_catalogue_can_be_written() {
-        let text = r#"
-            seed = 7
-            [bus]
-            corruption = 0.001
-            [all]
-            loss = 0.01
-            service_us = 8
-            [[slot]]
-            slot = 1
-            fault = "loss"
-            rate = 0.5
-            [[slot]]
-            slot = 2
-            fault = "slow-service"
-            [[slot]]
-            slot = 3
-            fault = "absent"
-            [[slot]]
-            slot = 4
-            fault = "dead"
-            at_ms = 900
-            [[slot]]
-            slot = 5
-            fault = "brown-out"
-            at_address = 0x08010000
-            [[slot]]
-            slot = 6
-            fault = "program-fails"
-            address = 0x08010004
-            [[slot]]
-            slot = 7
-            fault = "reads-back-wrong"
-            address = 0x08010008
-            [[slot]]
-            slot = 8
-            fault = "erase-fails"
-            address = 0x08020000
-            [[slot]]
-            slot = 9
-            fault = "erase-slow"
-            [[slot]]
-            slot = 10
-            fault = "wrong-chip"
-            chip = "F429"
-            [[slot]]
-            slot = 11
-            fault = "wrong-revision"
-            revision = 9
-            [[slot]]
-            slot = 12
-            fault = "protected"
-            [[slot]]
-            slot = 13
-            fault = "same-uid"
-            as = 1
-            [[slot]]
-            slot = 14
-            fault = "babbling"
-            at_ms = 100
-            [[slot]]
-            slot = 15
-            fault = "bus-off"
-            [[slot]]
-            slot = 16
-            fault = "supply-low"
-            [[slot]]
-            slot = 17
-            fault = "mute-after-erase"
-        "#;
-        let scenario = Scenario::parse(text).unwrap();
-        assert_eq!((scenario.seed, scenario.corruption, scenario.loss), (Some(7), 0.001, 0.01));
-        assert_eq!(scenario.service, Some(Span(8)));
-        let faults: Vec<Fault> = scenario.faults.iter().map(|f| f.1).collect();
-        assert_eq!(
-            faults,
-            [
-                Fault::Loss { rate: 0.5 },
-                Fault::SlowService { service: Span(500) },
-                Fault::Absent,
-                Fault::Dead { when: Trigger::At(Span::from_millis(900)) },
-                Fault::BrownOut { when: Trigger::Programmed(0x0801_0000) },
-                Fault::ProgramFails { address: 0x0801_0004 },
-                Fault::ReadsBackWrong { address: 0x0801_0008 },
-                Fault::EraseFails { address: 0x0802_0000 },
-                Fault::EraseSlow { factor: 5 },
-                Fault::WrongChip { chip: Chip::by_name("F429").unwrap() },
-                Fault::WrongRevision { revision: 9 },
-                Fault::Protected { level: Protection::Level1 },
-                Fault::SameUid { slot: 1 },
-                Fault::Babbling { at: Span::from_millis(100), identifier: 0x010 },
-                Fault::BusOff { at: Span::ZERO },
-                Fault::SupplyLow { millivolts: 2500 },
-                Fault::MuteAfterErase,
-            ]
-        );
-        assert!(scenario.faults.iter().map(|f| f.0).eq(1..=17));
-    }
-
-    #[test]
-    fn an_empty_file_is_a_panel_without_faults() {
-        assert_eq!(Scenario::parse("").unwrap(), Scenario::default());
-    }
-
-    #[test]
-    fn a_misspelt_word_is_told_with_its_place_and_the_nearest_known_one() {
-        let key = error("seed = 1\n[all]\n  los = 0.1\n");
-        assert!(key.starts_with("line 3, column 3: unknown field `los`"), "{key}");
-        assert!(key.ends_with("did you mean `loss`?"), "{key}");
-        let name = error("[[slot]]\nslot = 1\nfault = \"brownout\"\n");
-        assert!(name.starts_with("line 3, column 9: unknown variant `brownout`"), "{name}");
-        assert!(name.ends_with("did you mean `brown-out`?"), "{name}");
-        let chip = error("[[slot]]\nslot = 1\nfault = \"wrong-chip\"\nchip = \"F103xF\"");
-        assert_eq!(chip, "line 4, column 8: unknown chip `F103xF`; did you mean `F103xE`?");
-        let table = error("[buss]\n");
-        assert!(table.ends_with("did you mean `bus`?"), "{table}");
-    }
-
-    #[test]
-    fn a_fault_says_what_it_lacks_and_what_it_does_not_know() {
-        assert_eq!(
-            error("[[slot]]\nslot = 3\nfault = \"dead\"\n"),
-            "line 1, column 1: slot 3: this fault needs either `at_ms` or `at_address`"
-        );
-        assert_eq!(
-            error("[[slot]]\nslot = 3\nfault = \"absent\"\nfactor = 2\n"),
-            "line 4, column 10: slot 3: this fault has no `factor`"
-        );
-        assert_eq!(
-            error("[bus]\ncorruption = 2.0\n"),
-            "line 2, column 14: `corruption` is 2, expected 0.0 to 1.0"
-        );
-        assert_eq!(
-            error("[[slot]]\nslot = 3\nfault = \"protected\"\nlevel = 3\n"),
-            "line 4, column 9: `level` is 3, expected 1 or 2"
-        );
-    }
-
-    #[test]
-    fn broken_toml_is_an_error_with_a_place_and_not_a_panic() {
-        for text in
-            ["[", "seed = ", "\u{fffd}", "[[slot]]\nslot = -1\nfault = \"absent\"", "seed = 1\nseed = 2"]
-        {
-            assert!(Scenario::parse(text).unwrap_err().line >= 1, "{text}");
-        }
-    }
-}
+mod tests;

@@ -131,7 +131,7 @@ impl<F: Firmware> World<F> {
             let mut board = Board::new(slot, identity.chip, endpoint, hardware, stream(2));
             board.set_loss(scenario.loss);
             if let Some(service) = scenario.service {
-                board.set_service(service.0 * 1000);
+                board.set_service(service.0.saturating_mul(1000));
             }
             faults.iter().for_each(|fault| board.inflict(fault));
             boards.push(board);
@@ -170,7 +170,8 @@ impl<F: Firmware> World<F> {
         (next != NEVER).then(|| Micros(next.div_ceil(1000)))
     }
 
-    /// Runs events up to `until`, or until there is something for the host to see. Returns the time reached.
+    /// Runs events up to `until`, or until there is something for the host to see. Returns the time reached. Time
+    /// stands still until [`World::poll_host`] has taken what there is.
     pub fn advance(&mut self, until: Micros) -> Micros {
         let until = until.0.saturating_mul(1000).max(self.now);
         loop {

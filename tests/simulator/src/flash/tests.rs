@@ -156,6 +156,41 @@ fn power_lost_while_erasing_spoils_that_unit_and_no_other() {
 }
 
 #[test]
+fn wherever_power_is_lost_only_the_place_of_the_running_operation_suffers() {
+    let mut rng = Rng::new(6, 6);
+    for chip in &CHIPS {
+        let mut flash = Flash::new(chip, Rng::new(8, 8));
+        let before = flash.data().to_vec();
+        for _ in 0..40 {
+            let cut = rng.below(300 * MS);
+            let mut touched = (0, 0);
+            let mut now = 0;
+            while now <= cut {
+                flash.settle(now);
+                let page = flash.facts().erase_unit(chip.app_base + rng.below(40_000) as u32).unwrap();
+                touched = if rng.below(2) == 0 {
+                    flash.start_erase(now, &page);
+                    (page.address, page.size)
+                } else {
+                    flash.preset(page.address, &[0xFF; 256]);
+                    flash.start_program(now, page.address, &[rng.next() as u8; 256]);
+                    (page.address, 256)
+                };
+                now = flash.end();
+            }
+            let kept = flash.data().to_vec();
+            flash.interrupt(cut);
+            let at = (touched.0 - FLASH_BASE) as usize;
+            let end = at + touched.1 as usize;
+            assert!(flash.data()[..at] == kept[..at] && flash.data()[end..] == kept[end..], "{}", chip.name);
+            assert_eq!(flash.poll(cut), FlashState::Idle);
+        }
+        assert_eq!(flash.violations(), 0, "{}", chip.name);
+        assert_eq!(flash.data()[..BOOTLOADER_SIZE as usize], before[..BOOTLOADER_SIZE as usize]);
+    }
+}
+
+#[test]
 fn a_cell_that_will_not_program_is_reported_with_its_address() {
     let mut flash = flash("F405");
     flash.defects.program_fails = Some(0x0800_8022);

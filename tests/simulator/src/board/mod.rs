@@ -5,25 +5,26 @@
 //! the FIFO, and is lost when three already wait. Invariant: code runs only in state `Running`; leaving that
 //! state loses everything in RAM and leaves the flash as an interrupted operation leaves it.
 
+mod processor;
+mod strike;
+
 use std::collections::VecDeque;
 
-use panel_protocol::frame::{Frame, Id};
-use panel_protocol::node::{BusCounters, Poll, ResetCause, Wake, Work};
+use panel_protocol::frame::Frame;
+use panel_protocol::node::ResetCause;
 use panel_protocol::time::Micros;
 
 use crate::bus::Bus;
 use crate::chip::Chip;
 use crate::config::SlotConfig;
-use crate::fault::{Fault, Trigger};
 use crate::firmware::Firmware;
-use crate::hardware::{Hardware, Request};
+use crate::hardware::Hardware;
 use crate::rng::{Rate, Rng};
 use crate::timers::NEVER;
+use strike::Strike;
 
 /// Frames a receive FIFO holds (bxCAN: three mailboxes; FDCAN on G4: three elements).
 const FIFO: usize = 3;
-/// The least time one step of background work takes.
-const STEP_NS: u64 = 1000;
 /// Start-up times differ by up to one in this many.
 const START_UP_SPREAD: u64 = 50;
 
@@ -69,15 +70,6 @@ enum State<F> {
     },
     Running(Box<F>),
     Application(Box<Hardware>, Application),
-}
-
-/// What strikes a board at a time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Strike {
-    Death,
-    BrownOut,
-    Babble,
-    BusOff,
 }
 
 pub(crate) struct Board<F> {
@@ -132,14 +124,14 @@ impl<F: Firmware> Board<F> {
             flash_end: NEVER,
             fifo: VecDeque::with_capacity(FIFO),
             refill: false,
-            service: config.service.0 * 1000,
+            service: config.service.0.saturating_mul(1000),
             loss: Rate::default(),
             receives_while_busy: config.receives_while_busy,
             reads_select: config.select_line && config.strap.is_none(),
             endpoint,
             chip,
             bus: config.bus,
-            start_up: config.start_up.0 * 1000,
+            start_up: config.start_up.0.saturating_mul(1000),
             rng,
             absent: false,
             dead: false,
@@ -164,38 +156,6 @@ impl<F: Firmware> Board<F> {
 
     pub(crate) fn set_loss(&mut self, rate: f64) {
         self.loss = Rate::new(rate);
-    }
-
-    /// Makes the board faulty. Faults of what is fitted (chip, UID, revision) are part of its hardware and were
-    /// applied when that was made.
-    pub(crate) fn inflict(&mut self, fault: &Fault) {
-        let mut at = |when: Trigger, strike| match when {
-            Trigger::At(span) => self.timed.push((span.0 * 1000, strike)),
-            Trigger::Programmed(address) => {
-                self.at_address = Some(strike);
-                self.state.hardware_mut().flash.watch = Some(address);
-            }
-        };
-        match *fault {
-            Fault::Dead { when } => at(when, Strike::Death),
-            Fault::BrownOut { when } => at(when, Strike::BrownOut),
-            Fault::BusOff { at: span } => at(Trigger::At(span), Strike::BusOff),
-            Fault::Babbling { at: span, identifier } => {
-                at(Trigger::At(span), Strike::Babble);
-                self.babble = Frame::classical(Id::Standard(identifier), &[0xBA; 8]);
-            }
-            Fault::Loss { rate } => self.set_loss(rate),
-            Fault::SlowService { service } => self.set_service(service.0 * 1000),
-            Fault::Absent => self.absent = true,
-            Fault::MuteAfterErase => self.mute_after_erase = true,
-            Fault::ProgramFails { address } => self.defects().program_fails = Some(address),
-            Fault::ReadsBackWrong { address } => self.defects().reads_back_wrong = Some(address),
-            Fault::EraseFails { address } => self.defects().erase_fails = Some(address),
-            Fault::EraseSlow { factor } => self.defects().erase_factor = factor,
-            Fault::Protected { level } => self.state.hardware_mut().flash.preset_protection(level),
-            Fault::SupplyLow { millivolts } => self.state.hardware_mut().supply_mv = millivolts,
-            Fault::WrongChip { .. } | Fault::WrongRevision { .. } | Fault::SameUid { .. } => {}
-        }
     }
 
     pub(crate) fn bus(&self) -> usize {
@@ -275,34 +235,6 @@ impl<F: Firmware> Board<F> {
         }
     }
 
-    /// A frame arrives at the receive FIFO.
-    pub(crate) fn receive(&mut self, now: u64, frame: &Frame, bus: &mut Bus) {
-        if self.rng.chance(self.loss) {
-            self.counters.missed += 1;
-            return;
-        }
-        if !matches!(self.state, State::Running(_)) {
-            return;
-        }
-        if self.free_at <= now && self.fifo.is_empty() {
-            self.handle(now, frame, bus);
-        } else if self.fifo.len() < FIFO {
-            self.fifo.push_back(*frame);
-        } else {
-            self.counters.overruns += 1;
-        }
-    }
-
-    /// One of the board's frames has been sent.
-    pub(crate) fn sent(&mut self, now: u64, bus: &mut Bus) {
-        if self.free_at <= now {
-            self.transmit(now, bus);
-            self.obey(now, bus);
-        } else {
-            self.refill = true;
-        }
-    }
-
     pub(crate) fn set_power(&mut self, now: u64, on: bool, bus: &mut Bus) {
         if self.powered == on || self.absent {
             return;
@@ -332,50 +264,6 @@ impl<F: Firmware> Board<F> {
     pub(crate) fn set_select(&mut self, on: bool) {
         if self.reads_select {
             self.state.hardware_mut().strap = Some(u16::from(on));
-        }
-    }
-
-    fn defects(&mut self) -> &mut crate::flash::Defects {
-        &mut self.state.hardware_mut().flash.defects
-    }
-
-    /// Sets the alarm for the next fault that strikes at a time.
-    fn arm(&mut self) {
-        let next = self.timed.iter().map(|t| t.0).min();
-        self.strike_at = match (self.first_power, next) {
-            (Some(first), Some(offset)) => first + offset,
-            _ => NEVER,
-        };
-    }
-
-    fn strike_due(&mut self, now: u64, bus: &mut Bus) {
-        let Some(first) = self.first_power else { return };
-        while let Some(i) = self.timed.iter().position(|t| first + t.0 <= now) {
-            let (_, strike) = self.timed.remove(i);
-            self.suffer(strike, now, bus);
-        }
-        self.arm();
-    }
-
-    fn suffer(&mut self, strike: Strike, now: u64, bus: &mut Bus) {
-        match strike {
-            Strike::Death => {
-                self.dead = true;
-                self.halt(now, bus);
-            }
-            Strike::BrownOut if self.powered => {
-                self.halt(now, bus);
-                self.restart(now, ResetCause::BrownOut);
-            }
-            Strike::BrownOut => {}
-            Strike::Babble => {
-                self.babbling = true;
-                self.babble(now, bus);
-            }
-            Strike::BusOff => {
-                self.off_bus = true;
-                bus.disconnect(self.endpoint);
-            }
         }
     }
 
@@ -417,135 +305,6 @@ impl<F: Firmware> Board<F> {
         self.babble(now, bus);
         self.step(now, bus);
         self.obey(now, bus);
-    }
-
-    /// The processor is free: a waiting frame first, else background work.
-    fn work(&mut self, now: u64, bus: &mut Bus) {
-        if self.flash_end <= now {
-            self.flash_end = NEVER;
-            self.state.hardware_mut().flash.settle(now);
-            if self.at_address.is_some() {
-                self.obey(now, bus);
-            }
-        }
-        if let Some(frame) = self.fifo.pop_front() {
-            self.handle(now, &frame, bus);
-        } else {
-            self.refill = false;
-            self.step(now, bus);
-            self.obey(now, bus);
-        }
-    }
-
-    fn handle(&mut self, now: u64, frame: &Frame, bus: &mut Bus) {
-        let State::Running(code) = &mut self.state else { return };
-        let controller = bus.controller(self.endpoint);
-        let hardware = code.hardware_mut();
-        hardware.now = now;
-        hardware.counters = BusCounters {
-            tec: controller.tec().min(255) as u8,
-            rec: controller.rec().min(255) as u8,
-            overruns: self.counters.overruns.min(0xFFFF) as u16,
-            errors: controller.errors(),
-        };
-        code.handle_frame(micros(now), frame);
-        self.counters.received += 1;
-        self.free_at = now + self.service;
-        if !self.receives_while_busy && self.flash_end > now && self.flash_end != NEVER {
-            // Code in flash goes on between two units of a programming call.
-            self.free_at += self.chip.program_ns;
-        }
-        if self.fifo.is_empty() {
-            self.step(self.free_at, bus);
-        } else {
-            self.transmit(self.free_at, bus);
-        }
-        self.obey(now, bus);
-    }
-
-    /// One step of background work at `now`, which may lie a frame's service time ahead.
-    fn step(&mut self, now: u64, bus: &mut Bus) {
-        let State::Running(code) = &mut self.state else { return };
-        code.hardware_mut().now = now;
-        let Poll { wake, work } = code.poll(micros(now));
-        let cost = match work {
-            Work::None => 0,
-            Work::Checksum(bytes) => u64::from(bytes) * self.chip.checksum_ns,
-            Work::Digest(bytes) => u64::from(bytes) * (self.chip.digest_ns + self.chip.checksum_ns),
-            Work::Copy(bytes) => u64::from(bytes) * self.chip.copy_ns,
-        };
-        self.free_at = now + cost;
-        self.wake_at = match wake {
-            Wake::Now => now + cost.max(STEP_NS),
-            Wake::At(at) => at.0.saturating_mul(1000).max(now + STEP_NS),
-            Wake::Idle => NEVER,
-        };
-        let hardware = code.hardware_mut();
-        self.flash_end = hardware.flash.end();
-        if hardware.stalled_until > self.free_at {
-            self.free_at = hardware.stalled_until;
-        }
-        if !self.receives_while_busy && hardware.flash.is_erasing() {
-            self.free_at = self.free_at.max(self.flash_end);
-        }
-        self.transmit(self.free_at, bus);
-    }
-
-    /// Moves frames from the code to the mailboxes.
-    fn transmit(&mut self, now: u64, bus: &mut Bus) {
-        let State::Running(code) = &mut self.state else { return };
-        let mute = self.off_bus || (self.mute_after_erase && code.hardware().flash.erases > 0);
-        code.hardware_mut().now = now;
-        while mute || bus.controller(self.endpoint).free_mailboxes() > usize::from(self.babbling) {
-            let Some(frame) = code.poll_transmit() else { break };
-            if !mute {
-                bus.submit(self.endpoint, &frame, now);
-            }
-        }
-        self.babble(now, bus);
-        let State::Running(code) = &mut self.state else { return };
-        if !bus.controller(self.endpoint).has_mail() {
-            code.handle_all_sent(micros(now));
-        }
-    }
-
-    /// Keeps the babbler's frame in a mailbox.
-    fn babble(&mut self, now: u64, bus: &mut Bus) {
-        if let Some(frame) = self.babble.filter(|_| self.babbling)
-            && matches!(self.state, State::Running(_))
-            && !bus.controller(self.endpoint).holds(frame.id())
-        {
-            bus.submit(self.endpoint, &frame, now);
-        }
-    }
-
-    /// Does what the code asked of its board, or what the scenario has in store for this point.
-    fn obey(&mut self, now: u64, bus: &mut Bus) {
-        let State::Running(code) = &mut self.state else { return };
-        if let Some(strike) = self.at_address.take_if(|_| code.hardware().flash.reached) {
-            return self.suffer(strike, now, bus);
-        }
-        match code.hardware_mut().request.take() {
-            None => {}
-            Some(Request::Reset) => {
-                self.halt(now, bus);
-                self.restart(now, ResetCause::Software);
-            }
-            Some(Request::StartApplication(address)) => {
-                let hardware = self.state.take();
-                let mut vectors = [0xFF; 8];
-                hardware.flash.read(address, &mut vectors);
-                let [a, b, c, d, e, f, g, h] = vectors;
-                let application = Application {
-                    address,
-                    stack: u32::from_le_bytes([a, b, c, d]),
-                    entry: u32::from_le_bytes([e, f, g, h]),
-                };
-                // The application keeps the controller running, so it goes on acknowledging frames.
-                self.state = State::Application(hardware, application);
-                self.fifo.clear();
-            }
-        }
     }
 }
 
