@@ -1,0 +1,151 @@
+//! The ledger as a trait: what any implementation must do, whatever stores it.
+//!
+//! The meaning of each method is held by one test suite ([`crate::suite`]); an implementation on another
+//! database must pass that very suite.
+
+use jiff::Timestamp;
+
+use crate::{
+    error::LedgerError,
+    eui::Assignment,
+    report::{Audit, Balance, Checkpoint, Event},
+    types::{NumberKind, OrderTerms, Pool, PoolLevel, Request, Reservation, Step, Uid, Unit, UnitId},
+};
+
+/// Room one unit takes in the ledger at most, log and indices included.
+const BYTES_PER_UNIT: u64 = 16 * 1024;
+/// Room kept for the database's own journal and a checkpoint of it.
+const BYTES_KEPT: u64 = 32 * 1024 * 1024;
+
+/// Numbers issued once, and the count of what was made.
+///
+/// 1. Every method is one durable transaction: it has happened when it returns, and not at all if it fails.
+/// 2. A number that was given is never given again, also when its unit is void.
+/// 3. The same chip of the same product gets the same numbers again, for as long as its unit is not void.
+/// 4. The order's quota is consumed when a chip is reserved, once per chip and product, for ever.
+/// 5. A unit is confirmed only from [`crate::State::Written`], and with the proof of its lock where its order
+///    asks for that.
+/// 6. Times never go back: `now` before the last entry is refused.
+pub trait Ledger {
+    /// Makes an order known, with its blocks. The same order again is no error and does nothing.
+    ///
+    /// # Errors
+    /// [`LedgerError::OrderChanged`], the refusals of [`Ledger::add_pool`], [`LedgerError::Number`].
+    fn open_order(&mut self, order: &OrderTerms, now: Timestamp) -> Result<(), LedgerError>;
+
+    /// Adds numbers to give out.
+    ///
+    /// # Errors
+    /// [`LedgerError::Serial`], [`LedgerError::Eui`], [`LedgerError::Overlap`],
+    /// [`LedgerError::DuplicateNumber`], [`LedgerError::Number`], [`LedgerError::UnknownOrder`].
+    fn add_pool(&mut self, pool: &Pool, now: Timestamp) -> Result<(), LedgerError>;
+
+    /// Registers a range of addresses as owned. Once one is registered, blocks outside all are refused.
+    ///
+    /// # Errors
+    /// [`LedgerError::Eui`].
+    fn add_assignment(&mut self, assignment: &Assignment, now: Timestamp) -> Result<(), LedgerError>;
+
+    /// Reserves identity and quota for all chips of a panel, or for none.
+    ///
+    /// A chip that is known keeps its numbers and consumes nothing. If its identity was being written, was
+    /// written or was confirmed, it is in doubt from now on: the new run may overwrite it. A void unit's chip
+    /// gets a new unit that supersedes the void one.
+    ///
+    /// # Errors
+    /// [`LedgerError::QuotaExhausted`], [`LedgerError::PoolExhausted`], [`LedgerError::DuplicateUid`],
+    /// [`LedgerError::ImplausibleUid`], [`LedgerError::PanelSize`], [`LedgerError::UnknownOrder`],
+    /// [`LedgerError::WrongProduct`].
+    fn reserve_many(&mut self, request: &Request, now: Timestamp) -> Result<Vec<Reservation>, LedgerError>;
+
+    /// Makes all steps, in their order, or none.
+    ///
+    /// # Errors
+    /// [`LedgerError::Transition`], [`LedgerError::UnknownUnit`], [`LedgerError::LockNotProven`],
+    /// [`LedgerError::NoReason`], [`LedgerError::DuplicateNumber`] for a key that another unit has.
+    fn advance(&mut self, steps: &[Step], now: Timestamp) -> Result<(), LedgerError>;
+
+    /// Voids `old` because its chip was replaced and reserves for the new chip (the only one of `request`),
+    /// which supersedes it.
+    ///
+    /// # Errors
+    /// Those of [`Ledger::reserve_many`] and [`Ledger::advance`].
+    fn supersede(
+        &mut self,
+        old: UnitId,
+        request: &Request,
+        now: Timestamp,
+    ) -> Result<Reservation, LedgerError>;
+
+    /// After a crash: puts every identity that was being written, or written and not confirmed, in doubt.
+    /// Called once when the station starts, before the first panel. Returns the units.
+    ///
+    /// # Errors
+    /// Only those of the database.
+    fn doubt_interrupted(&mut self, now: Timestamp) -> Result<Vec<UnitId>, LedgerError>;
+
+    /// The unit, if the ledger has it.
+    ///
+    /// # Errors
+    /// Only those of the database.
+    fn unit(&self, unit: UnitId) -> Result<Option<Unit>, LedgerError>;
+
+    /// All units of a chip of a product, oldest first; at most the last one is not void.
+    ///
+    /// # Errors
+    /// Only those of the database.
+    fn find_chip(&self, product: &str, uid: Uid) -> Result<Vec<Unit>, LedgerError>;
+
+    /// The units that have this number: for a serial number one per product at most.
+    ///
+    /// # Errors
+    /// Only those of the database.
+    fn find_number(&self, kind: NumberKind, value: &str) -> Result<Vec<Unit>, LedgerError>;
+
+    /// All units, by their number; `after` continues a listing.
+    ///
+    /// # Errors
+    /// Only those of the database.
+    fn units(&self, after: Option<UnitId>, limit: usize) -> Result<Vec<Unit>, LedgerError>;
+
+    /// What is left of every pool.
+    ///
+    /// # Errors
+    /// Only those of the database.
+    fn pools(&self) -> Result<Vec<PoolLevel>, LedgerError>;
+
+    /// Where every unit of an order is.
+    ///
+    /// # Errors
+    /// [`LedgerError::UnknownOrder`].
+    fn balance(&self, order: &str) -> Result<Balance, LedgerError>;
+
+    /// Entries of the log after number `after`, at most `limit`.
+    ///
+    /// # Errors
+    /// Only those of the database.
+    fn events(&self, after: u64, limit: usize) -> Result<Vec<Event>, LedgerError>;
+
+    /// The last entry of the log, to be written down elsewhere.
+    ///
+    /// # Errors
+    /// Only those of the database.
+    fn head(&self) -> Result<Option<Checkpoint>, LedgerError>;
+
+    /// Looks through everything: duplicates, gaps, states against the log, orders, the chain, and whether
+    /// the entries somebody wrote down are still there.
+    ///
+    /// # Errors
+    /// Only those of the database; what is wrong with the content stands in the report.
+    fn audit(&self, written_down: &[Checkpoint]) -> Result<Audit, LedgerError>;
+}
+
+/// Refuses to begin a panel of `units` boards with `free` bytes left on the ledger's disk, so that the disk is
+/// never full in the middle of one.
+///
+/// # Errors
+/// [`LedgerError::DiskNearlyFull`].
+pub fn check_room(free: u64, units: usize) -> Result<(), LedgerError> {
+    let needed = BYTES_KEPT + units as u64 * BYTES_PER_UNIT;
+    if free < needed { Err(LedgerError::DiskNearlyFull { free, needed }) } else { Ok(()) }
+}

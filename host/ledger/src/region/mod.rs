@@ -1,0 +1,19 @@
+//! The identity region: what a board carries in its flash or OTP to say who it is.
+//!
+//! Layout version 1 is the table [`LAYOUT`]; encoder, decoder and the C header for firmware
+//! (`docs/identity_region.h`, see [`c_header`]) all come from it. Integers are little-endian. The region ends
+//! with CRC-32/ISO-HDLC (zlib's) over everything before it; behind it, up to the flash programming unit, stand
+//! 0xFF bytes that belong to nobody.
+//!
+//! [`encode`] and [`decode`] use `core` only and no heap, so that a node written in Rust can share them.
+//! [`compare`] is how an identity in doubt is resolved: it says what the board really holds.
+
+mod codec;
+mod header;
+mod layout;
+
+pub use codec::{
+    Found, Identity, KeySlot, RegionError, SlotUse, View, compare, decode, encode, padded_length,
+};
+pub use header::c_header;
+pub use layout::{Field, LAYOUT, LENGTH, MAGIC, Shape, VERSION};

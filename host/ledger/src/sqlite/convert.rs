@@ -1,0 +1,50 @@
+//! Between database values and types. What the database holds and no type allows is damage.
+
+use jiff::Timestamp;
+use rusqlite::{Row, types::Type};
+
+use crate::{
+    error::LedgerError,
+    types::{Hash, NumberKind, State, Uid},
+};
+
+/// A stored time. Only times made by [`Timestamp::as_microsecond`] are stored.
+pub(super) fn time(micros: i64) -> Timestamp {
+    Timestamp::from_microsecond(micros).unwrap_or_default()
+}
+
+pub(super) fn blob_hash(row: &Row<'_>, index: usize) -> rusqlite::Result<Hash> {
+    row.get(index).map(Hash)
+}
+
+pub(super) fn optional_hash(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<Hash>> {
+    row.get::<_, Option<[u8; 32]>>(index).map(|hash| hash.map(Hash))
+}
+
+pub(super) fn uid(row: &Row<'_>, index: usize) -> rusqlite::Result<Uid> {
+    row.get(index).map(Uid)
+}
+
+pub(super) fn state(row: &Row<'_>, index: usize) -> rusqlite::Result<State> {
+    let word: String = row.get(index)?;
+    State::ALL.into_iter().find(|state| state.word() == word).ok_or_else(|| unknown(index, &word))
+}
+
+pub(super) fn number_kind(row: &Row<'_>, index: usize) -> rusqlite::Result<NumberKind> {
+    let word: String = row.get(index)?;
+    NumberKind::ALL.into_iter().find(|kind| kind.word() == word).ok_or_else(|| unknown(index, &word))
+}
+
+fn unknown(index: usize, word: &str) -> rusqlite::Error {
+    let what = format!("unknown word {word:?}");
+    rusqlite::Error::FromSqlConversionFailure(index, Type::Text, what.into())
+}
+
+/// A number that is stored as a signed integer of the database.
+pub(super) fn stored(field: &'static str, number: u64) -> Result<i64, LedgerError> {
+    const GREATEST: u64 = (1 << 53) - 1;
+    if number == 0 || number > GREATEST {
+        return Err(LedgerError::Number { field, got: number });
+    }
+    Ok(number as i64)
+}

@@ -1,0 +1,210 @@
+//! Taking numbers from the pools for one reservation: lists first, then blocks, each in its turn.
+
+use std::collections::BTreeMap;
+
+use rusqlite::params;
+
+use super::{
+    advance,
+    convert::{stored, time},
+    pools::{self, Content, Stored},
+    writer::Writer,
+};
+use crate::{
+    error::LedgerError,
+    eui::EuiKind,
+    types::{NumberKind, Numbers, Request, UnitId},
+};
+
+/// A number with the place it was taken from.
+struct Taken {
+    kind: NumberKind,
+    value: String,
+    ordinal: i64,
+    pool: i64,
+    place: u64,
+}
+
+/// The pools of one reservation and how far each was used by it.
+pub(super) struct Takes {
+    pools: Vec<(Stored, bool)>,
+    /// Chips without numbers in the request, for the message when a pool runs out.
+    fresh: u64,
+    /// Sets of each kind given so far.
+    given: BTreeMap<NumberKind, u64>,
+}
+
+impl Takes {
+    pub(super) fn load(writer: &Writer<'_>, request: &Request, fresh: u64) -> Result<Self, LedgerError> {
+        let pools = pools::eligible(&writer.tx, &request.product, request.order.as_deref())?;
+        let pools = pools.into_iter().map(|pool| (pool, false)).collect();
+        Ok(Self { pools, fresh, given: BTreeMap::new() })
+    }
+
+    pub(super) fn store(&self, writer: &Writer<'_>) -> Result<(), LedgerError> {
+        for (pool, _) in self.pools.iter().filter(|(_, touched)| *touched) {
+            writer
+                .tx
+                .prepare_cached("UPDATE pool SET used = ? WHERE id = ?")?
+                .execute(params![stored("used", pool.used)?, pool.id])?;
+        }
+        Ok(())
+    }
+
+    /// Completes what the unit has to what the request needs.
+    pub(super) fn take(
+        &mut self,
+        writer: &Writer<'_>,
+        request: &Request,
+        have: &Numbers,
+        unit: UnitId,
+    ) -> Result<Numbers, LedgerError> {
+        let mut numbers = have.clone();
+        let mut taken = Vec::new();
+        let lacks = |numbers: &Numbers, kind| lacks(request, numbers, kind);
+        let listed = [NumberKind::Serial, NumberKind::Eui48, NumberKind::Eui64];
+        if listed.iter().any(|kind| lacks(&numbers, *kind)) {
+            self.take_from_list(writer, request, &mut numbers, &mut taken)?;
+        }
+        for kind in listed {
+            if !lacks(&numbers, kind) {
+                continue;
+            }
+            if count(&numbers, kind) != 0 {
+                return Err(LedgerError::NeedsGrew { unit, kind, have: count(&numbers, kind) });
+            }
+            self.take_from_block(writer, request, kind, &mut numbers, &mut taken)?;
+        }
+        for number in &taken {
+            insert_number(writer, request, unit, number)?;
+        }
+        Ok(numbers)
+    }
+
+    fn take_from_list(
+        &mut self,
+        writer: &Writer<'_>,
+        request: &Request,
+        numbers: &mut Numbers,
+        taken: &mut Vec<Taken>,
+    ) -> Result<(), LedgerError> {
+        let usable = |pool: &Stored| matches!(pool.content, Content::List { .. }) && pool.left() > 0;
+        let Some((pool, touched)) = self.pools.iter_mut().find(|(pool, _)| usable(pool)) else {
+            return Ok(());
+        };
+        let place = pool.used;
+        let row = pools::list_row(&writer.tx, pool.id, place)?;
+        let supplies = |kind| lacks(request, numbers, kind) && count(&row, kind) > 0;
+        if ![NumberKind::Serial, NumberKind::Eui48, NumberKind::Eui64].into_iter().any(supplies) {
+            return Ok(());
+        }
+        pool.used += 1;
+        *touched = true;
+        let id = pool.id;
+        let mut push = |kind, ordinal: usize, value| {
+            taken.push(Taken { kind, value, ordinal: ordinal as i64, pool: id, place });
+        };
+        if let Some(serial) = row.serial.filter(|_| numbers.serial.is_none()) {
+            push(NumberKind::Serial, 0, serial.clone());
+            numbers.serial = Some(serial);
+        }
+        for (kind, from, to) in [
+            (NumberKind::Eui48, row.eui48, &mut numbers.eui48),
+            (NumberKind::Eui64, row.eui64, &mut numbers.eui64),
+        ] {
+            if to.is_empty() {
+                from.iter().enumerate().for_each(|(at, eui)| push(kind, at, eui.to_string()));
+                *to = from;
+            }
+        }
+        Ok(())
+    }
+
+    fn take_from_block(
+        &mut self,
+        writer: &Writer<'_>,
+        request: &Request,
+        kind: NumberKind,
+        numbers: &mut Numbers,
+        taken: &mut Vec<Taken>,
+    ) -> Result<(), LedgerError> {
+        let wanted = needed(request, kind);
+        let usable = |pool: &Stored| {
+            let fits = match &pool.content {
+                Content::Serial(_) => kind == NumberKind::Serial,
+                Content::Eui(block) => {
+                    NumberKind::from(block.first.kind) == kind && block.step >= wanted as u64
+                }
+                Content::List { .. } => false,
+            };
+            fits && pool.left() > 0
+        };
+        let given = self.given.entry(kind).or_default();
+        let Some((pool, touched)) = self.pools.iter_mut().find(|(pool, _)| usable(pool)) else {
+            return Err(LedgerError::PoolExhausted {
+                kind,
+                product: request.product.clone(),
+                needed: self.fresh.max(*given + 1),
+                left: *given,
+            });
+        };
+        let place = pool.used;
+        match &pool.content {
+            Content::Serial(block) => {
+                let now = time(writer.at);
+                let value = block.format.render(block.first.saturating_add(place), now)?;
+                taken.push(Taken { kind, value: value.clone(), ordinal: 0, pool: pool.id, place });
+                numbers.serial = Some(value);
+            }
+            Content::Eui(block) => {
+                let addresses = block.addresses(place, wanted as u8);
+                for (at, eui) in addresses.iter().enumerate() {
+                    let (value, ordinal) = (eui.to_string(), at as i64);
+                    taken.push(Taken { kind, value, ordinal, pool: pool.id, place });
+                }
+                match block.first.kind {
+                    EuiKind::Eui48 => numbers.eui48 = addresses,
+                    EuiKind::Eui64 => numbers.eui64 = addresses,
+                }
+            }
+            Content::List { .. } => {}
+        }
+        pool.used += 1;
+        *touched = true;
+        *given += 1;
+        Ok(())
+    }
+}
+
+fn needed(request: &Request, kind: NumberKind) -> usize {
+    match kind {
+        NumberKind::Serial => usize::from(request.needs.serial),
+        NumberKind::Eui48 => request.needs.eui48.into(),
+        NumberKind::Eui64 => request.needs.eui64.into(),
+        NumberKind::Key | NumberKind::Certificate => 0,
+    }
+}
+
+fn count(numbers: &Numbers, kind: NumberKind) -> usize {
+    match kind {
+        NumberKind::Serial => usize::from(numbers.serial.is_some()),
+        NumberKind::Eui48 => numbers.eui48.len(),
+        NumberKind::Eui64 => numbers.eui64.len(),
+        NumberKind::Key | NumberKind::Certificate => 0,
+    }
+}
+
+fn lacks(request: &Request, numbers: &Numbers, kind: NumberKind) -> bool {
+    count(numbers, kind) < needed(request, kind)
+}
+
+fn insert_number(
+    writer: &Writer<'_>,
+    request: &Request,
+    unit: UnitId,
+    number: &Taken,
+) -> Result<(), LedgerError> {
+    let Taken { kind, value, ordinal, pool, place } = number;
+    let scope = if *kind == NumberKind::Serial { request.product.as_str() } else { "" };
+    advance::insert_number(writer, *kind, scope, value, unit, *ordinal, Some((*pool, *place as i64)))
+}
