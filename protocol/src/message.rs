@@ -185,6 +185,11 @@ pub enum Control {
     Statistics,
 }
 
+/// Payload of [`HostMessage::Stop`]: a faulty board that floods identifier 000 with anything else stops nobody.
+pub const STOP_WORD: [u8; 4] = *b"STOP";
+/// Follows the number in the payload of [`HostMessage::Silence`], for the same reason.
+pub const SILENCE_WORD: [u8; 4] = *b"HUSH";
+
 /// Must accompany a request for readout protection level 2, which can never be undone.
 pub const LEVEL2_CONSENT: u16 = 0x4C32;
 
@@ -403,10 +408,9 @@ impl HostMessage<'_> {
     pub fn to_frame(&self) -> Frame {
         let mut buffer = [0; 8];
         let (channel, len) = match *self {
-            Self::Stop => (Channel::Stop, 0),
+            Self::Stop => (Channel::Stop, Writer::new(&mut buffer).put(&STOP_WORD).len()),
             Self::Silence(node) => {
-                buffer[0] = node.get();
-                (Channel::Silence, 1)
+                (Channel::Silence, Writer::new(&mut buffer).u8(node.get()).put(&SILENCE_WORD).len())
             }
             Self::Control(to, control) => {
                 (to.map_or(Channel::ControlAll, Channel::Control), control.encode(&mut buffer))
@@ -425,9 +429,14 @@ impl HostMessage<'_> {
         let short = |Short| DecodeError::Short(data.len() as u8);
         match Channel::of(frame.id()) {
             Some(Channel::Data(position)) => Ok(HostMessage::Data(position, data)),
-            Some(Channel::Stop) => Ok(HostMessage::Stop),
+            Some(Channel::Stop) => {
+                check_word(&mut Reader(data), STOP_WORD).map_err(|e| e.unwrap_or_else(|| short(Short)))?;
+                Ok(HostMessage::Stop)
+            }
             Some(Channel::Silence) => {
-                let n = Reader(data).u8().map_err(short)?;
+                let mut r = Reader(data);
+                let n = r.u8().map_err(short)?;
+                check_word(&mut r, SILENCE_WORD).map_err(|e| e.unwrap_or_else(|| short(Short)))?;
                 NodeId::new(n).map(HostMessage::Silence).ok_or_else(|| field("node", n.into()))
             }
             Some(Channel::ControlAll) => Ok(HostMessage::Control(None, Control::decode(data)?)),
@@ -435,6 +444,12 @@ impl HostMessage<'_> {
             _ => Err(DecodeError::Identifier(frame.id())),
         }
     }
+}
+
+/// `Err(None)` stands for a short payload.
+fn check_word(r: &mut Reader<'_>, word: [u8; 4]) -> Result<(), Option<DecodeError>> {
+    let got: [u8; 4] = r.array().map_err(|Short| None)?;
+    if got == word { Ok(()) } else { Err(Some(field("word", u32::from_be_bytes(got)))) }
 }
 
 fn data_frame(position: DataPosition, bytes: &[u8]) -> Frame {
@@ -846,5 +861,23 @@ impl Refusal {
             14 => Self::Flash,
             _ => return None,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_board_that_floods_the_first_identifiers_stops_and_silences_nobody() {
+        let node = NodeId::new(5).expect("valid");
+        for message in [HostMessage::Stop, HostMessage::Silence(node)] {
+            let frame = message.to_frame();
+            assert_eq!(HostMessage::decode(&frame), Ok(message));
+            for payload in [&[][..], &[5], &[0xBA; 8], &[5, b'S', b'T', b'O', b'P']] {
+                let flood = Frame::classical(frame.id(), payload).expect("short");
+                assert!(HostMessage::decode(&flood).is_err(), "{payload:02x?}");
+            }
+        }
     }
 }
