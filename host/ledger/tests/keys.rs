@@ -127,6 +127,24 @@ fn a_boards_request_is_answered_and_every_changed_byte_of_it_refused() {
     }
 }
 
+/// Requests made with openssl for `CN=SH-2606-00042`.
+fn foreign_request(text: &str) -> Vec<u8> {
+    hex::decode(text.split_whitespace().collect::<String>()).expect("hex")
+}
+
+#[test]
+fn requests_of_another_implementation_are_understood() {
+    let open = |text| VerifiedRequest::open(&foreign_request(text), "SH-2606-00042");
+    for text in [include_str!("golden/request_p256.hex"), include_str!("golden/request_ed.hex")] {
+        let request = open(text).unwrap();
+        let issuer = issuer(KeyKind::P256);
+        let issued = issuer.issue_request(&request, &contents("SH-2606-00042")).unwrap();
+        assert_eq!(check_issued(&issued.der, &issuer.certificate().unwrap()), Ok(()));
+    }
+    let rsa = open(include_str!("golden/request_rsa.hex"));
+    assert!(matches!(rsa, Err(CertificateError::Algorithm { .. })), "{rsa:?}");
+}
+
 #[test]
 fn every_changed_byte_of_a_certificate_is_refused() {
     let issuer = issuer(KeyKind::P256);

@@ -44,6 +44,7 @@ impl Refusal {
             Self::Revoked { .. } => by_kind(Code::ReleaseRevoked, Code::OrderFile),
             Self::Downgrade { .. } => Code::ReleaseDowngrade,
             Self::DebugBuild => Code::ReleaseDebug,
+            Self::NoConsent => Code::LockConsent,
             Self::OtherStation { .. } => Code::OrderStation,
             Self::WrongProduct { .. } => Code::OrderRelease,
             Self::WrongChip { .. } | Self::WrongHardware { .. } => Code::ReleaseTarget,
@@ -82,7 +83,7 @@ impl SealError {
     pub fn code(&self) -> Code {
         match self {
             Self::Recipient { .. } | Self::NoRecipient => Code::Usage,
-            Self::Secret { .. } | Self::Decrypt { .. } => Code::ReleaseEncrypted,
+            Self::Encrypt { .. } | Self::Secret { .. } | Self::Decrypt { .. } => Code::ReleaseEncrypted,
             Self::Oversize { .. } => Code::ReleaseUnsafe,
         }
     }

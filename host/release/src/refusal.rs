@@ -224,6 +224,11 @@ pub enum Refusal {
     /// A debug build where only production builds are accepted.
     #[error("debug build in a production job")]
     DebugBuild,
+    /// The order asks for what cannot be undone and the release was not signed for that.
+    #[error(
+        "the order asks for read-out protection level 2 and no signature of role irreversible permits it"
+    )]
+    NoConsent,
     /// The order is for other stations.
     #[error("this order is for {allowed:?}, not for station {station:?}")]
     OtherStation {

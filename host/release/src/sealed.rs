@@ -37,6 +37,12 @@ pub enum SealError {
         /// Why it is none; never any key material.
         detail: String,
     },
+    /// The package could not be encrypted.
+    #[error("cannot encrypt: {detail}")]
+    Encrypt {
+        /// What went wrong.
+        detail: String,
+    },
     /// The file is not an age file, was cut or changed, or is for other stations.
     #[error("cannot decrypt: {detail}")]
     Decrypt {
@@ -91,7 +97,7 @@ pub fn is_sealed(bytes: &[u8]) -> bool {
 /// Encrypts a package to `recipients` (`age1...` texts).
 ///
 /// # Errors
-/// [`SealError::Recipient`], [`SealError::NoRecipient`].
+/// [`SealError::Recipient`], [`SealError::NoRecipient`], [`SealError::Encrypt`].
 pub fn seal(package: &[u8], recipients: &[String]) -> Result<Vec<u8>, SealError> {
     let keys = recipients
         .iter()
@@ -103,8 +109,7 @@ pub fn seal(package: &[u8], recipients: &[String]) -> Result<Vec<u8>, SealError>
     let encryptor = age::Encryptor::with_recipients(keys.iter().map(|key| key as &dyn age::Recipient))
         .map_err(|_| SealError::NoRecipient)?;
     let mut out = Vec::new();
-    // Writing to memory does not fail, so what is reported here can only be the library's own refusal.
-    let failed = |error: std::io::Error| SealError::Decrypt { detail: error.to_string() };
+    let failed = |error: std::io::Error| SealError::Encrypt { detail: error.to_string() };
     let mut writer = encryptor.wrap_output(&mut out).map_err(failed)?;
     writer.write_all(package).map_err(failed)?;
     writer.finish().map_err(failed)?;

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     hash::Sha256Hash,
-    order::{ReleaseChoice, VerifiedOrder},
+    order::{LockLevel, ReleaseChoice, VerifiedOrder},
     refusal::Refusal,
     root::TrustedRoot,
     verify::{Admit, ReleasePolicy, VerifiedRelease, verify},
@@ -180,6 +180,9 @@ fn check_release(
         return Err(
             Refusal::WrongProduct { expected: order.product.clone(), got: manifest.product.clone() }.into()
         );
+    }
+    if order.policy.lock == LockLevel::Rdp2 && !release.permits_irreversible() {
+        return Err(Refusal::NoConsent.into());
     }
     let wanted = match &order.release {
         ReleaseChoice::Version { name, version }

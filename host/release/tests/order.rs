@@ -9,8 +9,8 @@ use common::{
     unsigned_package,
 };
 use panel_release::{
-    Candidate, Invalid, Manifest, NoSelection, Part, Place, Reason, Refusal, ReleaseChoice, RoleName,
-    RootDocument, Selection, VerifiedOrder, WorkOrder, manifest::BuildKind, select_release,
+    Candidate, Invalid, LockLevel, Manifest, NoSelection, Part, Place, Reason, Refusal, ReleaseChoice,
+    RoleName, RootDocument, Selection, VerifiedOrder, WorkOrder, manifest::BuildKind, select_release,
 };
 
 fn open(bytes: &[u8]) -> Result<VerifiedOrder, Refusal> {
@@ -138,6 +138,18 @@ fn two_different_fitting_files_are_refused_and_never_chosen_between() {
     let orders = [candidate("a", &order_file(&order())), candidate("b", &order_file(&raised))];
     let error = select("WO-2026-0117", &orders, &releases).unwrap_err();
     assert!(matches!(error, NoSelection::Order { .. }));
+}
+
+#[test]
+fn what_cannot_be_undone_needs_a_release_that_was_signed_for_it() {
+    let mut final_lock = order();
+    final_lock.policy.lock = LockLevel::Rdp2;
+    let orders = [candidate("o", &order_file(&final_lock))];
+    let error = select("WO-2026-0117", &orders, &[candidate("r", &package())]).unwrap_err();
+    let NoSelection::Release { rejected, .. } = error else { panic!("{error:?}") };
+    assert_eq!(rejected[0].reason, Reason::Refused(Refusal::NoConsent));
+    let consented = signed(&unsigned_package(manifest(), 128), &[11, 12, 31]);
+    assert!(select("WO-2026-0117", &orders, &[candidate("r", &consented)]).is_ok());
 }
 
 #[test]

@@ -198,7 +198,7 @@ pub(super) fn add(writer: &mut Writer<'_>, pool: &Pool) -> Result<(), LedgerErro
     match &pool.block {
         Block::Serial(block) => {
             let count = stored("count", block.count)?;
-            let last = block.first.saturating_add(block.count - 1);
+            let last = block.first.saturating_add(block.count.saturating_sub(1));
             // Rendering the last one shows whether the counter has digits enough.
             block.format.render(last, jiff::Timestamp::UNIX_EPOCH)?;
             refuse_serial_overlap(&others, pool.product.as_deref(), block)?;
@@ -253,11 +253,11 @@ fn refuse_serial_overlap(
     product: Option<&str>,
     block: &SerialBlock,
 ) -> Result<(), LedgerError> {
-    let last = block.first.saturating_add(block.count - 1);
+    let last = block.first.saturating_add(block.count.saturating_sub(1));
     let overlaps = |other: &&Stored| match &other.content {
         Content::Serial(theirs) => {
             let same = other.product.as_deref() == product || other.product.is_none() || product.is_none();
-            let their_last = theirs.first.saturating_add(theirs.count - 1);
+            let their_last = theirs.first.saturating_add(theirs.count.saturating_sub(1));
             same && theirs.format == block.format && block.first <= their_last && theirs.first <= last
         }
         Content::Eui(_) | Content::List { .. } => false,
