@@ -135,7 +135,8 @@ pub struct WorldConfig {
     pub adapter: AdapterConfig,
     /// What is wrong.
     pub scenario: Scenario,
-    /// Keeps every board's flash in a file of this directory, which must exist: `slot-N.flash`.
+    /// Keeps every board's flash and UID in a file of this directory, which must exist: `slot-7-F405.flash`. A
+    /// board of another chip in the same slot is another board.
     pub flash_dir: Option<PathBuf>,
 }
 

@@ -37,6 +37,7 @@ mod config;
 mod controller;
 mod fault;
 mod firmware;
+mod fitting;
 mod fixture;
 mod flash;
 mod hardware;

@@ -8,19 +8,15 @@
 use std::collections::VecDeque;
 
 use panel_protocol::frame::Frame;
-use panel_protocol::node::Uid;
 use panel_protocol::time::Micros;
 
 use crate::adapter::{Adapter, HOST};
 use crate::board::Board;
 use crate::bus::{Bus, Outcome};
-use crate::config::{SlotConfig, WorldConfig, WorldError};
-use crate::fault::Fault;
+use crate::config::{WorldConfig, WorldError};
 use crate::firmware::{Firmware, NodeFirmware};
-use crate::flash::{Flash, Store};
-use crate::hardware::{Hardware, Identity};
+use crate::fitting::{Fitted, Stream, check, fit, stream};
 use crate::rng::{Rate, Rng};
-use crate::set::Set;
 use crate::stats::{BusStats, ErrorKind};
 use crate::timers::{NEVER, Timers};
 use crate::trace::{Trace, TraceEvent};
@@ -114,26 +110,17 @@ impl<F: Firmware> World<F> {
         let WorldConfig { buses: speeds, slots, adapter, scenario, flash_dir } = config;
         check(&slots, speeds.len(), &scenario.faults)?;
         let mut on_bus = vec![vec![usize::MAX]; speeds.len()];
+        let fitted = fit(&slots, &scenario.faults, flash_dir.as_deref(), seed)?;
         let mut boards = Vec::with_capacity(slots.len());
-        for (i, slot) in slots.iter().enumerate() {
-            let faults: Vec<Fault> =
-                scenario.faults.iter().filter(|f| f.0 == slot.slot).map(|f| f.1).collect();
-            let stream = |k: u64| Rng::new(seed, 1000 + 4 * u64::from(slot.slot) + k);
-            let identity = identity(slot, &slots, &faults, seed);
-            let mut flash = Flash::new(identity.chip, stream(0));
-            if let Some(dir) = &flash_dir {
-                let path = dir.join(format!("slot-{}.flash", slot.slot));
-                flash.attach(Store::open(&path, identity.chip.device_id, identity.chip.flash_size())?)?;
-            }
-            let hardware = Hardware::new(identity, flash, stream(1));
+        for (i, (slot, Fitted { chip, hardware })) in slots.iter().zip(fitted).enumerate() {
             let endpoint = on_bus[slot.bus].len();
             on_bus[slot.bus].push(i);
-            let mut board = Board::new(slot, identity.chip, endpoint, hardware, stream(2));
+            let mut board = Board::new(slot, chip, endpoint, hardware, stream(seed, slot, Stream::Board));
             board.set_loss(scenario.loss);
             if let Some(service) = scenario.service {
                 board.set_service(service.0.saturating_mul(1000));
             }
-            faults.iter().for_each(|fault| board.inflict(fault));
+            scenario.faults.iter().filter(|f| f.0 == slot.slot).for_each(|f| board.inflict(&f.1));
             boards.push(board);
         }
         let corruption = Rate::new(scenario.corruption);
@@ -368,65 +355,6 @@ impl<F: Firmware> World<F> {
         }
         (adapter.passive, adapter.off) = (passive, off);
     }
-}
-
-fn check(slots: &[SlotConfig], buses: usize, faults: &[(u16, Fault)]) -> Result<(), WorldError> {
-    for (i, slot) in slots.iter().enumerate() {
-        if slots[..i].iter().any(|s| s.slot == slot.slot) {
-            return Err(WorldError::DuplicateSlot { slot: slot.slot });
-        }
-        if slot.bus >= buses {
-            return Err(WorldError::NoSuchBus { slot: slot.slot, bus: slot.bus, buses });
-        }
-    }
-    for bus in 0..buses {
-        let boards = slots.iter().filter(|s| s.bus == bus).count();
-        if boards >= Set::CAPACITY {
-            return Err(WorldError::TooManyBoards { bus, boards, most: Set::CAPACITY - 1 });
-        }
-    }
-    let mut named = faults.iter().flat_map(|(slot, fault)| {
-        let twin = if let Fault::SameUid { slot } = fault { Some(*slot) } else { None };
-        [Some(*slot), twin].into_iter().flatten()
-    });
-    match named.find(|&n| slots.iter().all(|s| s.slot != n)) {
-        Some(slot) => Err(WorldError::NoSuchSlot { slot }),
-        None => Ok(()),
-    }
-}
-
-/// What is fitted in a slot, faults of what is fitted included.
-fn identity(slot: &SlotConfig, slots: &[SlotConfig], faults: &[Fault], seed: u64) -> Identity {
-    let mut identity = Identity {
-        chip: slot.chip,
-        uid: uid(slots, slot.slot, seed),
-        hardware_revision: slot.hardware_revision,
-        strap: if slot.select_line && slot.strap.is_none() { Some(0) } else { slot.strap },
-        receives_while_busy: slot.receives_while_busy,
-    };
-    for fault in faults {
-        match *fault {
-            Fault::WrongChip { chip } => identity.chip = chip,
-            Fault::WrongRevision { revision } => identity.hardware_revision = revision,
-            Fault::SameUid { slot } => identity.uid = uid(slots, slot, seed),
-            _ => {}
-        }
-    }
-    identity
-}
-
-/// UIDs as they come from one reel: the same lot and wafer, neighbouring dies (reference manuals, "Unique device
-/// ID register": X and Y coordinates, wafer number, lot number).
-fn uid(slots: &[SlotConfig], slot: u16, seed: u64) -> Uid {
-    let nth = slots.iter().position(|s| s.slot == slot).unwrap_or_default() as u64;
-    let mut lot = Rng::new(seed, 999);
-    let (x, y) = (20 + lot.below(20) + nth % 8, 10 + lot.below(40) + nth / 8);
-    let mut uid = [0; 12];
-    uid[..2].copy_from_slice(&(x as u16).to_le_bytes());
-    uid[2..4].copy_from_slice(&(y as u16).to_le_bytes());
-    uid[4] = 1 + lot.below(25) as u8;
-    uid[5..].iter_mut().for_each(|b| *b = b"0123456789ABCDEFGHJKLMNPQRSTUVWX"[lot.below(32) as usize]);
-    Uid(uid)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 
 mod store;
 
-use panel_protocol::node::{EraseUnit, FlashFacts, FlashFault, FlashState, Protection};
+use panel_protocol::node::{EraseUnit, FlashFacts, FlashFault, FlashState, Protection, Uid};
 
 use crate::chip::{BOOTLOADER_SIZE, Chip, FLASH_BASE, WriteRule};
 use crate::rng::Rng;
@@ -130,28 +130,27 @@ impl Flash {
         }
     }
 
-    /// Keeps the contents in `store` from now on; what it held before replaces them.
-    pub(crate) fn attach(&mut self, store: Store) -> Result<(), StoreError> {
-        match store.load(self.data.len(), self.once.len())? {
-            None => store.save_all(&self.data, &self.once, &self.programmed)?,
-            Some(kept) => {
-                self.data = kept.data;
-                self.once = kept.once;
-                self.programmed = kept.options;
-                self.loaded = kept.options;
-                self.store = Some(store);
-                if let Some((address, len)) = kept.interrupted {
-                    let at = (address.wrapping_sub(FLASH_BASE) as usize).min(self.data.len());
-                    let end = at.saturating_add(len as usize).min(self.data.len());
-                    self.scramble(at, end);
-                    self.keep(at, end - at);
-                    self.end_note();
-                }
-                return Ok(());
-            }
-        }
+    /// Keeps the contents in `store` from now on; what it held before replaces them. Returns the chip's UID: the
+    /// one kept, or `uid` in a new file.
+    pub(crate) fn attach(&mut self, store: Store, uid: Uid) -> Result<Uid, StoreError> {
+        let Some(kept) = store.load(self.data.len(), self.once.len())? else {
+            store.save_all(&self.data, &self.once, &self.programmed, uid)?;
+            self.store = Some(store);
+            return Ok(uid);
+        };
+        self.data = kept.data;
+        self.once = kept.once;
+        self.programmed = kept.options;
+        self.loaded = kept.options;
         self.store = Some(store);
-        Ok(())
+        if let Some((address, len)) = kept.interrupted {
+            let at = (address.wrapping_sub(FLASH_BASE) as usize).min(self.data.len());
+            let end = at.saturating_add(len as usize).min(self.data.len());
+            self.scramble(at, end);
+            self.keep(at, end - at);
+            self.end_note();
+        }
+        Ok(kept.uid)
     }
 
     /// The first error of the file that keeps the contents.

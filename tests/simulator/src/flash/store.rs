@@ -1,4 +1,4 @@
-//! A flash's contents in a file, so that the next process meets the board as this one left it.
+//! A flash's contents and its chip's UID in a file, so that the next process meets the board as this one left it.
 //!
 //! Every completed operation is one positioned write; a note of the running operation stands in the header from
 //! its start to its end. Killing the process at any moment therefore leaves a plausible flash: completed
@@ -9,15 +9,16 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use panel_protocol::node::Protection;
+use panel_protocol::node::{Protection, Uid};
 
 use super::{OPTION_BYTES, Options};
 
-/// Header: magic 0..8, flash size 8..12, device ID 12..14, protection 14, options 16..48, running operation
-/// 64..72 (address, length; 0 if none). All little-endian.
+/// Header: magic 0..8, flash size 8..12, device ID 12..14, protection 14, options 16..48, UID 48..60,
+/// running operation 64..72 (address, length; 0 if none). All little-endian.
 const MAGIC: [u8; 8] = *b"PFFLASH1";
 const HEADER: usize = 4096;
 const OPTIONS_AT: u64 = 14;
+const UID_AT: u64 = 48;
 const OPERATION_AT: u64 = 64;
 
 /// Why a board's flash cannot be kept in a file.
@@ -48,6 +49,7 @@ pub(super) struct Kept {
     pub(super) data: Vec<u8>,
     pub(super) once: Vec<u64>,
     pub(super) options: Options,
+    pub(super) uid: Uid,
     /// Address and length of an operation that never ended.
     pub(super) interrupted: Option<(u32, u32)>,
 }
@@ -100,20 +102,30 @@ impl Store {
         };
         let mut options = Options { protection, ..Options::FACTORY };
         options.bytes.copy_from_slice(&header[16..16 + OPTION_BYTES]);
+        let mut uid = [0; 12];
+        uid.copy_from_slice(&header[UID_AT as usize..UID_AT as usize + 12]);
         let word =
             |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
         let operation = (word(OPERATION_AT as usize), word(OPERATION_AT as usize + 4));
-        Ok(Some(Kept { data, once, options, interrupted: (operation.1 != 0).then_some(operation) }))
+        let interrupted = (operation.1 != 0).then_some(operation);
+        Ok(Some(Kept { data, once, options, uid: Uid(uid), interrupted }))
     }
 
     /// Writes everything; the magic comes last, so that a file cut short here is not taken for a flash.
-    pub(super) fn save_all(&self, data: &[u8], once: &[u64], options: &Options) -> Result<(), StoreError> {
+    pub(super) fn save_all(
+        &self,
+        data: &[u8],
+        once: &[u64],
+        options: &Options,
+        uid: Uid,
+    ) -> Result<(), StoreError> {
         let once: Vec<u8> = once.iter().flat_map(|w| w.to_le_bytes()).collect();
         let save = || {
             self.file.write_all_at(&[0; HEADER - 64], 64)?;
             self.file.write_all_at(data, HEADER as u64)?;
             self.file.write_all_at(&once, (HEADER + self.size) as u64)?;
             self.file.write_all_at(&encode(options), OPTIONS_AT)?;
+            self.file.write_all_at(&uid.0, UID_AT)?;
             self.file.write_all_at(&self.head(), 0)
         };
         save().map_err(|e| self.io(e))

@@ -1,7 +1,5 @@
 //! The flash alone: rules, times, interruptions, defects, files.
 
-use panel_protocol::node::{EraseUnit, FlashFault, FlashState, Protection};
-
 use super::*;
 use crate::chip::{CHIPS, RECORD_BASE};
 
@@ -262,13 +260,13 @@ fn the_watched_address_is_reached_when_it_has_been_programmed() {
 #[test]
 fn a_file_brings_back_contents_marks_and_options() {
     let dir = tempfile::tempdir().unwrap();
-    let open = |flash: &mut Flash| {
+    let open = |flash: &mut Flash, uid: u8| {
         let chip = flash.chip;
         let store = Store::open(&dir.path().join("a.flash"), chip.device_id, chip.flash_size()).unwrap();
-        flash.attach(store)
+        flash.attach(store, Uid([uid; 12]))
     };
     let mut first = flash("G431");
-    open(&mut first).unwrap();
+    assert_eq!(open(&mut first, 1).unwrap(), Uid([1; 12]));
     program(&mut first, 0x0800_8000, &[0xA5; 256]);
     program(&mut first, 0x0800_8100, &[0xFF; 8]);
     first.write_options(3, &[9]);
@@ -280,7 +278,7 @@ fn a_file_brings_back_contents_marks_and_options() {
     drop(first); // killed in the middle of an erase
 
     let mut second = Flash::new(Chip::by_name("G431").unwrap(), Rng::new(77, 1));
-    open(&mut second).unwrap();
+    assert_eq!(open(&mut second, 2).unwrap(), Uid([1; 12]), "the chip keeps its UID");
     let page_at = (page.address - FLASH_BASE) as usize;
     assert_eq!(second.data()[..page_at], kept[..page_at]);
     assert_ne!(second.data()[page_at..page_at + 256], [0x33; 256]);
@@ -290,7 +288,7 @@ fn a_file_brings_back_contents_marks_and_options() {
     assert_eq!(again, FlashState::Failed(FlashFault::Program { address: 0x0800_8100 }));
 
     let mut other = flash("F405");
-    assert!(matches!(open(&mut other), Err(StoreError::Foreign { .. })));
+    assert!(matches!(open(&mut other, 3), Err(StoreError::Foreign { .. })));
 }
 
 #[test]

@@ -11,8 +11,10 @@ use panel_protocol::time::Span;
 use super::*;
 use crate::chip::RECORD_BASE;
 use crate::config::{AdapterConfig, BusSpeed};
+use crate::fault::Fault;
 use crate::fault::Trigger;
 use crate::hardware::BoardPort;
+use crate::hardware::Hardware;
 use crate::scenario::Scenario;
 
 const ECHO: u16 = 0x180;
@@ -348,17 +350,19 @@ fn nothing_is_due_while_nothing_happens() {
 #[test]
 fn flash_is_found_again_by_the_next_world_that_uses_the_directory() {
     let dir = tempfile::tempdir().unwrap();
-    let build = || -> Panel {
-        World::with_firmware(WorldConfig { flash_dir: Some(dir.path().into()), ..config(2) }, 1).unwrap()
+    let build = |seed| -> Panel {
+        World::with_firmware(WorldConfig { flash_dir: Some(dir.path().into()), ..config(2) }, seed).unwrap()
     };
-    let mut world = build();
+    let mut world = build(1);
     world.set_power(&[2], true);
     wait(&mut world, 25_000);
     world.host_send(0, &frame(PROGRAM)).unwrap();
     wait(&mut world, 2000);
     assert!(world.store_error().is_none());
+    let uid = world.uid(2);
     drop(world);
-    let world = build();
+    let world = build(2);
+    assert_eq!(world.uid(2), uid, "it is the same board");
     assert_eq!(world.flash_bytes(2, RECORD_BASE, 256), Some(&[0x42; 256][..]));
     assert_eq!(world.flash_bytes(1, RECORD_BASE, 256), Some(&[0xFF; 256][..]));
 }
