@@ -142,6 +142,9 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
 
     /// Takes one frame from the bus. Frames that are no message for this node are ignored.
     pub fn handle_frame(&mut self, now: Micros, frame: &Frame) {
+        if self.muted {
+            return; // whoever may not answer must not act either
+        }
         if let Some(Channel::Data(position)) = Channel::of(frame.id()) {
             if let Some(session) = &mut self.session {
                 self.statistics.data_frames += 1;
@@ -236,8 +239,8 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
 
     fn control(&mut self, now: Micros, control: &Control, to_me: bool) {
         if self.number.handle(control, to_me) {
-            if let Control::Discover { restart: true, .. } = control {
-                self.stop();
+            if self.number.number.is_none() {
+                self.stop(); // who has no number takes part in nothing
             }
             return;
         }
