@@ -24,8 +24,14 @@ const CENSUS_WINDOWS: u32 = 16;
 const HOLD_LEASE: Span = Span::from_millis(150);
 /// Wait between two closing censuses while nodes still check what they have.
 const CLOSING_WAIT: Span = Span::from_millis(3);
+/// The same wait while a node asks for a pause: flash is slower than that.
+const PAUSED_WAIT: Span = Span::from_millis(20);
 /// Closing rounds without progress after which nodes that miss data are given up.
 const CLOSING_ROUNDS: u8 = 12;
+/// Times the whole image that a node may miss before it is given up.
+const HOPELESS: u64 = 4;
+/// Times the time that boards may need after which holding on is a fault of its own.
+const OVERDUE: u64 = 10;
 /// Times block and manifest are sent again to nodes that missed a part.
 const RESEND_TRIES: u8 = 3;
 
@@ -97,6 +103,8 @@ pub(super) struct Stream {
     started: Micros,
     closing_rounds: u8,
     closing_missing: u32,
+    /// Nodes given up because no repeating helps.
+    starved: Vec<NodeId>,
     /// When deadlines were last looked at.
     looked: Micros,
 }
@@ -164,6 +172,7 @@ impl Stream {
             started: now,
             closing_rounds: 0,
             closing_missing: u32::MAX,
+            starved: Vec::new(),
             looked: now,
         }
     }
@@ -238,50 +247,64 @@ impl Stream {
             NodeMessage::MissingSegments { first, count } => {
                 for n in first..first.saturating_add(count) {
                     if let Some(ranges) = self.image.segments().get(usize::from(n)).and_then(|s| s.ranges) {
-                        self.missing(node, n, ChunkSet::of(ranges), events);
+                        self.missing(node, n, ChunkSet::of(ranges), true, events);
                     }
                 }
             }
             NodeMessage::MissingSpan { segment, chunks } => {
                 let mut set = ChunkSet::default();
                 set.insert_range(chunks);
-                self.missing(node, segment, set, events);
+                self.missing(node, segment, set, false, events);
             }
             NodeMessage::Missing { segment, chunks, len } => {
                 let mut set = ChunkSet::default();
                 chunks[..usize::from(len)].iter().for_each(|&c| set.insert(c));
-                self.missing(node, segment, set, events);
+                self.missing(node, segment, set, false, events);
             }
             NodeMessage::Error(_) | NodeMessage::Status(_) | NodeMessage::ReplyPart { .. } => {}
         }
     }
 
-    /// Notes what a node misses, as far as it was ever to be sent.
-    fn missing(&mut self, node: NodeId, segment: u16, mut set: ChunkSet, events: &mut VecDeque<BusEvent>) {
+    /// Notes what a node misses, as far as it was ever to be sent. A node that misses a `whole` segment can
+    /// wait for its turn; one that misses a part has a buffer waiting for it.
+    fn missing(
+        &mut self,
+        node: NodeId,
+        segment: u16,
+        mut set: ChunkSet,
+        whole: bool,
+        events: &mut VecDeque<BusEvent>,
+    ) {
         let Some(ranges) = self.image.segments().get(usize::from(segment)).and_then(|s| s.ranges) else {
             return;
         };
         set.intersect(ChunkSet::of(ranges));
-        let Some(progress) = self.nodes.get_mut(&node) else { return };
-        if progress.demoted {
-            return;
-        }
-        if matches!(self.stage, Stage::Query(_)) {
-            self.total += u64::from(set.len());
+        let Some(progress) = self.nodes.get_mut(&node).filter(|p| !p.demoted) else { return };
+        let querying = matches!(self.stage, Stage::Query(_));
+        if whole && querying {
             let todo = self.todo.entry(segment).or_default();
-            self.total -= u64::from(todo.len());
-            let before = set.len();
+            let before = todo.len();
             todo.union(set);
-            self.total += u64::from(todo.len()) - u64::from(before);
+            self.total += u64::from(todo.len() - before);
             return;
         }
-        if self.todo.contains_key(&segment) {
+        if whole && self.todo.contains_key(&segment) {
             return; // it comes anyway
+        }
+        if querying {
+            self.repairs.entry(segment).or_default().union(set);
+            return;
         }
         progress.missed += u64::from(set.len());
         let allowed = 512 + self.sent * u64::from(self.options.missed_per_mille) / 1000;
+        let hopeless = progress.missed > 512 + HOPELESS * self.image.frames();
         if progress.missed > allowed && self.may_demote() {
             self.demote(node, Demotion::Deaf, events);
+            return;
+        }
+        if hopeless {
+            self.starved.push(node);
+            self.drop_node(node);
             return;
         }
         // An empty set too: the node did not hear what to expect, and `Seek` tells it.
@@ -378,10 +401,11 @@ impl Stream {
                 slow = slow.or(Some(node));
             }
         }
-        if let Some(node) = slow
-            && self.may_demote()
-        {
-            self.demote(node, Demotion::Slow, events);
+        let overdue = now.since(self.started) > self.overdue();
+        match slow {
+            Some(node) if self.may_demote() => self.demote(node, Demotion::Slow, events),
+            Some(node) if overdue => self.lose(&[node], events),
+            _ => {}
         }
     }
 
@@ -389,6 +413,11 @@ impl Stream {
     fn schedule(&self) -> Span {
         let share = (self.options.flash_time.0 * self.sent).checked_div(self.total).unwrap_or(0);
         Span(share + share / 50) + self.options.patience
+    }
+
+    /// When even a group of slow boards would long be done.
+    fn overdue(&self) -> Span {
+        Span((self.options.flash_time.0 + self.options.patience.0) * OVERDUE)
     }
 
     fn lose(&mut self, silent: &[NodeId], events: &mut VecDeque<BusEvent>) {
@@ -446,17 +475,19 @@ impl Stream {
         }
         let missing = |p: &Progress| p.last.map_or(0, |s| u32::from(s.missing));
         let sum: u32 = self.nodes.values().filter(|p| !p.demoted).map(missing).sum();
-        self.closing_rounds = if sum < self.closing_missing { 0 } else { self.closing_rounds + 1 };
+        let paused = self.paused();
+        self.closing_rounds = if sum < self.closing_missing || paused { 0 } else { self.closing_rounds + 1 };
         self.closing_missing = sum;
         if sum == 0 || self.closing_rounds > CLOSING_ROUNDS {
             return Some(self.finish());
         }
-        self.stage = Stage::Recheck(now + CLOSING_WAIT);
+        self.stage = Stage::Recheck(now + if paused { PAUSED_WAIT } else { CLOSING_WAIT });
         None
     }
 
     fn finish(&mut self) -> BusEvent {
-        let (mut complete, mut stragglers, mut starved) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut complete, mut stragglers) = (Vec::new(), Vec::new());
+        let mut starved = core::mem::take(&mut self.starved);
         for (&node, progress) in &self.nodes {
             match progress.last {
                 _ if progress.demoted => stragglers.push(node),
@@ -520,10 +551,12 @@ impl Stream {
             self.take_census(now, timing, out);
             return out.pop_front();
         }
-        if self.paused() {
-            return None;
-        }
         if self.window.is_none() {
+            // A window once open is finished: what a node holds for is the room for the next one. Repairs fill
+            // room that is taken already, and without them it would never be free.
+            if self.repairs.is_empty() && self.paused() {
+                return None;
+            }
             self.next_window(now, timing, out, events);
             return out.pop_front();
         }

@@ -102,7 +102,7 @@ impl Session {
             work = self.hash_step(port, manifest);
         }
         self.answer(out);
-        let hold = self.renew_hold(out, now);
+        let hold = self.renew_hold(buffers, manifest, out, now);
         let wake = match (work, self.op.until().into_iter().chain(hold).min()) {
             (Work::None, _) if matches!(self.op, Op::Readback { .. }) => Wake::Now,
             (Work::None, Some(at)) => Wake::At(at),

@@ -16,6 +16,8 @@ use crate::time::{Micros, Span};
 
 /// How often a pause is asked for again while it is needed.
 pub(super) const HOLD_PERIOD: Span = Span::from_millis(50);
+/// Silence after which a node that asked for a pause knows that it has begun, and says what its buffers lack.
+const STALL: Span = Span::from_millis(25);
 /// Segment buffers that must stay free: the host may be up to this far ahead when a hold reaches it.
 const RESERVE: u8 = 2;
 
@@ -131,6 +133,8 @@ pub(super) struct Stream {
     total: u8,
     /// When the pause was last asked for.
     held: Option<Micros>,
+    /// When data, or a look at what a pause leaves incomplete, last came.
+    heard: Micros,
     /// Entries whose report flag is set.
     flagged: u16,
     cursor: (u16, u16),
@@ -148,6 +152,7 @@ impl Stream {
             free: total,
             total,
             held: None,
+            heard: Micros::ZERO,
             flagged: 0,
             cursor: (0, 0),
         }
@@ -263,10 +268,14 @@ impl Session {
             return;
         }
         self.stream.chunk = chunk as u8;
+        self.stream.heard = now;
         let at = usize::from(position.index) * chunk;
         let entry = &mut manifest[usize::from(self.stream.current)];
-        if entry.state == EntryState::Need && !self.open(buffers, entry, out, now) {
-            statistics.dropped += 1;
+        let held = self.stream.holding();
+        let dropped = entry.state == EntryState::Need && !self.open(buffers, entry, out, now);
+        statistics.holds = statistics.holds.saturating_add(u16::from(self.stream.holding() && !held));
+        if dropped {
+            statistics.dropped = statistics.dropped.saturating_add(1);
             return;
         }
         if entry.state != EntryState::Buffered {
@@ -334,11 +343,26 @@ impl Session {
     }
 
     /// Renews the pause while it is needed; returns when to look again.
-    pub(super) fn renew_hold(&mut self, out: &mut Outbox, now: Micros) -> Option<Micros> {
-        if self.stream.held.is_some() {
-            self.hold(out, now);
+    ///
+    /// No `Seek` tells during a pause that a segment has been sent, so what its buffer lacks is reported here:
+    /// else a node whose buffers all lack something would wait for the host, and the host for the node.
+    pub(super) fn renew_hold(
+        &mut self,
+        buffers: &[SegmentBuffer],
+        manifest: &mut [ManifestEntry],
+        out: &mut Outbox,
+        now: Micros,
+    ) -> Option<Micros> {
+        self.stream.held?;
+        self.hold(out, now);
+        if now.since(self.stream.heard) >= STALL {
+            self.stream.heard = now;
+            for buffer in buffers.iter().filter(|b| b.state == BufferState::Filling) {
+                self.stream.flag(&mut manifest[usize::from(buffer.segment)]);
+            }
         }
-        self.stream.held.map(|at| at + HOLD_PERIOD)
+        let renewal = self.stream.held.map(|at| at + HOLD_PERIOD);
+        renewal.into_iter().chain([self.stream.heard + STALL]).min()
     }
 
     pub(super) fn buffer_freed(&mut self, out: &mut Outbox) {
@@ -367,18 +391,14 @@ impl Session {
         if self.state != NodeState::Receiving {
             self.stream.flagged = 0;
         }
+        // A node asks only for what it has room for.
+        let holding = self.stream.holding();
+        let due = |e: &ManifestEntry| e.report && !(holding && e.state == EntryState::Need);
         while self.stream.flagged > 0 {
-            let (mut n, chunk) = self.stream.cursor;
+            let (n, chunk) = self.stream.cursor;
             let entries = &mut manifest[..usize::from(self.segments)];
-            if !entries.get(usize::from(n)).is_some_and(|e| e.report) {
-                n = match entries.iter().position(|e| e.report) {
-                    Some(n) => n as u16,
-                    None => {
-                        self.stream.flagged = 0;
-                        return None;
-                    }
-                };
-                self.stream.cursor = (n, 0);
+            if !entries.get(usize::from(n)).is_some_and(due) {
+                self.stream.cursor = (entries.iter().position(due)? as u16, 0);
                 continue;
             }
             let entry = &mut entries[usize::from(n)];
