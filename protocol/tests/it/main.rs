@@ -1,0 +1,8 @@
+//! Tests of the protocol as its users see it: golden bytes, codecs, one node, one host, and both on a bus.
+//!
+//! One test binary, so that the bus and the flash in `util` are compiled once. Randomness has a seed in every
+//! test; a failure names it.
+
+mod util;
+
+mod pair;

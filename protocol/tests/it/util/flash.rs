@@ -1,0 +1,311 @@
+//! A board in memory: a flash that enforces the datasheet's rules and can lose power in any operation.
+//!
+//! Every breach of a rule is noted in [`Port::violations`]; a correct node leaves it empty. Reading what is
+//! being erased or programmed is a breach, reading elsewhere meanwhile is what stalls a real chip and is counted.
+
+use super::{Rng, small_flash};
+use panel_protocol::node::{
+    BoardFacts, BusCounters, Capabilities, EraseUnit, FlashFault, FlashState, NodePort, Protection,
+    ResetCause, TestReading, Uid,
+};
+use panel_protocol::time::{Micros, Span};
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+/// How far an operation had got when the power went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// Nothing had happened yet.
+    Before,
+    /// Every byte may hold anything.
+    During,
+    /// All was done, but nobody had been told.
+    After,
+}
+
+/// What the flash does wrong.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Defects {
+    /// Programming this address ends with an error.
+    pub(crate) program_fails: Option<u32>,
+    /// This byte reads back with a bit cleared.
+    pub(crate) sticks: Option<u32>,
+    /// Erasing the unit at this address ends with an error.
+    pub(crate) erase_fails: Option<u32>,
+    /// Operations never end.
+    pub(crate) hangs: bool,
+    /// Erasing ends well but changes nothing.
+    pub(crate) erase_does_nothing: bool,
+}
+
+/// A board.
+#[derive(Debug, Clone)]
+pub(crate) struct Port {
+    pub(crate) facts: BoardFacts,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) now: Micros,
+    pub(crate) strap: Option<u16>,
+    pub(crate) nonce: u32,
+    pub(crate) protection: Protection,
+    pub(crate) defects: Defects,
+    /// Units that may be erased, by index; `None`: every one but the bootloader's.
+    pub(crate) erasable: Option<BTreeSet<u16>>,
+    pub(crate) violations: Vec<String>,
+    /// Erase and program operations begun.
+    pub(crate) operations: u64,
+    pub(crate) erases: u64,
+    pub(crate) programs: u64,
+    /// Reads while the flash was busy elsewhere.
+    pub(crate) stalls: u64,
+    /// The operation in which the power goes, and how far it gets.
+    pub(crate) cut: Option<(u64, Cut)>,
+    pub(crate) without_power: bool,
+    pub(crate) started: Option<u32>,
+    pub(crate) resets: u32,
+    busy: Option<Busy>,
+    rng: Rng,
+}
+
+#[derive(Debug, Clone)]
+struct Busy {
+    until: Micros,
+    range: Range<usize>,
+    fault: Option<FlashFault>,
+}
+
+impl Port {
+    pub(crate) fn new(uid: Uid, strap: Option<u16>) -> Self {
+        let flash = small_flash();
+        let facts = BoardFacts {
+            device_id: super::DEVICE,
+            silicon_revision: 0x100F,
+            hardware_revision: 3,
+            uid,
+            bootloader_version: 0x0102,
+            capabilities: Capabilities::RECEIVES_WHILE_BUSY | Capabilities::STRAPS | Capabilities::OPTIONS,
+            flash,
+            reset_cause: ResetCause::PowerOn,
+        };
+        let seed =
+            uid.0.iter().fold(u64::from(strap.unwrap_or(0)), |sum, &b| sum.wrapping_mul(31) + u64::from(b));
+        let mut rng = Rng::new(seed);
+        let mut port = Self {
+            facts,
+            bytes: vec![0xFF; flash.size() as usize],
+            now: Micros::ZERO,
+            strap,
+            nonce: rng.next() as u32,
+            protection: Protection::Open,
+            defects: Defects::default(),
+            erasable: None,
+            violations: Vec::new(),
+            operations: 0,
+            erases: 0,
+            programs: 0,
+            stalls: 0,
+            cut: None,
+            without_power: false,
+            started: None,
+            resets: 0,
+            busy: None,
+            rng,
+        };
+        let bootloader = port.rng.bytes(0x800);
+        port.bytes[..0x800].copy_from_slice(&bootloader);
+        port
+    }
+
+    /// Power comes back: the flash is as it was left, nothing is running.
+    pub(crate) fn power_up(&mut self) {
+        (self.busy, self.cut, self.without_power) = (None, None, false);
+        self.nonce = self.rng.next() as u32;
+    }
+
+    /// When the running operation ends.
+    pub(crate) fn busy_until(&self) -> Option<Micros> {
+        self.busy.as_ref().map(|b| b.until).filter(|_| !self.defects.hangs)
+    }
+
+    pub(crate) fn at(&self, address: u32, len: usize) -> &[u8] {
+        let from = (address - self.facts.flash.base) as usize;
+        &self.bytes[from..from + len]
+    }
+
+    /// Fills the application area, as an image that ran there before would.
+    pub(crate) fn soil(&mut self, seed: u64) {
+        let from = (self.facts.flash.app_base - self.facts.flash.base) as usize;
+        let bytes = Rng::new(seed).bytes(self.bytes.len() - from);
+        self.bytes[from..].copy_from_slice(&bytes);
+    }
+
+    fn breach(&mut self, what: String) {
+        self.violations.push(what);
+    }
+
+    fn range_of(&self, address: u32, len: usize) -> Option<Range<usize>> {
+        let from = address.checked_sub(self.facts.flash.base)? as usize;
+        (from + len <= self.bytes.len()).then_some(from..from + len)
+    }
+
+    /// Counts an operation; `None` without power, else how far it gets.
+    fn begin(&mut self) -> Option<Cut> {
+        if self.without_power {
+            return None;
+        }
+        if self.busy.as_ref().is_some_and(|b| self.now < b.until || self.defects.hangs) {
+            self.breach(format!("operation {} begun while one is running", self.operations));
+        }
+        let extent = match self.cut {
+            Some((n, cut)) if n == self.operations => {
+                self.without_power = true;
+                cut
+            }
+            _ => Cut::After,
+        };
+        self.operations += 1;
+        Some(extent)
+    }
+
+    /// Each byte old, new, or anything.
+    fn scramble(&mut self, range: Range<usize>, new: impl Fn(usize) -> u8) {
+        for (i, at) in range.enumerate() {
+            match self.rng.below(3) {
+                0 => {}
+                1 => self.bytes[at] = new(i),
+                _ => self.bytes[at] = self.rng.next() as u8,
+            }
+        }
+    }
+}
+
+impl NodePort for Port {
+    fn facts(&self) -> &BoardFacts {
+        &self.facts
+    }
+
+    fn nonce(&mut self) -> u32 {
+        self.nonce
+    }
+
+    fn strap(&mut self) -> Option<u16> {
+        self.strap
+    }
+
+    fn supply_mv(&mut self) -> Option<u16> {
+        Some(3300)
+    }
+
+    fn bus_counters(&mut self) -> BusCounters {
+        BusCounters { tec: 1, rec: 2, overruns: 3, errors: 4 }
+    }
+
+    fn protection(&mut self) -> Protection {
+        self.protection
+    }
+
+    fn read(&mut self, address: u32, out: &mut [u8]) -> bool {
+        let Some(range) = self.range_of(address, out.len()) else { return false };
+        if let Some(busy) = self.busy.as_ref().filter(|b| self.now < b.until) {
+            if range.start < busy.range.end && busy.range.start < range.end {
+                self.breach(format!("read of {address:#010x} while it is being changed"));
+            }
+            self.stalls += 1;
+        }
+        out.copy_from_slice(&self.bytes[range.clone()]);
+        if let Some(stuck) = self.defects.sticks.and_then(|a| self.range_of(a, 1))
+            && let Some(byte) = out.get_mut(stuck.start.wrapping_sub(range.start))
+        {
+            *byte &= !1;
+        }
+        true
+    }
+
+    fn start_erase(&mut self, unit: &EraseUnit) {
+        let Some(extent) = self.begin() else { return };
+        self.erases += 1;
+        let flash = self.facts.flash;
+        if flash.erase_unit(unit.address) != Some(*unit) || unit.address < flash.record_base {
+            self.breach(format!("erase of {unit:?}"));
+            return;
+        }
+        let record = flash.erase_unit(flash.record_base).map(|u| u.index);
+        if let Some(allowed) = &self.erasable
+            && !allowed.contains(&unit.index)
+            && record != Some(unit.index)
+        {
+            self.breach(format!("erase of unit {} that is none of the image's", unit.index));
+        }
+        let from = (unit.address - flash.base) as usize;
+        let range = from..from + unit.size as usize;
+        let fails = self.defects.erase_fails.is_some_and(|a| flash.erase_unit(a) == Some(*unit));
+        match extent {
+            Cut::Before => {}
+            Cut::During => self.scramble(range.clone(), |_| 0xFF),
+            Cut::After if fails || self.defects.hangs || self.defects.erase_does_nothing => {}
+            Cut::After => self.bytes[range.clone()].fill(0xFF),
+        }
+        let fault = fails.then_some(FlashFault::Erase);
+        self.busy = Some(Busy { until: self.now + unit.typical, range, fault });
+    }
+
+    fn start_program(&mut self, address: u32, data: &[u8]) {
+        let Some(extent) = self.begin() else { return };
+        self.programs += 1;
+        let flash = self.facts.flash;
+        let unit = usize::from(flash.unit);
+        let whole = data.len().is_multiple_of(unit) && (address as usize).is_multiple_of(unit);
+        let Some(range) = self.range_of(address, data.len()).filter(|_| whole && data.len() <= 256) else {
+            self.breach(format!("programming of {} bytes at {address:#010x}", data.len()));
+            return;
+        };
+        let record = flash.erase_unit(flash.record_base).filter(|u| address < u.address + u.size);
+        if address < flash.record_base || (record.is_none() && address < flash.app_base) {
+            self.breach(format!("programming of {address:#010x}, which no image may touch"));
+        }
+        if self.bytes[range.clone()].iter().any(|&b| b != 0xFF) {
+            self.breach(format!("programming of {address:#010x} without erase"));
+        }
+        let fails = self
+            .defects
+            .program_fails
+            .filter(|a| self.range_of(*a, 1).is_some_and(|r| range.contains(&r.start)));
+        match extent {
+            Cut::Before => {}
+            Cut::During => self.scramble(range.clone(), |i| data[i]),
+            Cut::After if fails.is_some() => {}
+            Cut::After => self.bytes[range.clone()].copy_from_slice(data),
+        }
+        let fault = fails.map(|address| FlashFault::Program { address });
+        let time = Span(flash.program_typical.0 * (data.len() / unit) as u64);
+        self.busy = Some(Busy { until: self.now + time, range, fault });
+    }
+
+    fn flash_poll(&mut self) -> FlashState {
+        match &self.busy {
+            Some(busy) if self.now < busy.until || self.defects.hangs => FlashState::Busy,
+            Some(_) => self.busy.take().and_then(|b| b.fault).map_or(FlashState::Idle, FlashState::Failed),
+            None => FlashState::Idle,
+        }
+    }
+
+    fn write_options(&mut self, _offset: u8, data: &[u8]) -> bool {
+        data.len() <= 16
+    }
+
+    fn set_protection(&mut self, level: Protection) -> bool {
+        self.protection = level;
+        true
+    }
+
+    fn run_test(&mut self, item: u8, argument: u32) -> Option<TestReading> {
+        (item == 7).then_some(TestReading { value: argument as f32 / 2.0, unit: 1 })
+    }
+
+    fn start_application(&mut self, address: u32) {
+        self.started = Some(address);
+    }
+
+    fn reset(&mut self) {
+        self.resets += 1;
+    }
+}
