@@ -8,6 +8,7 @@
 use core::time::Duration;
 use std::collections::VecDeque;
 
+use super::check::Check;
 use super::{Quirks, ToyCan, ToyUart};
 use crate::command::CanRate;
 use crate::device::{Area, Device, SupplyVoltage};
@@ -19,7 +20,7 @@ use crate::ops::{
     EraseFlash, EraseTarget, Finish, Inspect, Operation, Program, Protect, Protection, ReadMemory, Resume,
     Verify,
 };
-use crate::plan::{EraseChoice, Erasing, Plan, PlanOptions};
+use crate::plan::{EraseChoice, Plan, PlanOptions};
 use crate::session::{CanSession, Output, UartSession};
 use crate::settings::{CanKind, CanSettings, Chip, Entry, UartSettings};
 
@@ -375,152 +376,5 @@ impl Trial<'_, '_, '_> {
             2 => answers.extend(self.random_frame(frame.is_fd())),
             _ => answers.clear(),
         }
-    }
-}
-
-/// What a session may send. It sees frames as the session means them: each `Transmit` is one.
-struct Check<'p> {
-    plan: &'p Plan,
-    allowed: Vec<u8>,
-    may_erase_all: bool,
-    /// Units that may be erased.
-    units: Vec<u16>,
-    code: Option<u8>,
-    address: Option<u32>,
-    /// Data bytes a CAN write may still send, entries a CAN erase list still has.
-    left: usize,
-    /// The count of the last CAN erase.
-    count: u8,
-    changes: u32,
-}
-
-impl<'p> Check<'p> {
-    fn new(plan: &'p Plan) -> Self {
-        Self {
-            plan,
-            allowed: Vec::new(),
-            may_erase_all: plan.erase() == Erasing::Everything,
-            units: plan.units().iter().map(|unit| unit.index).collect(),
-            code: None,
-            address: None,
-            left: 0,
-            count: 0,
-            changes: 0,
-        }
-    }
-
-    fn uart(&mut self, bytes: &[u8]) -> Result<(), String> {
-        if bytes.iter().all(|byte| *byte >= 0xF0) || bytes == [0x7F] {
-            return Ok(());
-        }
-        match (self.code, self.address, bytes) {
-            (Some(0x43), _, [0xFF, 0x00]) => self.erase_all()?,
-            // The length of a read looks like a command. If it is one, because the read was refused, its
-            // arguments follow; if not, the next command does.
-            (Some(0x11), Some(_), [code, check]) if *check == !code => {
-                (self.code, self.address) = (Some(*code), None)
-            }
-            (_, _, [code, check]) if *check == !code => self.command(*code)?,
-            (Some(0x31), Some(address), [len, data @ .., _]) => {
-                if data.len() != usize::from(*len) + 1 {
-                    return Err(format!("a write of {} bytes says {len}", data.len()));
-                }
-                self.write(address, data.len() as u32)?;
-                self.code = None;
-            }
-            (Some(0x11 | 0x21 | 0x31), None, [a, b, c, d, _]) => {
-                self.address = Some(u32::from_be_bytes([*a, *b, *c, *d]));
-            }
-            (Some(0x44), _, [0xFF, 0xFF, 0x00]) => self.erase_all()?,
-            (Some(0x44), _, [_, _, pages @ .., _]) => {
-                let pages = pages.as_chunks::<2>().0;
-                pages.iter().try_for_each(|page| self.erase(u16::from_be_bytes(*page)))?;
-            }
-            (Some(0x43), _, [_, pages @ .., _]) => {
-                pages.iter().try_for_each(|page| self.erase((*page).into()))?
-            }
-            (code, _, bytes) => return Err(format!("{bytes:02x?} after command {code:02x?}")),
-        }
-        Ok(())
-    }
-
-    fn can(&mut self, frame: &Frame) -> Result<(), String> {
-        let data = frame.data();
-        match (frame.id(), self.code) {
-            (0x79, _) if data.is_empty() => self.left = 0,
-            (0x04, _) if data.iter().all(|byte| *byte == 0xFF) => {}
-            (0x04, Some(0x31)) if self.left > 0 => self.left = self.left.saturating_sub(data.len()),
-            // The count once more, because it was refused; a list over FD has 64 bytes.
-            (0x43, Some(0x43)) if self.left > 0 && data == [self.count] => {}
-            (0x43 | 0x44, Some(0x43 | 0x44)) if self.left > 0 && (data.len() != 2 || !frame.is_fd()) => {
-                let fd = frame.is_fd();
-                let pages: Vec<u16> = if fd {
-                    data.as_chunks::<2>().0.iter().map(|page| u16::from_be_bytes(*page)).collect()
-                } else {
-                    data.iter().map(|page| u16::from(*page)).collect()
-                };
-                self.left = 0;
-                pages.into_iter().try_for_each(|page| self.erase(page))?;
-            }
-            (id, _) => {
-                let code = u8::try_from(id).map_err(|_| format!("identifier {id:#x}"))?;
-                self.command(code)?;
-                self.can_arguments(code, data, frame.is_fd())?;
-            }
-        }
-        Ok(())
-    }
-
-    fn can_arguments(&mut self, code: u8, data: &[u8], fd: bool) -> Result<(), String> {
-        match (code, data) {
-            (0x31, [a, b, c, d, len]) => {
-                self.left = usize::from(*len) + 1;
-                self.write(u32::from_be_bytes([*a, *b, *c, *d]), u32::from(*len) + 1)
-            }
-            (0x44, [0xFF, 0xFF]) | (0x43, [0xFF]) => self.erase_all(),
-            (0x44, [_, _]) if fd => {
-                self.left = 1;
-                Ok(())
-            }
-            (0x43, [count]) => {
-                (self.left, self.count) = (1, *count);
-                Ok(())
-            }
-            (0x31 | 0x43 | 0x44, data) => Err(format!("command {code:#04x} with {data:02x?}")),
-            _ => Ok(()),
-        }
-    }
-
-    fn command(&mut self, code: u8) -> Result<(), String> {
-        (self.code, self.address, self.left) = (Some(code), None, 0);
-        if self.allowed.contains(&code) {
-            Ok(())
-        } else {
-            Err(format!("command {code:#04x} has no use here"))
-        }
-    }
-
-    fn write(&mut self, address: u32, len: u32) -> Result<(), String> {
-        self.changes += 1;
-        let voltage = address == 0xFFFF_0000 && len == 4 && self.plan.voltage().is_some();
-        if voltage || self.plan.allows_write(address, len) {
-            Ok(())
-        } else {
-            Err(format!("write of {len} bytes at {address:#010x} is outside the plan"))
-        }
-    }
-
-    fn erase(&mut self, unit: u16) -> Result<(), String> {
-        self.changes += 1;
-        if self.units.contains(&unit) {
-            Ok(())
-        } else {
-            Err(format!("erase of unit {unit} is outside the plan"))
-        }
-    }
-
-    fn erase_all(&mut self) -> Result<(), String> {
-        self.changes += 1;
-        if self.may_erase_all { Ok(()) } else { Err("mass erase is outside the plan".into()) }
     }
 }

@@ -9,6 +9,7 @@
 //! what the session sends against its plan.
 
 mod can;
+mod check;
 mod fuzz;
 mod memory;
 mod rig;

@@ -111,12 +111,8 @@ pub fn run_uart_with<'a, R: 'a>(
     mut now: Duration,
     mut on_line: impl FnMut(&mut ToyUart, LineAction),
 ) -> Run<R> {
-    let byte_time = Duration::from_nanos(11_000_000_000 / u64::from(link.baud.max(1)));
     let mut run = Run::new();
-    let mut to_chip: VecDeque<(Duration, u8)> = VecDeque::new();
-    let mut to_host: VecDeque<(Duration, u8)> = VecDeque::new();
-    let (mut chip_line_free, mut host_line_free) = (now, now);
-    let (mut sent, mut received) = (0, 0);
+    let mut wires = Wires::new(link, now);
     loop {
         run.polls += 1;
         run.time = now;
@@ -125,25 +121,11 @@ pub fn run_uart_with<'a, R: 'a>(
         }
         let until = match session.poll() {
             Output::Transmit(bytes) => {
-                for byte in &bytes {
-                    chip_line_free = chip_line_free.max(now) + byte_time;
-                    if link.lose_sent_byte != Some(sent) {
-                        to_chip.push_back((chip_line_free, *byte));
-                    }
-                    if link.echo {
-                        to_host.push_back((chip_line_free, *byte));
-                    }
-                    if link.reset_at_byte == Some(sent) {
-                        toy.reset(chip_line_free, true);
-                    }
-                    sent += 1;
-                    if link.cut_after_bytes == Some(sent) {
-                        // What is on the line still arrives.
-                        to_chip.into_iter().for_each(|(at, byte)| toy.receive(at, byte));
-                        return run;
-                    }
-                }
+                let cut = wires.send(&bytes, now, toy);
                 run.sent.push(bytes);
+                if cut {
+                    return run;
+                }
                 continue;
             }
             Output::Line(action) => {
@@ -151,7 +133,7 @@ pub fn run_uart_with<'a, R: 'a>(
                 let result = if link.lines { LineResult::Done } else { LineResult::Unavailable };
                 if link.lines && !matches!(action, LineAction::BitRate(_)) {
                     toy.reset(now, action == LineAction::PowerCycleIntoRom);
-                    to_chip.clear();
+                    wires.to_chip.clear();
                 }
                 on_line(toy, action);
                 session.handle_line(now, result);
@@ -167,29 +149,107 @@ pub fn run_uart_with<'a, R: 'a>(
                 return run;
             }
         };
-        // The chip first: what it hears now may be answered before anything else happens.
-        let chip_hears = to_chip.front().map(|(at, _)| *at);
-        let host_hears = to_host.front().map(|(at, _)| *at);
-        if let Some(at) = chip_hears.filter(|at| *at <= until && host_hears.is_none_or(|other| *at <= other))
-        {
-            if let Some((_, byte)) = to_chip.pop_front() {
+        match next(&mut wires.to_chip, &mut wires.to_host, until) {
+            Next::Chip(at, byte) => {
                 now = now.max(at);
                 toy.receive(at, byte);
+                wires.collect(toy);
             }
-            while let Some((ready, byte)) = toy.pop() {
-                host_line_free = host_line_free.max(ready) + byte_time;
-                if link.lose_received_byte != Some(received) {
-                    to_host.push_back((host_line_free + link.latency, byte));
-                }
-                received += 1;
+            Next::Host(at, byte) => {
+                now = now.max(at);
+                session.handle_rx(now, &[byte]);
             }
-        } else if let Some((at, byte)) = to_host.front().copied().filter(|(at, _)| *at <= until) {
-            to_host.pop_front();
-            now = now.max(at);
-            session.handle_rx(now, &[byte]);
-        } else {
-            now = now.max(until);
-            session.handle_timeout(now);
+            Next::Nothing => {
+                now = now.max(until);
+                session.handle_timeout(now);
+            }
+        }
+    }
+}
+
+/// What arrives first on a link.
+enum Next<P> {
+    Chip(Duration, P),
+    Host(Duration, P),
+    Nothing,
+}
+
+/// The chip first: what it hears now may be answered before anything else happens.
+fn next<P>(
+    to_chip: &mut VecDeque<(Duration, P)>,
+    to_host: &mut VecDeque<(Duration, P)>,
+    until: Duration,
+) -> Next<P> {
+    let at = |queue: &VecDeque<(Duration, P)>| queue.front().map_or(Duration::MAX, |(at, _)| *at);
+    let (chip, host) = (at(to_chip), at(to_host));
+    let first = if chip <= until && chip <= host {
+        to_chip.pop_front().map(|(at, packet)| Next::Chip(at, packet))
+    } else if host <= until {
+        to_host.pop_front().map(|(at, packet)| Next::Host(at, packet))
+    } else {
+        None
+    };
+    first.unwrap_or(Next::Nothing)
+}
+
+/// Both directions of a serial link, with the bytes on their way.
+struct Wires<'l> {
+    link: &'l UartLink,
+    byte_time: Duration,
+    to_chip: VecDeque<(Duration, u8)>,
+    to_host: VecDeque<(Duration, u8)>,
+    chip_line_free: Duration,
+    host_line_free: Duration,
+    sent: usize,
+    received: usize,
+}
+
+impl<'l> Wires<'l> {
+    fn new(link: &'l UartLink, now: Duration) -> Self {
+        Self {
+            link,
+            byte_time: Duration::from_nanos(11_000_000_000 / u64::from(link.baud.max(1))),
+            to_chip: VecDeque::new(),
+            to_host: VecDeque::new(),
+            chip_line_free: now,
+            host_line_free: now,
+            sent: 0,
+            received: 0,
+        }
+    }
+
+    /// Puts bytes on the line; whether the session is to be cut off now.
+    fn send(&mut self, bytes: &[u8], now: Duration, toy: &mut ToyUart) -> bool {
+        for byte in bytes {
+            self.chip_line_free = self.chip_line_free.max(now) + self.byte_time;
+            let arrives = self.chip_line_free;
+            if self.link.lose_sent_byte != Some(self.sent) {
+                self.to_chip.push_back((arrives, *byte));
+            }
+            if self.link.echo {
+                self.to_host.push_back((arrives, *byte));
+            }
+            if self.link.reset_at_byte == Some(self.sent) {
+                toy.reset(arrives, true);
+            }
+            self.sent += 1;
+            if self.link.cut_after_bytes == Some(self.sent) {
+                // What is on the line still arrives.
+                self.to_chip.drain(..).for_each(|(at, byte)| toy.receive(at, byte));
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Takes what the chip has to say.
+    fn collect(&mut self, toy: &mut ToyUart) {
+        while let Some((ready, byte)) = toy.pop() {
+            self.host_line_free = self.host_line_free.max(ready) + self.byte_time;
+            if self.link.lose_received_byte != Some(self.received) {
+                self.to_host.push_back((self.host_line_free + self.link.latency, byte));
+            }
+            self.received += 1;
         }
     }
 }
@@ -266,28 +326,26 @@ pub fn run_can<'a, R: 'a>(
                 return run;
             }
         };
-        let chip_hears = to_chip.front().map(|(at, _)| *at);
-        let host_hears = to_host.front().map(|(at, _)| *at);
-        if let Some(at) = chip_hears.filter(|at| *at <= until && host_hears.is_none_or(|other| *at <= other))
-        {
-            if let Some((_, frame)) = to_chip.pop_front() {
+        match next(&mut to_chip, &mut to_host, until) {
+            Next::Chip(at, frame) => {
                 now = now.max(at);
                 toy.receive(at, &frame, rate);
-            }
-            while let Some((ready, frame)) = toy.pop() {
-                bus_free = bus_free.max(ready) + frame_time(&frame, rate);
-                if link.lose_received_frame != Some(received) {
-                    to_host.push_back((bus_free + link.latency, frame));
+                while let Some((ready, frame)) = toy.pop() {
+                    bus_free = bus_free.max(ready) + frame_time(&frame, rate);
+                    if link.lose_received_frame != Some(received) {
+                        to_host.push_back((bus_free + link.latency, frame));
+                    }
+                    received += 1;
                 }
-                received += 1;
             }
-        } else if let Some((at, frame)) = to_host.front().copied().filter(|(at, _)| *at <= until) {
-            to_host.pop_front();
-            now = now.max(at);
-            session.handle_rx(now, &frame);
-        } else {
-            now = now.max(until);
-            session.handle_timeout(now);
+            Next::Host(at, frame) => {
+                now = now.max(at);
+                session.handle_rx(now, &frame);
+            }
+            Next::Nothing => {
+                now = now.max(until);
+                session.handle_timeout(now);
+            }
         }
     }
 }
