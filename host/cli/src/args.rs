@@ -97,3 +97,15 @@ pub(crate) fn records_dir(given: Option<&PathBuf>) -> PathBuf {
     let data = set("XDG_DATA_HOME").or_else(|| set("HOME").map(|home| home.join(".local/share")));
     data.unwrap_or_else(|| PathBuf::from(".")).join("panelflash")
 }
+
+/// The user wants no colour (no-color.org).
+#[expect(clippy::disallowed_methods, reason = "this is the module that reads the environment")]
+pub(crate) fn colour_refused() -> bool {
+    std::env::var("NO_COLOR").is_ok_and(|v| !v.is_empty())
+}
+
+/// The terminal cannot move its cursor.
+#[expect(clippy::disallowed_methods, reason = "this is the module that reads the environment")]
+pub(crate) fn terminal_is_dumb() -> bool {
+    std::env::var("TERM").is_ok_and(|v| v == "dumb")
+}

@@ -11,3 +11,9 @@ pub(crate) fn line(text: &str) {
 pub(crate) fn note(text: &str) {
     _ = writeln!(std::io::stderr().lock(), "{text}");
 }
+
+/// Text for the screen of the person watching, as it is.
+pub(crate) fn screen(text: &str) {
+    let mut stderr = std::io::stderr().lock();
+    _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
+}

@@ -21,7 +21,7 @@ use crate::records::Recorder;
 use crate::result::RunResult;
 use crate::setup::{self, Setup};
 use crate::sim_drive::{Observer, Pace, drive};
-use crate::view::View;
+use crate::view::{Closing, View};
 
 /// Seed of the simulation if neither command line nor scenario names one.
 const DEFAULT_SEED: u64 = 1;
@@ -48,7 +48,12 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
     let recorder = Recorder::begin(store, &start)?;
     let mut watcher = Watcher {
         stop: stop_flag()?,
-        view: View::new(&plan, crate::bounds::of(&plan, setup::START_UP_NS).0, recorder.doubtful()),
+        view: View::new(
+            &plan,
+            crate::bounds::of(&plan, setup::START_UP_NS).0,
+            recorder.doubtful(),
+            args.json,
+        ),
         recorder,
         log: log.transpose()?.map(BufWriter::new),
     };
@@ -84,7 +89,12 @@ fn finish(
         None => watcher.recorder.end(world.now(), exit),
         some => some.map_or(Ok(()), Err),
     };
-    watcher.view.finish(&result, dir);
+    let closing = Closing {
+        records: dir.join("records.db").display().to_string(),
+        doubtful: watcher.recorder.doubtful(),
+        not_for_shipment: start.shipment == store::Shipment::Forbidden,
+    };
+    watcher.view.finish(&result, &closing);
     if let Some(mut log) = watcher.log
         && let Err(e) = log.flush()
     {
