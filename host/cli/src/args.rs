@@ -28,6 +28,10 @@ pub(crate) enum Command {
     Plan(PlanArgs),
     /// Measure achieved time against the physical bound, in virtual time.
     Bench(crate::bench::BenchArgs),
+    /// One board in its ROM bootloader, over a serial port: for engineers.
+    Rom(crate::rom::RomArgs),
+    /// Simulated boards on real links.
+    Sim(crate::sim::SimArgs),
     /// Read back what was recorded.
     Report(crate::report::ReportArgs),
 }

@@ -13,8 +13,10 @@ mod plan;
 mod records;
 mod report;
 mod result;
+mod rom;
 mod run;
 mod setup;
+mod sim;
 mod sim_drive;
 mod view;
 
@@ -29,6 +31,8 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Plan(args) => plan::plan(&args),
         Command::Bench(args) => bench::bench(&args),
+        Command::Rom(args) => rom::rom(args),
+        Command::Sim(args) => sim::sim(args),
         Command::Report(args) => report::report(&args),
     };
     match outcome {

@@ -8,7 +8,8 @@ use panel_engine::chip::Chip;
 use panel_engine::{Limits, Plan, PlanError, Recipe};
 use panel_image::Image;
 use panel_job::{Job, Verify, demo};
-use panel_simulator::{BusSpeed, Scenario, SlotConfig, WorldConfig};
+use panel_protocol::time::Span;
+use panel_simulator::{AdapterConfig, BusSpeed, Scenario, SlotConfig, WorldConfig};
 use sha2::{Digest, Sha256};
 
 use crate::failure::Failure;
@@ -87,7 +88,7 @@ fn image(job: &Job, demo: bool) -> Result<Image, Failure> {
     Image::merge(&parts).map_err(|e| image_failure(&e))
 }
 
-fn image_failure(error: &panel_image::ImageError) -> Failure {
+pub(crate) fn image_failure(error: &panel_image::ImageError) -> Failure {
     let code = match error {
         panel_image::ImageError::Overlap { .. } => Code::ImageOverlap,
         panel_image::ImageError::TooLarge { .. } => Code::ImageTooLarge,
@@ -109,7 +110,6 @@ fn recipe(job: &Job, image: Image) -> Result<Recipe, Failure> {
         Failure::new(Code::JobFile, text)
     })?;
     let release = job.images.first().and_then(|f| f.path.file_name());
-    let limits = &job.limits;
     Ok(Recipe {
         job: job.name.clone(),
         release: release.map_or_else(|| job.name.clone(), |n| n.to_string_lossy().into_owned()),
@@ -120,14 +120,19 @@ fn recipe(job: &Job, image: Image) -> Result<Recipe, Failure> {
         retries: job.retries,
         digest: job.verify == Verify::Digest,
         start_application: job.start_application,
-        limits: Limits {
-            start_up: limits.startup,
-            quiet: limits.quiet,
-            answer: limits.answer,
-            patience: limits.straggler_wait,
-            missed_per_mille: limits.missed_per_mille.into(),
-        },
+        limits: limits(&job.limits),
     })
+}
+
+/// The job's waits and budgets, as a run takes them.
+pub(crate) fn limits(limits: &panel_job::Limits) -> Limits {
+    Limits {
+        start_up: limits.startup,
+        quiet: limits.quiet,
+        answer: limits.answer,
+        patience: limits.straggler_wait,
+        missed_per_mille: limits.missed_per_mille.into(),
+    }
 }
 
 /// A simulated world for a plan: sound boards of the plan's chip in every slot, and what the scenario says.
@@ -149,7 +154,15 @@ pub(crate) fn world(plan: &Plan, scenario: Scenario) -> Result<WorldConfig, Fail
         config.hardware_revision = revision;
         Some(config)
     });
-    Ok(WorldConfig { buses: buses.collect(), slots: slots.collect(), scenario, ..WorldConfig::default() })
+    let config = WorldConfig { slots: slots.collect(), scenario, ..WorldConfig::default() };
+    Ok(with_latency(WorldConfig { buses: buses.collect(), ..config }, Span::ZERO))
+}
+
+/// The same world behind adapters of this latency, with queues as long as that takes.
+pub(crate) fn with_latency(config: WorldConfig, latency: Span) -> WorldConfig {
+    let fastest = config.buses.iter().map(|b| b.nominal).max().unwrap_or(1);
+    let queue = crate::sim_drive::in_flight(latency, fastest);
+    WorldConfig { adapter: AdapterConfig { latency, queue }, ..config }
 }
 
 /// What a simulated board needs at most from power to listening.
@@ -162,4 +175,11 @@ pub(crate) fn cpu_seconds() -> f64 {
     let fields = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
     let ticks: f64 = fields.split(' ').skip(11).take(2).filter_map(|f| f.parse::<f64>().ok()).sum();
     ticks / 100.0
+}
+
+/// Processor time of the calling thread so far, in seconds; 0 where the system does not tell.
+pub(crate) fn thread_cpu_seconds() -> f64 {
+    // Documentation/scheduler/sched-stats.rst: nanoseconds on the processor come first.
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    stat.split(' ').next().and_then(|ns| ns.parse::<f64>().ok()).unwrap_or(0.0) / 1e9
 }

@@ -1,0 +1,208 @@
+//! A serial port for one owner: exclusive, with settings that are known to be in force.
+//!
+//! Invariant: nothing here drains or flushes the port. Draining blocks for as long as the bytes take, and an
+//! adapter that hangs would hang its caller; the ROM's answer is the proof that a frame has left.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, flock};
+use serial2::{CharSize, SerialPort, Settings, StopBits};
+
+/// Parity of a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parity {
+    /// 8N1.
+    None,
+    /// 8E1, as the ROM bootloader wants it (AN3155 section 2).
+    Even,
+}
+
+/// Why a port cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// There is no such device.
+    #[error("{}: no such port", path.display())]
+    Missing {
+        /// The port.
+        path: PathBuf,
+    },
+    /// Another program holds it.
+    #[error("{}: in use by another program", path.display())]
+    Busy {
+        /// The port.
+        path: PathBuf,
+    },
+    /// The user may not open it.
+    #[error("{}: permission denied", path.display())]
+    Permission {
+        /// The port.
+        path: PathBuf,
+    },
+    /// The adapter cannot do this rate or parity.
+    #[error("{}: cannot do {baud} baud, 8 data bits, {} parity", path.display(), if *parity == Parity::Even { "even" } else { "no" })]
+    Settings {
+        /// The port.
+        path: PathBuf,
+        /// Rate asked for.
+        baud: u32,
+        /// Parity asked for.
+        parity: Parity,
+    },
+    /// It was there and is gone.
+    #[error("{}: gone ({source})", path.display())]
+    Gone {
+        /// The port.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// How long an adapter sits on received bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Latency(pub Duration);
+
+/// An open serial port.
+#[derive(Debug)]
+pub struct SerialLink {
+    path: PathBuf,
+    port: SerialPort,
+    parity: Parity,
+}
+
+impl SerialLink {
+    /// Opens `path` for this program alone. A pseudo-terminal has no parity bit: it is opened without one, and
+    /// [`Self::parity`] says so.
+    ///
+    /// # Errors
+    /// [`LinkError`], by what the operator can do about it.
+    pub fn open(path: &Path, baud: u32, parity: Parity) -> Result<Self, LinkError> {
+        let wanted = if is_pty(path) { Parity::None } else { parity };
+        let configure = |mut settings: Settings| {
+            settings.set_raw();
+            settings.set_baud_rate(baud)?;
+            settings.set_char_size(CharSize::Bits8);
+            settings.set_stop_bits(StopBits::One);
+            settings.set_parity(match wanted {
+                Parity::None => serial2::Parity::None,
+                Parity::Even => serial2::Parity::Even,
+            });
+            Ok(settings)
+        };
+        let port =
+            SerialPort::open(path, configure).map_err(|source| open_error(path, baud, parity, source))?;
+        flock(&port, FlockOperation::NonBlockingLockExclusive)
+            .map_err(|_| LinkError::Busy { path: path.to_owned() })?;
+        let link = Self { path: path.to_owned(), port, parity: wanted };
+        link.port.discard_buffers().map_err(|e| link.gone(e))?;
+        Ok(link)
+    }
+
+    /// The port's path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The parity in force.
+    #[must_use]
+    pub const fn parity(&self) -> Parity {
+        self.parity
+    }
+
+    /// Hands bytes to the system.
+    ///
+    /// # Errors
+    /// [`LinkError::Gone`].
+    pub fn send(&self, bytes: &[u8]) -> Result<(), LinkError> {
+        self.port.write_all(bytes).map_err(|e| self.gone(e))
+    }
+
+    /// Waits at most `patience` (rounded up to a millisecond) for bytes; 0 if none came.
+    ///
+    /// # Errors
+    /// [`LinkError::Gone`].
+    pub fn receive(&mut self, buffer: &mut [u8], patience: Duration) -> Result<usize, LinkError> {
+        let patience = patience.max(Duration::from_millis(1));
+        self.port.set_read_timeout(patience).map_err(|e| self.gone(e))?;
+        match self.port.read(buffer) {
+            // A port that is at its end has been unplugged.
+            Ok(0) => Err(self.gone(ErrorKind::UnexpectedEof.into())),
+            Ok(count) => Ok(count),
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    ErrorKind::TimedOut | ErrorKind::WouldBlock | ErrorKind::Interrupted
+                ) =>
+            {
+                Ok(0)
+            }
+            Err(e) => Err(self.gone(e)),
+        }
+    }
+
+    /// Sets DTR; false if the port has no such line.
+    #[must_use]
+    pub fn set_dtr(&self, on: bool) -> bool {
+        self.port.set_dtr(on).is_ok()
+    }
+
+    /// Sets RTS; false if the port has no such line.
+    #[must_use]
+    pub fn set_rts(&self, on: bool) -> bool {
+        self.port.set_rts(on).is_ok()
+    }
+
+    /// The latency timer of a USB adapter (FTDI: 16 ms unless it was set), read from the system.
+    #[must_use]
+    pub fn latency(&self) -> Option<Latency> {
+        let name = fs::canonicalize(&self.path).ok()?;
+        let name = name.file_name()?.to_str()?;
+        let text = fs::read_to_string(format!("/sys/bus/usb-serial/devices/{name}/latency_timer")).ok()?;
+        Some(Latency(Duration::from_millis(text.trim().parse().ok()?)))
+    }
+
+    fn gone(&self, source: io::Error) -> LinkError {
+        LinkError::Gone { path: self.path.clone(), source }
+    }
+}
+
+fn open_error(path: &Path, baud: u32, parity: Parity, source: io::Error) -> LinkError {
+    let path = path.to_owned();
+    match source.kind() {
+        ErrorKind::NotFound => LinkError::Missing { path },
+        ErrorKind::PermissionDenied => LinkError::Permission { path },
+        ErrorKind::ResourceBusy => LinkError::Busy { path },
+        ErrorKind::Other | ErrorKind::InvalidInput | ErrorKind::Unsupported => {
+            LinkError::Settings { path, baud, parity }
+        }
+        _ => LinkError::Gone { path, source },
+    }
+}
+
+fn is_pty(path: &Path) -> bool {
+    fs::canonicalize(path).is_ok_and(|real| real.starts_with("/dev/pts"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_is_not_there_is_named() {
+        let error =
+            SerialLink::open(Path::new("/dev/no-such-port"), 115_200, Parity::Even).expect_err("missing");
+        assert_eq!(error.to_string(), "/dev/no-such-port: no such port");
+    }
+
+    #[test]
+    fn what_is_no_serial_port_is_refused() {
+        let file = std::env::temp_dir().join("panel-links-no-port");
+        fs::write(&file, b"x").expect("writable");
+        assert!(SerialLink::open(&file, 115_200, Parity::None).is_err());
+        fs::remove_file(&file).expect("there");
+    }
+}
