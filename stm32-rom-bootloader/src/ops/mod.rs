@@ -4,9 +4,11 @@
 //! and ends with an outcome that carries the chip's [`Identity`](crate::Identity), so that the next session
 //! can go on with [`Entry::Connected`](crate::Entry::Connected).
 
+mod compare;
 mod erase;
 mod execute;
 mod info;
+mod job;
 mod memory;
 mod options;
 mod program;
@@ -17,12 +19,13 @@ use core::future::Future;
 use crate::error::Error;
 use crate::rom::Rom;
 
+pub use compare::{Compare, Compared, Verified, Verify};
 pub use erase::{EraseFlash, EraseTarget, Erased};
 pub use execute::{Execute, Executed, Go, Started};
 pub use info::{Field, Info, Inspect};
 pub use memory::{MemoryRead, ReadMemory};
 pub use options::{OptionsWritten, WriteOptions};
-pub use program::{Finish, Program, Programmed, Resume, Verified, Verify};
+pub use program::{Finish, Program, Programmed, Resume};
 pub use protect::{Protect, Protected, Protection};
 
 /// Something a session can do. The operations of this crate are all there are.

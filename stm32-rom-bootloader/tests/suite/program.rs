@@ -4,8 +4,8 @@ use core::time::Duration;
 
 use stm32_rom_bootloader::testing::{Quirks, Run, ToyUart, UartLink, run_uart, run_uart_with};
 use stm32_rom_bootloader::{
-    Area, EraseChoice, Erasing, Error, Event, Finish, Image, LineAction, Note, Plan, PlanOptions, Program,
-    Programmed, Region, Resume, Step, UartSession, UartSettings, Verify,
+    Area, Compare, EraseChoice, Erasing, Error, Event, Finish, Image, LineAction, Note, Plan, PlanOptions,
+    Program, Programmed, Region, Resume, Step, UartSession, UartSettings, Verify,
 };
 
 use crate::common::{device, run, run_on, toy};
@@ -173,6 +173,24 @@ fn a_block_blank_in_the_image_must_be_blank_in_the_flash_when_only_verified() {
     toy.memory.poke(0x0800_0300, &[0]);
     toy.reset(Duration::ZERO, true);
     assert!(run(Verify { plan: &plan, image: &image }, &mut toy).result.unwrap().is_err());
+}
+
+#[test]
+fn taking_stock_tells_blank_from_half_written_from_other() {
+    let mut job = Job::new(0x440, 2048);
+    job.data[256..512].fill(0xFF);
+    let (image, plan) = (job.image(), job.plan());
+    let stock = |contents: &[u8]| {
+        let mut toy = toy(0x440, Quirks::default());
+        toy.memory.poke(job.start, contents);
+        let outcome = run(Compare { plan: &plan, image: &image }, &mut toy).result.unwrap().unwrap();
+        assert!(toy.memory.writes.is_empty() && toy.memory.erased_units.is_empty());
+        (outcome.as_planned, outcome.blank, outcome.other)
+    };
+    assert_eq!(stock(&[]), (1, 7, 0));
+    assert_eq!(stock(&job.data[..1000]), (3, 4, 1));
+    assert_eq!(stock(&job.data), (8, 0, 0));
+    assert_eq!(stock(&[0x55; 2048]), (0, 0, 8));
 }
 
 #[test]
