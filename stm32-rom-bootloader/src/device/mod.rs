@@ -67,6 +67,15 @@ pub struct Startup {
     pub worst: Duration,
 }
 
+impl Startup {
+    /// When to send the first sync byte: a little after the best time, because a byte that is on the line while
+    /// the ROM switches its receiver on is measured wrongly.
+    #[must_use]
+    pub fn first_sync(&self) -> Duration {
+        self.best + self.best / 20 + Duration::from_millis(1)
+    }
+}
+
 /// One chip as seen through one ROM version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -176,6 +185,25 @@ impl Device {
     pub fn with_name(text: &str) -> impl Iterator<Item = &'static Self> {
         let wanted = text.to_ascii_uppercase();
         Self::all().iter().filter(move |device| device.name.to_ascii_uppercase().contains(&wanted))
+    }
+
+    /// How the chip is made to start its ROM, in words for a person whose chip does not answer (AN2606, boot
+    /// activation patterns).
+    #[must_use]
+    pub const fn entry_conditions(&self) -> &'static str {
+        match (self.family, self.product_id) {
+            (Family::G0 | Family::C0, _) => {
+                "an empty flash, or BOOT0 = 1 with option bits nBOOT0_SEL = 0 and nBOOT1 = 1; never with BOOT_LOCK = 1, \
+                 and not with a debug probe attached"
+            }
+            (Family::L4, 0x435 | 0x462 | 0x461) => "BOOT0 = 1 with option bit nBOOT1 = 1, or an empty flash",
+            (Family::F0 | Family::F3 | Family::L0 | Family::L4 | Family::G4 | Family::WB | Family::WL, _) => {
+                "BOOT0 = 1 with option bit nBOOT1 = 1"
+            }
+            (Family::F1 | Family::F2 | Family::F4 | Family::L1, _) => "BOOT0 = 1 and BOOT1 = 0",
+            (Family::F7 | Family::H7, _) => "BOOT0 = 1 with BOOT_ADD1 at the system memory, as delivered",
+            _ => "BOOT0 = 1 with the boot option bytes as delivered",
+        }
     }
 
     /// What this ROM does in its own way, folded into one value.

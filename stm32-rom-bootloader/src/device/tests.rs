@@ -238,3 +238,20 @@ fn startup_times_of_slow_starters_keep_both_figures() {
     assert_eq!(startup(0x418, None).worst, Duration::from_micros(524_400));
     assert_eq!(startup(0x413, Some(0x31)).best, Duration::from_micros(84_590));
 }
+
+#[test]
+fn the_way_into_the_rom_is_told_for_every_chip() {
+    let text = |id| Device::find(id, None).unwrap().entry_conditions();
+    assert!(text(0x460).contains("empty flash") && text(0x460).contains("BOOT_LOCK"));
+    assert!(text(0x413).contains("BOOT1 = 0"));
+    assert!(text(0x440).contains("nBOOT1"));
+    assert!(Device::all().iter().all(|device| device.entry_conditions().contains("BOOT0")));
+}
+
+#[test]
+fn the_first_sync_byte_comes_a_little_after_the_start() {
+    let startup = Device::find(0x413, Some(0x31)).unwrap().startup.unwrap();
+    assert!(
+        startup.first_sync() > startup.best && startup.first_sync() < startup.best + Duration::from_millis(6)
+    );
+}

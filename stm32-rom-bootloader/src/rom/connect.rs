@@ -80,7 +80,7 @@ impl Rom {
             }
             self.can_reset = Some(true);
             let now = self.port.now();
-            let best = self.startup().map_or(Duration::ZERO, |startup| startup.best);
+            let best = self.startup().map_or(Duration::ZERO, |startup| startup.first_sync());
             let worst = self.startup().map_or(USUAL_STARTUP, |startup| startup.worst);
             let patience = if tries_left == 0 { self.limits.connect } else { STARTUP_MARGIN };
             let connecting =

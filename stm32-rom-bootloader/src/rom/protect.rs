@@ -104,7 +104,7 @@ impl Rom {
             self.rate_changed = false;
         }
         let startup = self.startup();
-        let best = startup.map_or(Duration::ZERO, |startup| startup.best);
+        let best = startup.map_or(Duration::ZERO, |startup| startup.first_sync());
         let worst = startup.map_or(Duration::from_millis(600), |startup| startup.worst);
         let erase = if erases { self.mass_erase_time() } else { Duration::ZERO };
         self.port.pause(best, Wait::SelfReset).await.map_err(|fault| self.error(fault, None))?;

@@ -71,7 +71,9 @@ impl Uart {
             interval = (interval * 2).min(LONGEST_INTERVAL + 2 * self.latency);
         }
         if connecting.abandoned {
-            match self.realign_with(LARGE_CHUNKS).await {
+            // The large chunks take 6 s at 115200 baud: below half that rate nobody would wait for them.
+            let large = if self.baud >= 57_600 { LARGE_CHUNKS } else { 0 };
+            match self.realign_with(large).await {
                 Ok(_) => return Ok(Greeting::Already),
                 Err(Fault::Cancelled) => return Err(Fault::Cancelled),
                 Err(_) => {}
