@@ -281,14 +281,17 @@ fn read_info(r: &mut Reader<'_>) -> Result<Option<Info>, Short> {
     }))
 }
 
-/// Erase times travel in units of 0.1 ms (up to 6.5 s), sizes in KiB, program times in whole microseconds, rounded up by the node.
+/// Erase times travel in units of 0.1 ms (up to 6.5 s), sizes in KiB, program times in whole microseconds; times
+/// are rounded up, and what is longer than a field can say stands there as the most it can.
 fn encode_profile(w: &mut Writer<'_>, profile: &Profile) {
     let Profile { silicon_revision, flash, buffers, max_segments } = profile;
     let FlashFacts { base, runs, unit, program_typical, program_longest, app_base, record_base } = flash;
+    let most = |n: u64| n.min(u16::MAX.into()) as u16;
     w.u16(*silicon_revision).u16(*buffers).u16(*max_segments).u32(*base).u32(*app_base).u32(*record_base);
-    w.u8(*unit).u16(program_typical.0 as u16).u16(program_longest.0 as u16);
+    w.u8(*unit).u16(most(program_typical.0)).u16(most(program_longest.0));
     for EraseRun { count, size, typical, longest } in runs.iter().filter(|run| run.count > 0) {
-        w.u16(*count).u16((size / 1024) as u16).u16((typical.0 / 100) as u16).u16((longest.0 / 100) as u16);
+        w.u16(*count).u16(most((size / 1024).into()));
+        w.u16(most(typical.0.div_ceil(100))).u16(most(longest.0.div_ceil(100)));
     }
 }
 

@@ -4,7 +4,7 @@
 //! with if that unit had to be erased, and it is read back before it is called done.
 
 use super::port::{EraseUnit, FlashState, NodePort};
-use super::session::shares_unit;
+use super::session::{Session, shares_unit};
 use super::{Farewell, Node, NodeMemory, Poll, STEP, Wake, Work};
 use crate::block::{MAX_WRITE, Write};
 use crate::message::{BlockKind, Control, NodeState, Refusal};
@@ -15,14 +15,22 @@ use crate::time::{Micros, Span};
 pub(super) struct WriteJob {
     address: u32,
     len: u16,
-    at: u16,
     bytes: [u8; MAX_WRITE],
     stage: Stage,
 }
 
 enum Stage {
-    Erase { unit: EraseUnit, until: Option<Micros> },
-    Program { until: Option<Micros> },
+    /// Look what is there.
+    Look {
+        may_erase: bool,
+    },
+    Erase {
+        unit: EraseUnit,
+        until: Option<Micros>,
+    },
+    Program {
+        until: Option<Micros>,
+    },
 }
 
 impl<P: NodePort, M: NodeMemory> Node<P, M> {
@@ -55,13 +63,16 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
             },
             Control::StartApplication { address } => {
                 let startable = self.image.0 == ImageState::Valid;
-                if startable {
+                // With a reply still under way there is no room for the answer: the host will ask again.
+                if startable && !self.out.reply_busy() {
                     self.farewell = Some(Farewell::Start(address));
                 }
                 self.done(opcode, (!startable).then_some(Refusal::NotVerified), address);
             }
             Control::Reset => {
-                self.farewell = Some(Farewell::Reset);
+                if !self.out.reply_busy() {
+                    self.farewell = Some(Farewell::Reset);
+                }
                 self.done(opcode, None, 0);
             }
             _ => {}
@@ -89,84 +100,58 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
         }
     }
 
-    pub(super) fn write_identity(&mut self, block: &[u8], _now: Micros) -> Result<(), Refusal> {
+    pub(super) fn write_identity(&mut self, block: &[u8], now: Micros) -> Result<(), Refusal> {
         let write = Write::decode(block).ok_or(Refusal::BadBlock)?;
         if self.write.is_some() {
             return Ok(()); // asked again: the answer comes when it is done
         }
-        let busy =
-            self.session.as_ref().is_some_and(|s| s.state == NodeState::Receiving || s.record.is_some());
+        let busy = self.session.as_ref().is_some_and(|s| {
+            matches!(s.state, NodeState::Comparing | NodeState::Receiving) || s.record.is_some()
+        });
         if busy {
             return Err(Refusal::WrongState);
         }
         let flash = self.port.facts().flash;
         let (address, len) = (write.place, write.bytes.len() as u32);
         let end = address.checked_add(len).filter(|&end| end <= flash.base + flash.size());
-        let (Some(end), Some(unit)) = (end, flash.erase_unit(address)) else {
-            return Err(Refusal::OutsideFlash);
-        };
+        let end = end.filter(|_| address >= flash.base).ok_or(Refusal::OutsideFlash)?;
         if !address.is_multiple_of(flash.unit.into()) || !len.is_multiple_of(flash.unit.into()) {
             return Err(Refusal::Unaligned);
         }
         let bootloader_end = flash.record_base.min(flash.app_base);
-        if address < bootloader_end || shares_unit(&flash, address, end, flash.record_base) {
+        let image = self.session.as_ref().is_some_and(|s| {
+            s.begin.regions().iter().any(|r| address < r.address + r.len && r.address < end)
+        });
+        if address < bootloader_end || image || shares_unit(&flash, address, end, flash.record_base) {
             return Err(Refusal::Reserved);
         }
         let mut bytes = [0xFF; MAX_WRITE];
         bytes[..write.bytes.len()].copy_from_slice(write.bytes);
-        let stage = self.plan_write(&write, unit, end)?;
-        self.write = Some(WriteJob { address, len: len as u16, at: 0, bytes, stage });
+        let stage = Stage::Look { may_erase: write.may_erase };
+        self.write = Some(WriteJob { address, len: len as u16, bytes, stage });
+        self.settle(now);
         Ok(())
-    }
-
-    /// Whether the place must be erased first, and may be.
-    fn plan_write(&mut self, write: &Write<'_>, unit: EraseUnit, end: u32) -> Result<Stage, Refusal> {
-        let mut found = [0; MAX_WRITE];
-        let found = &mut found[..write.bytes.len()];
-        if !self.port.read(write.place, found) {
-            return Err(Refusal::OutsideFlash);
-        }
-        let ready = found == write.bytes || found.iter().all(|&b| b == 0xFF);
-        if ready {
-            return Ok(Stage::Program { until: None });
-        }
-        let flash = self.port.facts().flash;
-        let image = self.session.as_ref().is_some_and(|s| {
-            let regions = s.begin.regions().iter();
-            regions.clone().any(|r| shares_unit(&flash, r.address, r.address + r.len, write.place))
-        });
-        if !write.may_erase || image || end > unit.address + unit.size || unit.address < flash.record_base {
-            return Err(Refusal::NotBlank);
-        }
-        Ok(Stage::Erase { unit, until: None })
     }
 
     pub(super) fn poll_write(&mut self, now: Micros) -> Poll {
         let Some(job) = &mut self.write else { return Poll { wake: Wake::Idle, work: Work::None } };
-        let flash = self.port.facts().flash;
-        let outcome = match &mut job.stage {
-            Stage::Erase { unit, until: until @ None } => {
-                self.port.start_erase(unit);
-                *until = Some(now + unit.longest);
+        let outcome = match job.stage {
+            Stage::Look { may_erase } => job.look(&mut self.port, self.session.as_ref(), may_erase),
+            Stage::Erase { unit, until: None } => {
+                self.port.start_erase(&unit);
+                job.stage = Stage::Erase { unit, until: Some(now + unit.longest) };
                 None
             }
-            Stage::Program { until: until @ None } => {
-                let piece = &job.bytes[usize::from(job.at)..usize::from(job.len.min(job.at + STEP as u16))];
-                let at = job.address + u32::from(job.at);
-                let mut found = [0; STEP];
-                let found = &mut found[..piece.len()];
-                if self.port.read(at, found) && found == piece {
-                    Some(Ok(()))
-                } else {
-                    self.port.start_program(at, piece);
-                    *until = Some(now + Span(piece.len() as u64 * flash.program_longest.0));
-                    None
-                }
+            Stage::Program { until: None } => {
+                let longest = self.port.facts().flash.program_longest;
+                self.port.start_program(job.address, &job.bytes[..usize::from(job.len)]);
+                job.stage = Stage::Program { until: Some(now + Span(u64::from(job.len) * longest.0)) };
+                None
             }
             Stage::Erase { until: Some(until), .. } | Stage::Program { until: Some(until) } => {
                 match self.port.flash_poll() {
-                    FlashState::Busy if now < *until => {
-                        return Poll { wake: Wake::At(*until), work: Work::None };
+                    FlashState::Busy if now < until => {
+                        return Poll { wake: Wake::At(until), work: Work::None };
                     }
                     FlashState::Busy | FlashState::Failed(_) => Some(Err(Refusal::Flash)),
                     FlashState::Idle => job.advance(&mut self.port),
@@ -174,19 +159,58 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
             }
         };
         if let Some(outcome) = outcome {
-            let detail = job.address;
-            self.write = None;
-            let opcode = Control::BlockEnd { kind: BlockKind::Identity, len: 0, crc: 0 }.opcode();
-            self.out.reply(&Reply::Done { opcode, refusal: outcome.err(), detail });
+            self.end_write(outcome);
+            self.settle(now);
         }
         Poll { wake: Wake::Now, work: Work::Copy(STEP as u32) }
+    }
+
+    pub(super) fn end_write(&mut self, outcome: Result<(), Refusal>) {
+        let Some(WriteJob { address, .. }) = self.write.take() else { return };
+        let opcode = Control::BlockEnd { kind: BlockKind::Identity, len: 0, crc: 0 }.opcode();
+        self.out.reply(&Reply::Done { opcode, refusal: outcome.err(), detail: address });
     }
 }
 
 impl WriteJob {
+    /// Whether the bytes are there already, or the place must be erased first, and may be.
+    fn look(
+        &mut self,
+        port: &mut impl NodePort,
+        session: Option<&Session>,
+        may_erase: bool,
+    ) -> Option<Result<(), Refusal>> {
+        let wanted = &self.bytes[..usize::from(self.len)];
+        let mut found = [0; MAX_WRITE];
+        let found = &mut found[..wanted.len()];
+        if !port.read(self.address, found) {
+            return Some(Err(Refusal::OutsideFlash));
+        }
+        if found == wanted {
+            return Some(Ok(()));
+        }
+        if found.iter().all(|&b| b == 0xFF) {
+            self.stage = Stage::Program { until: None };
+            return None;
+        }
+        let flash = port.facts().flash;
+        let Some(unit) = flash.erase_unit(self.address) else { return Some(Err(Refusal::OutsideFlash)) };
+        let image = session.is_some_and(|s| {
+            let regions = s.begin.regions().iter();
+            regions.clone().any(|r| shares_unit(&flash, r.address, r.address + r.len, self.address))
+        });
+        let end = self.address + u32::from(self.len);
+        let bootloader_end = flash.record_base.min(flash.app_base);
+        if !may_erase || image || end > unit.address + unit.size || unit.address < bootloader_end {
+            return Some(Err(Refusal::NotBlank));
+        }
+        self.stage = Stage::Erase { unit, until: None };
+        None
+    }
+
     /// A flash operation has ended: read back, go on, or be done.
     fn advance(&mut self, port: &mut impl NodePort) -> Option<Result<(), Refusal>> {
-        if matches!(self.stage, Stage::Erase { .. }) {
+        if matches!(self.stage, Stage::Erase { .. } | Stage::Look { .. }) {
             self.stage = Stage::Program { until: None };
             return None;
         }

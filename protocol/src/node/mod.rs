@@ -24,10 +24,11 @@ use crate::block::{Begin, MAX_BLOCK, Write};
 use crate::frame::Frame;
 use crate::ident::{Channel, NodeId};
 use crate::message::{
-    BLOCK_PART, BlockKind, Control, HostMessage, IdentifyPart, LEVEL2_CONSENT, NodeState, Refusal, SEGMENT,
+    BLOCK_PART, BlockKind, Control, HostMessage, IdentifyPart, LEVEL2_CONSENT, NodeFault, NodeState, Refusal,
+    SEGMENT,
 };
 use crate::reply::{self, ImageState, Info, MAX_READ, Profile, Reply, Statistics};
-use crate::time::Micros;
+use crate::time::{Micros, Span};
 use crate::{CRC32, version};
 use discovery::Number;
 use finish::WriteJob;
@@ -36,6 +37,9 @@ use session::Session;
 
 /// Bytes handled by one background step.
 pub const STEP: usize = 256;
+
+/// Slack beside the datasheet's longest time: the node's own clock and polling.
+const SLACK: Span = Span::from_millis(2);
 
 /// The node's share of the board's RAM.
 pub trait NodeMemory {
@@ -96,6 +100,8 @@ pub struct Node<P: NodePort, M: NodeMemory> {
     image: (ImageState, u32),
     statistics: Statistics,
     farewell: Option<Farewell>,
+    /// What an abandoned session began in the flash has ended by then, or never will.
+    settling: Option<Micros>,
 }
 
 impl<P: NodePort, M: NodeMemory> Node<P, M> {
@@ -117,6 +123,7 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
             image,
             statistics: Statistics::default(),
             farewell: None,
+            settling: None,
         }
     }
 
@@ -162,9 +169,9 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
             return;
         }
         match HostMessage::decode(frame) {
-            Ok(HostMessage::Stop) => self.stop(),
+            Ok(HostMessage::Stop) => self.stop(now),
             Ok(HostMessage::Silence(node)) if self.number.number == Some(node) => {
-                self.stop();
+                self.stop(now);
                 self.muted = true;
             }
             Ok(HostMessage::Control(None, control)) => self.control(now, &control, false),
@@ -211,6 +218,14 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
 
     /// One bounded step of background work.
     pub fn poll(&mut self, now: Micros) -> Poll {
+        if let Some(until) = self.settling {
+            match self.port.flash_poll() {
+                FlashState::Busy if now < until => return Poll { wake: Wake::At(until), work: Work::None },
+                FlashState::Busy => self.never_settles(),
+                FlashState::Idle | FlashState::Failed(_) => {}
+            }
+            self.settling = None;
+        }
         if self.write.is_some() {
             return self.poll_write(now);
         }
@@ -225,22 +240,45 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
         poll
     }
 
-    fn stop(&mut self) {
-        self.end_session();
+    fn stop(&mut self, now: Micros) {
+        self.end_session(now);
         self.out = Outbox::default();
         self.farewell = None;
     }
 
-    fn end_session(&mut self) {
+    fn end_session(&mut self, now: Micros) {
         self.session = None;
         let (buffers, _) = self.memory.parts();
         buffers.iter_mut().for_each(SegmentBuffer::release);
+        self.settle(now);
+    }
+
+    /// The flash may still be busy with what was abandoned: nothing is begun, read or compared before it ends.
+    fn settle(&mut self, now: Micros) {
+        let longest = self.port.facts().flash.runs.iter().map(|run| run.longest).max();
+        self.settling = Some(now + longest.unwrap_or_default() + SLACK);
+    }
+
+    fn never_settles(&mut self) {
+        if self.write.is_some() {
+            self.end_write(Err(Refusal::Flash));
+        }
+        if let Some(session) = &mut self.session {
+            let address = session.begin.regions().first().map_or(0, |r| r.address);
+            session.fail(&mut self.out, NodeFault::EraseTooSlow, address, 0, 0);
+        }
+    }
+
+    /// Reading or changing anything in flash has to wait.
+    fn flash_in_use(&self) -> bool {
+        let busy = self.session.as_ref().is_some_and(|s| s.op.is_busy());
+        busy || self.write.is_some() || self.settling.is_some()
     }
 
     fn control(&mut self, now: Micros, control: &Control, to_me: bool) {
         if self.number.handle(control, to_me) {
             if self.number.number.is_none() {
-                self.stop(); // who has no number takes part in nothing
+                self.stop(now); // who has no number takes part in nothing
             }
             return;
         }
@@ -263,7 +301,12 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
                     session.seek(buffers, manifest, seek);
                 }
             }
-            Control::Census => self.out.request_status(),
+            Control::Census => {
+                if let Some(report) = self.session.as_ref().and_then(|s| s.failed) {
+                    self.out.error(report);
+                }
+                self.out.request_status();
+            }
             Control::QueryMissing => {
                 if let Some(session) = &mut self.session {
                     session.report_all(self.memory.parts().1);
@@ -274,7 +317,7 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
                     session.request_check(region);
                 }
             }
-            Control::Abort => self.end_session(),
+            Control::Abort => self.end_session(now),
             Control::SetProtection { level, consent } => {
                 let refusal = self.protect(level, consent).err();
                 self.out.reply(&Reply::Done { opcode: control.opcode(), refusal, detail: level as u32 });
@@ -338,7 +381,7 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
         let checked = block.get(..usize::from(len)).filter(|block| CRC32.checksum(block) == crc);
         let outcome = match (checked, kind) {
             (None, _) => Err(Refusal::BadBlock),
-            (Some(block), BlockKind::Begin) => self.begin(block),
+            (Some(block), BlockKind::Begin) => self.begin(block, now),
             (Some(block), BlockKind::Identity) => match self.write_identity(block, now) {
                 Ok(()) => return, // answered when it is done
                 Err(refusal) => Err(refusal),
@@ -348,7 +391,7 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
         self.out.reply(&Reply::Done { opcode, refusal: outcome.err(), detail: kind as u32 });
     }
 
-    fn begin(&mut self, block: &[u8]) -> Result<(), Refusal> {
+    fn begin(&mut self, block: &[u8], now: Micros) -> Result<(), Refusal> {
         let begin = Begin::decode(block).ok_or(Refusal::BadBlock)?;
         let same = self.session.as_ref().is_some_and(|s| s.begin == begin && s.state == NodeState::Manifest);
         if same {
@@ -367,6 +410,7 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
         entries.fill(ManifestEntry::EMPTY);
         buffers.iter_mut().for_each(SegmentBuffer::release);
         self.session = Some(Session::new(begin, buffers.len()));
+        self.settle(now);
         Ok(())
     }
 
@@ -393,6 +437,9 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
         if level == Protection::Level2 && consent != LEVEL2_CONSENT {
             return Err(Refusal::NoConsent);
         }
+        if self.flash_in_use() {
+            return Err(Refusal::WrongState);
+        }
         if !self.port.facts().capabilities.contains(Capabilities::OPTIONS) {
             return Err(Refusal::Unsupported);
         }
@@ -402,6 +449,9 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
     fn write_options(&mut self, block: &[u8]) -> Result<(), Refusal> {
         let write = Write::decode(block).ok_or(Refusal::BadBlock)?;
         let offset = u8::try_from(write.place).map_err(|_| Refusal::OutsideFlash)?;
+        if self.flash_in_use() {
+            return Err(Refusal::WrongState);
+        }
         if !self.port.facts().capabilities.contains(Capabilities::OPTIONS) {
             return Err(Refusal::Unsupported);
         }
@@ -414,6 +464,7 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
         let reply = match bytes.get_mut(..usize::from(len)).filter(|b| !b.is_empty()) {
             None => refused(Refusal::TooLarge),
             Some(_) if self.port.protection() != Protection::Open => refused(Refusal::Protected),
+            Some(_) if self.flash_in_use() => refused(Refusal::WrongState),
             Some(out) => {
                 if self.port.read(address, out) {
                     Reply::Memory(address, out)

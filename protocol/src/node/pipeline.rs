@@ -8,16 +8,13 @@ use super::outbox::Outbox;
 use super::port::{EraseUnit, FlashFault, FlashState, NodePort};
 use super::receive::{BufferState, EntryState, ManifestEntry, SegmentBuffer};
 use super::session::Session;
-use super::{Poll, STEP, Wake, Work, record};
+use super::{Poll, SLACK, STEP, Wake, Work, record};
 use crate::CRC32;
 use crate::block::SegmentPlace;
 use crate::message::{Control, ErrorReport, NodeFault, NodeState, SEGMENT};
 use crate::reply::{ImageState, RegionCheck, Reply};
 use crate::time::{Micros, Span};
 use sha2::{Digest, Sha256};
-
-/// Slack beside the datasheet's longest time: the node's own clock and polling.
-const SLACK: Span = Span::from_millis(2);
 
 type Crc32 = crc::Digest<'static, u32, crc::Table<{ crate::CRC_TABLE }>>;
 
@@ -34,6 +31,11 @@ pub(super) enum Op {
 impl Op {
     pub(super) const fn is_erase(&self) -> bool {
         matches!(self, Self::Erase { .. } | Self::RecordErase { .. })
+    }
+
+    /// The flash controller is at work.
+    pub(super) const fn is_busy(&self) -> bool {
+        !matches!(self, Self::None | Self::Readback { .. })
     }
 
     const fn until(&self) -> Option<Micros> {
@@ -112,7 +114,7 @@ impl Session {
         Poll { wake, work }
     }
 
-    fn fail(&mut self, out: &mut Outbox, fault: NodeFault, address: u32, expected: u8, got: u8) {
+    pub(super) fn fail(&mut self, out: &mut Outbox, fault: NodeFault, address: u32, expected: u8, got: u8) {
         let report = ErrorReport { fault, address, expected, got };
         self.failed = Some(report);
         self.state = NodeState::Failed;
@@ -177,6 +179,10 @@ impl Session {
             Op::Erase { unit, .. } => self.set_erased(unit.index, true),
             Op::Program { buffer, from, len, .. } => self.op = Op::Readback { buffer, from, len },
             Op::Record { address, .. } => self.record_written(port, out, address),
+            Op::RecordErase { .. } if record::scan(port).free.is_none() => {
+                let address = port.facts().flash.record_base;
+                self.fail(out, NodeFault::RecordFailed, address, 0, 0);
+            }
             Op::None | Op::Readback { .. } | Op::RecordErase { .. } => {}
         }
     }
@@ -376,7 +382,8 @@ impl Session {
     fn record_written(&mut self, port: &mut impl NodePort, out: &mut Outbox, address: u32) {
         let Some(state) = self.record else { return };
         let (newest, id) = record::scan(port).newest;
-        if newest != state {
+        let own = self.begin.image_id();
+        if newest != state || id.to_le_bytes() != own[..4] {
             self.fail(out, NodeFault::RecordFailed, address, state as u8, newest as u8);
             return;
         }

@@ -1,8 +1,9 @@
 //! Image records: 64-byte marks appended to an erase unit of their own, the newest one counts.
 //!
 //! `Incomplete` is written before the first erase of an update, `Valid` after every region has been read back.
-//! Invariant: at every moment, a power cut leaves either the old newest record or the new one, or (while the
-//! full area is being erased before an update) none: a board without a `Valid` record stays in the bootloader.
+//! Invariant: a power cut never leaves a `Valid` record over another image. It leaves the old newest record or
+//! the new one; or, where a record or the erase of the full area was broken off, something that is no record,
+//! and then no older record counts as valid. A board without a `Valid` record stays in the bootloader.
 //!
 //! Layout, little-endian: magic "PFR1", kind (1 incomplete, 2 valid), session, 2 bytes 0xFF, sequence (4),
 //! regions (4), address of the first region (4), total length (4), image ID (32, SHA-256 over the regions'
@@ -44,10 +45,15 @@ pub(super) fn scan(port: &mut impl NodePort) -> Scan {
         if bytes.iter().all(|&b| b == 0xFF) {
             found.free = found.free.or(Some(address));
             found.free_slots += 1;
-        } else if let Ok(Some((state, sequence, id))) = parse(&bytes) {
-            found.newest = (state, id);
-            found.sequence = sequence;
-            (found.free, found.free_slots) = (None, 0); // slots before a record are never used again
+            continue;
+        }
+        (found.free, found.free_slots) = (None, 0); // slots before a used one are never used again
+        match parse(&bytes) {
+            Ok(Some((state, sequence, id))) => (found.newest, found.sequence) = ((state, id), sequence),
+            Ok(None) | Err(Short) if found.newest.0 == ImageState::Valid => {
+                found.newest.0 = ImageState::Incomplete; // an update was begun over that image
+            }
+            Ok(None) | Err(Short) => {}
         }
     }
     found
