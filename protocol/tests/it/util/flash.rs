@@ -121,6 +121,11 @@ impl Port {
         self.nonce = self.rng.next() as u32;
     }
 
+    /// Another fate for what an interrupted operation leaves.
+    pub(crate) fn reseed(&mut self, seed: u64) {
+        self.rng = Rng::new(seed);
+    }
+
     /// When the running operation ends.
     pub(crate) fn busy_until(&self) -> Option<Micros> {
         self.busy.as_ref().map(|b| b.until).filter(|_| !self.defects.hangs)
@@ -166,12 +171,18 @@ impl Port {
         Some(extent)
     }
 
-    /// Each byte old, new, or anything.
+    /// Each byte old, new, or anything; or one part of the range so, and the other as it was.
     fn scramble(&mut self, range: Range<usize>, new: impl Fn(usize) -> u8) {
-        for (i, at) in range.enumerate() {
+        let half = range.start + self.rng.below(range.len() as u64 + 1) as usize;
+        let hit = match self.rng.below(3) {
+            0 => range.start..half,
+            1 => half..range.end,
+            _ => range.clone(),
+        };
+        for at in hit {
             match self.rng.below(3) {
                 0 => {}
-                1 => self.bytes[at] = new(i),
+                1 => self.bytes[at] = new(at - range.start),
                 _ => self.bytes[at] = self.rng.next() as u8,
             }
         }

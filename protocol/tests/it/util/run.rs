@@ -1,6 +1,7 @@
 //! A run from discovery to commit, the way the engine does it but without its records and verdicts.
 
 use super::bus::Bus;
+use super::flash::Port;
 use super::{APP, DEVICE, Rng, small_flash};
 use panel_protocol::host::{Answer, BusEvent, Discovered, Image, ProgramOptions, Request};
 use panel_protocol::ident::NodeId;
@@ -37,9 +38,12 @@ pub(crate) fn image(seed: u64) -> Arc<Image> {
     Arc::new(Image::new(DEVICE, &[(APP, first), (APP + 0x3000, second)], false).expect("two regions"))
 }
 
-/// The flash of an image, by address.
+/// Whether a board's flash holds every byte of an image.
 pub(crate) fn holds(bus: &Bus, board: usize, image: &Image) -> bool {
-    let port = bus.boards[board].node.port();
+    holds_image(bus.boards[board].node.port(), image)
+}
+
+pub(crate) fn holds_image(port: &Port, image: &Image) -> bool {
     image
         .begin()
         .regions()
