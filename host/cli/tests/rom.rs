@@ -1,0 +1,151 @@
+//! `panelflash rom` against `panelflash sim rom`, each as its own process, over pseudo-terminals.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+
+const BIN: &str = env!("CARGO_BIN_EXE_panelflash");
+
+/// Simulated boards that live as long as this value.
+struct Boards {
+    child: Child,
+    ports: Vec<String>,
+}
+
+impl Boards {
+    fn start(arguments: &[&str]) -> Self {
+        let mut child = Command::new(BIN)
+            .args(["sim", "rom", "--unpaced", "--on-close", "keep"])
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("starts");
+        let count =
+            arguments.iter().position(|a| *a == "--uart").map_or(1, |i| arguments[i + 1].parse().expect("n"));
+        let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let ports = lines.take(count).map(|l| l.expect("a path")).collect();
+        Self { child, ports }
+    }
+}
+
+impl Drop for Boards {
+    fn drop(&mut self) {
+        self.child.kill().expect("running");
+        self.child.wait().expect("ends");
+    }
+}
+
+fn rom(port: &str, arguments: &[&str]) -> Output {
+    Command::new(BIN)
+        .args(["rom", "--json", "--port", port])
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .expect("runs")
+}
+
+fn good(port: &str, arguments: &[&str]) -> Value {
+    let output = rom(port, arguments);
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{arguments:?}: {errors}");
+    serde_json::from_slice(&output.stdout).expect("one JSON object")
+}
+
+/// Exit code and code of a command that must fail.
+fn bad(port: &str, arguments: &[&str]) -> (i32, String) {
+    let output = rom(port, arguments);
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    let code = errors.lines().find_map(|l| l.strip_prefix("error: ")).unwrap_or(&errors).to_owned();
+    (output.status.code().expect("exits"), code)
+}
+
+fn data(name: &str) -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/firmware").join(name).display().to_string()
+}
+
+fn scratch(name: &str) -> PathBuf {
+    let dir = tempfile::tempdir().expect("temporary directory").keep();
+    dir.join(name)
+}
+
+#[test]
+fn an_image_is_written_read_back_and_read_out_in_every_format() {
+    let boards = Boards::start(&["--device", "F405"]);
+    let port = &boards.ports[0];
+    let written = good(port, &["write", &data("demo-f405.elf")]);
+    assert_eq!((&written["verified"], &written["units_erased"]), (&Value::Bool(true), &Value::from(2)));
+    assert_eq!(good(port, &["verify", &data("demo-f405.srec")])["equal"], true);
+    let original = std::fs::read(data("demo-f405-256k.bin")).expect("committed");
+    for name in ["out.bin", "out.hex", "out.srec"] {
+        let out = scratch(name);
+        let path = out.display().to_string();
+        good(port, &["read", "--address", "0x08020000", "--length", "64KiB", "--output", &path]);
+        let read = panel_image::parse(
+            &std::fs::read(&out).expect("written"),
+            name,
+            (name == "out.bin").then_some(0x0802_0000),
+        );
+        assert_eq!(read.expect("parses").bytes(0x0802_0000..0x0803_0000), Some(&original[..65536]), "{name}");
+    }
+}
+
+#[test]
+fn info_says_what_the_chip_is() {
+    let boards = Boards::start(&["--uart", "2", "--device", "G431"]);
+    let info = good(&boards.ports[0], &["info"]);
+    assert_eq!((&info["product_id"], &info["blank"]), (&Value::from("0x468"), &Value::from(true)));
+    let other = good(&boards.ports[1], &["info"]);
+    assert_ne!(info["uid"], other["uid"]);
+}
+
+#[test]
+fn what_erases_everything_is_not_done_without_consent() {
+    let boards = Boards::start(&["--device", "F405"]);
+    let port = &boards.ports[0];
+    good(port, &["write", &data("bench-64k.bin"), "--address", "0x08020000"]);
+    assert_eq!(bad(port, &["erase"]), (2, "E708 rom-no-consent".to_owned()));
+    assert_eq!(good(port, &["verify", &data("bench-64k.bin"), "--address", "0x08020000"])["equal"], true);
+    good(port, &["protect"]);
+    assert_eq!(
+        bad(port, &["write", &data("bench-64k.bin"), "--address", "0x08020000"]).1,
+        "E705 rom-protected"
+    );
+    assert_eq!(bad(port, &["unprotect"]), (2, "E708 rom-no-consent".to_owned()));
+    good(port, &["unprotect", "--yes"]);
+    assert_eq!(good(port, &["info"])["blank"], true);
+}
+
+#[test]
+fn a_chip_is_never_closed_for_ever_by_accident() {
+    let boards = Boards::start(&["--device", "G431"]);
+    let port = &boards.ports[0];
+    let before = good(port, &["option"])["option_bytes"].as_str().expect("readable").to_owned();
+    let level2 = format!("CC{}", &before[2..]);
+    assert_eq!(bad(port, &["option", "--write", &level2]).0, 2);
+    assert_eq!(good(port, &["option"])["option_bytes"], before.as_str());
+}
+
+#[test]
+fn ports_and_files_that_are_wrong_are_named_and_nothing_is_touched() {
+    assert_eq!(bad("/dev/no-such-port", &["info"]), (3, "E722 port-missing".to_owned()));
+    let boards = Boards::start(&["--device", "F405"]);
+    let port = &boards.ports[0];
+    assert_eq!(bad(port, &["write", "/no/such/file"]), (2, "E513 file-unreadable".to_owned()));
+    assert_eq!(bad(port, &["write", &data("bench-64k.bin"), "--address", "0x07000000"]).0, 2);
+    assert_eq!(good(port, &["info"])["blank"], true);
+    assert_eq!(
+        bad(port, &["verify", &data("bench-64k.bin"), "--address", "0x08020000"]),
+        (1, "E216 verify-mismatch".to_owned())
+    );
+}
+
+#[test]
+fn a_silent_port_and_a_wrong_chip_end_with_their_codes() {
+    let mute = Boards::start(&["--device", "F405", "--fault", "mute"]);
+    assert_eq!(bad(&mute.ports[0], &["info"]), (3, "E701 rom-no-sync".to_owned()));
+    let boards = Boards::start(&["--device", "F103"]);
+    let (exit, _) = bad(&boards.ports[0], &["write", &data("demo-f405.hex")]);
+    assert_eq!(exit, 2, "0x08020000 is beyond the flash of a small F103");
+}
