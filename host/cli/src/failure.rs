@@ -1,6 +1,6 @@
 //! Why a command ends before its work: a code, a message with position, an exit code.
 
-use panel_codes::{Class, Code};
+use panel_codes::Code;
 
 /// The end of a command that could not do its work.
 #[derive(Debug)]
@@ -22,11 +22,7 @@ impl Failure {
 
     /// 2 for usage, files and jobs, 3 for the station, 1 for boards (docs/errors.md).
     pub(crate) fn exit(&self) -> u8 {
-        self.exit.unwrap_or(match self.code.class() {
-            Class::Board => 1,
-            Class::Usage => 2,
-            Class::Station => 3,
-        })
+        self.exit.unwrap_or_else(|| self.code.class().exit_code())
     }
 }
 
