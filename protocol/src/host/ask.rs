@@ -1,7 +1,9 @@
 //! Asking nodes and collecting their answers: one answer each, silent nodes asked again, then named.
 //!
 //! Used for everything that is not discovery and not the stream of data. A broadcast request goes out once;
-//! repetitions go only to nodes that owe an answer.
+//! repetitions go only to nodes that owe an answer. They all do the same work, so when some have answered and
+//! the bus has fallen silent since, the others have missed the question: they are reminded then and not only
+//! when the longest time the work may take is over.
 
 use crate::block::MAX_BLOCK;
 use crate::frame::Frame;
@@ -103,6 +105,24 @@ impl Request {
         }
     }
 
+    /// Whether a node that is still at it may be asked again without harm.
+    const fn may_be_repeated(&self) -> bool {
+        match self {
+            Self::Control(control) => matches!(
+                control,
+                Control::Census
+                    | Control::Identify(_)
+                    | Control::Start { .. }
+                    | Control::Verify { .. }
+                    | Control::Digest { .. }
+                    | Control::Commit { .. }
+                    | Control::Read { .. }
+                    | Control::Statistics
+            ),
+            Self::Block(kind, _) => matches!(kind, BlockKind::Begin | BlockKind::Identity),
+        }
+    }
+
     pub(super) fn frames(&self, to: Option<NodeId>, out: &mut impl Extend<Frame>) {
         match self {
             Self::Control(control) => out.extend([HostMessage::Control(to, *control).to_frame()]),
@@ -122,12 +142,22 @@ impl Request {
     }
 }
 
+/// How often the silent are reminded at most, beside the tries.
+const REMINDERS: u8 = 4;
+
 /// A round of questions.
 pub(super) struct Ask {
     pending: BTreeMap<NodeId, Request>,
     patience: Span,
     tries: u8,
-    pub(super) deadline: Micros,
+    /// When this try is over.
+    over: Micros,
+    /// Silence after an answer that tells that the others have missed the question.
+    quiet: Span,
+    reminders: u8,
+    /// An answer has come since deadlines were last looked at.
+    answered: bool,
+    remind: Option<Micros>,
 }
 
 /// What a timeout led to.
@@ -138,8 +168,35 @@ pub(super) enum Verdict {
 }
 
 impl Ask {
-    pub(super) fn new(pending: BTreeMap<NodeId, Request>, patience: Span, tries: u8, now: Micros) -> Self {
-        Self { pending, patience, tries, deadline: now + patience }
+    pub(super) fn new(
+        pending: BTreeMap<NodeId, Request>,
+        patience: Span,
+        tries: u8,
+        quiet: Span,
+        now: Micros,
+    ) -> Self {
+        let repeatable = pending.values().all(Request::may_be_repeated);
+        Self {
+            pending,
+            patience,
+            tries,
+            over: now + patience,
+            quiet,
+            reminders: if repeatable { REMINDERS } else { 0 },
+            answered: false,
+            remind: None,
+        }
+    }
+
+    /// When to look again.
+    pub(super) fn deadline(&self) -> Micros {
+        self.remind.map_or(self.over, |at| at.min(self.over))
+    }
+
+    /// The present try lasts until then.
+    pub(super) const fn postpone(&mut self, until: Micros) {
+        self.over = until;
+        self.remind = None;
     }
 
     /// True if the answer was owed.
@@ -147,6 +204,7 @@ impl Ask {
         let fits = self.pending.get(&node).is_some_and(|request| request.fits(answer));
         if fits {
             self.pending.remove(&node);
+            self.answered = true;
         }
         fits
     }
@@ -163,15 +221,95 @@ impl Ask {
         if self.pending.is_empty() {
             return Verdict::Done(Vec::new());
         }
-        if now < self.deadline {
+        if core::mem::take(&mut self.answered) && self.reminders > 0 {
+            self.remind = Some(now + self.quiet);
+        }
+        if now >= self.over {
+            self.tries = self.tries.saturating_sub(1);
+            if self.tries == 0 {
+                return Verdict::Done(core::mem::take(&mut self.pending).into_keys().collect());
+            }
+            self.over = now + self.patience;
+        } else if self.remind.is_some_and(|at| now >= at) {
+            self.reminders -= 1;
+        } else {
             return Verdict::Wait;
         }
-        self.tries = self.tries.saturating_sub(1);
-        if self.tries == 0 {
-            return Verdict::Done(core::mem::take(&mut self.pending).into_keys().collect());
-        }
+        self.remind = None;
         self.pending.iter().for_each(|(node, request)| request.frames(Some(*node), out));
-        self.deadline = now + self.patience;
         Verdict::Wait
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Refusal;
+    use alloc::vec;
+
+    const QUIET: Span = Span::from_millis(4);
+    const PATIENCE: Span = Span::from_millis(500);
+
+    fn node(n: u8) -> NodeId {
+        NodeId::new(n).unwrap()
+    }
+
+    fn ask(control: Control) -> Ask {
+        let pending = (0..3).map(|n| (node(n), Request::Control(control))).collect();
+        Ask::new(pending, PATIENCE, 2, QUIET, Micros::ZERO)
+    }
+
+    fn done(control: Control) -> Answer {
+        Answer::Done { opcode: control.opcode(), refusal: None, detail: 0 }
+    }
+
+    #[test]
+    fn those_who_stay_silent_when_others_have_answered_are_reminded_long_before_the_work_must_be_over() {
+        let commit = Control::Commit { session: 7 };
+        let mut ask = ask(commit);
+        let mut out = vec![];
+        let answered = Micros(30_000);
+        assert!(ask.handle(node(0), &done(commit)));
+        assert!(matches!(ask.handle_timeout(answered, &mut out), Verdict::Wait));
+        assert_eq!((ask.deadline(), out.len()), (answered + QUIET, 0));
+        assert!(ask.handle(node(1), &done(commit)));
+        assert!(matches!(ask.handle_timeout(answered + Span(1000), &mut out), Verdict::Wait));
+        let due = answered + Span(1000) + QUIET;
+        assert_eq!(ask.deadline(), due, "an answer shows that the bus is not silent yet");
+        assert!(matches!(ask.handle_timeout(due, &mut out), Verdict::Wait));
+        assert_eq!(out, [HostMessage::Control(Some(node(2)), commit).to_frame()]);
+        assert_eq!(ask.deadline(), Micros::ZERO + PATIENCE, "once is enough until somebody answers");
+    }
+
+    #[test]
+    fn nobody_is_reminded_while_all_are_at_work_or_of_what_must_not_be_done_twice() {
+        let mut working = ask(Control::Commit { session: 7 });
+        let item = Control::Test { item: 1, token: 2, argument: 0 };
+        let mut testing = ask(item);
+        assert!(testing.handle(node(0), &Answer::Reading { item: 1, token: 2, unit: 0, value: 1.0 }));
+        let mut out = vec![];
+        for ask in [&mut working, &mut testing] {
+            assert!(matches!(ask.handle_timeout(Micros(30_000), &mut out), Verdict::Wait));
+            assert!(matches!(ask.handle_timeout(Micros(400_000), &mut out), Verdict::Wait));
+            assert_eq!((ask.deadline(), out.len()), (Micros::ZERO + PATIENCE, 0));
+        }
+    }
+
+    #[test]
+    fn reminders_spend_no_try_and_the_silent_are_named_in_the_end() {
+        let commit = Control::Commit { session: 7 };
+        let mut ask = ask(commit);
+        let mut out = vec![];
+        let refusal = Some(Refusal::Flash);
+        assert!(ask.handle(node(0), &Answer::Done { opcode: commit.opcode(), refusal, detail: 0 }));
+        assert!(matches!(ask.handle_timeout(Micros(1), &mut out), Verdict::Wait));
+        assert!(matches!(ask.handle_timeout(Micros(10_000), &mut out), Verdict::Wait));
+        let first = Micros::ZERO + PATIENCE;
+        assert!(matches!(ask.handle_timeout(first, &mut out), Verdict::Wait));
+        assert_eq!(out.len(), 4, "two were reminded, and asked again when their time was over");
+        let Verdict::Done(silent) = ask.handle_timeout(first + PATIENCE, &mut out) else {
+            panic!("two tries are over");
+        };
+        assert_eq!(silent, [node(1), node(2)]);
     }
 }

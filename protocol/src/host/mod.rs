@@ -216,7 +216,8 @@ impl BusMaster {
 
     fn begin_ask(&mut self, now: Micros, pending: BTreeMap<NodeId, Request>, patience: Span) {
         let queued = Span(self.timing.frame.0 * self.out.len() as u64);
-        let ask = Ask::new(pending, patience + self.timing.answer + queued, self.timing.tries, now);
+        let Timing { answer, quiet, tries, .. } = self.timing;
+        let ask = Ask::new(pending, patience + answer + queued, tries, quiet, now);
         self.operation = Operation::Ask(ask);
     }
 
@@ -271,7 +272,7 @@ impl BusMaster {
         match &mut self.operation {
             Operation::Idle => {}
             Operation::Discover(discover) => discover.deadline = now + self.timing.answer,
-            Operation::Ask(ask) => ask.deadline = now + self.timing.answer,
+            Operation::Ask(ask) => ask.postpone(now + self.timing.answer),
             Operation::Stream(stream) => stream.postpone(now, &self.timing),
         }
     }
@@ -334,7 +335,7 @@ impl BusMaster {
         match &self.operation {
             Operation::Idle => None,
             Operation::Discover(discover) => Some(discover.deadline),
-            Operation::Ask(ask) => Some(ask.deadline),
+            Operation::Ask(ask) => Some(ask.deadline()),
             Operation::Stream(stream) => stream.next_timeout(),
         }
     }

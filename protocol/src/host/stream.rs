@@ -501,12 +501,12 @@ impl Stream {
     /// The bus was of no use for a while: every deadline begins anew.
     pub(super) fn postpone(&mut self, now: Micros, timing: &Timing) {
         match &mut self.stage {
-            Stage::Begin(ask) | Stage::Start(ask) | Stage::Closing(ask) => ask.deadline = now + timing.answer,
+            Stage::Begin(ask) | Stage::Start(ask) | Stage::Closing(ask) => ask.postpone(now + timing.answer),
             Stage::Query(until) | Stage::Recheck(until) => *until = now + timing.answer,
             Stage::Data => self.census_due = now + timing.census,
         }
         if let Some(census) = &mut self.census {
-            census.deadline = now + timing.answer;
+            census.postpone(now + timing.answer);
         }
         self.options.patience = self.options.patience + now.since(self.looked);
         self.looked = now;
@@ -516,7 +516,7 @@ impl Stream {
 
     pub(super) fn next_timeout(&self) -> Option<Micros> {
         let stage = match &self.stage {
-            Stage::Begin(ask) | Stage::Start(ask) | Stage::Closing(ask) => Some(ask.deadline),
+            Stage::Begin(ask) | Stage::Start(ask) | Stage::Closing(ask) => Some(ask.deadline()),
             Stage::Query(until) | Stage::Recheck(until) => Some(*until),
             // Once due, the census goes out with the next frame the link takes.
             Stage::Data => Some(self.census_due).filter(|&due| self.census.is_none() && due > self.looked),
@@ -528,7 +528,7 @@ impl Stream {
             .next()
             .map(|_| self.started + self.schedule() + Span(1))
             .filter(|&l| l > self.looked);
-        let census = self.census.as_ref().map(|c| c.deadline);
+        let census = self.census.as_ref().map(Ask::deadline);
         stage.into_iter().chain(census).chain(holds).chain(late).min()
     }
 
@@ -632,7 +632,7 @@ fn ask(
 ) -> Ask {
     let queued = Span(timing.frame.0 * out.len() as u64);
     let pending = nodes.iter().map(|&node| (node, request.clone())).collect();
-    Ask::new(pending, timing.answer + patience + queued, timing.tries, now)
+    Ask::new(pending, timing.answer + patience + queued, timing.tries, timing.quiet, now)
 }
 
 fn ask_begin(
