@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use panel_backplane::{BusKind, Panel, Problems};
+use panel_backplane::{Binding, BusKind, Panel, Problems};
 use panel_codes::Code;
 use panel_engine::chip::Chip;
 use panel_engine::{Limits, Plan, PlanError, Recipe};
@@ -132,6 +132,9 @@ pub(crate) fn limits(limits: &panel_job::Limits) -> Limits {
         answer: limits.answer,
         patience: limits.straggler_wait,
         missed_per_mille: limits.missed_per_mille.into(),
+        tries: limits.tries,
+        census: limits.census,
+        straggler_pass: limits.straggler_pass,
     }
 }
 
@@ -150,7 +153,8 @@ pub(crate) fn world(plan: &Plan, scenario: Scenario) -> Result<WorldConfig, Fail
     let revision = plan.recipe.revisions.first().copied().unwrap_or(1);
     let slots = plan.panel.slots.iter().filter_map(|slot| {
         let mut config = SlotConfig::new(slot.slot.0, slot.bus?.index(), chip);
-        config.strap = Some(slot.strap);
+        config.strap = (plan.panel.binding == Binding::Straps).then_some(slot.strap);
+        config.select_line = plan.panel.binding == Binding::Select;
         config.hardware_revision = revision;
         Some(config)
     });

@@ -11,16 +11,22 @@ use panel_engine::{Event, LinkEvent, Run};
 use panel_protocol::time::{Micros, Span};
 use panel_simulator::{HostEvent, World};
 
-/// Frames handed to an adapter and not yet confirmed: enough to keep the bus busy, few enough that a pause that
-/// a board asks for takes effect within half a millisecond.
+/// Frames handed to an adapter without delay and not yet confirmed: enough to keep the bus busy, few enough that
+/// a control message leaves within half a millisecond.
 const IN_FLIGHT: usize = 4;
-/// Depth of a simulated adapter's queue, SocketCAN's default.
-const QUEUE: usize = 10;
 /// Longest time between two looks at the keyboard and two frames of the view.
 const TICK: Span = Span::from_millis(50);
 
 /// Longest time a frame may wait for its transmission on a bus that is not being cleared of a babbler.
 const STUCK: Span = Span::from_millis(1000);
+
+/// Frames that may be under way on a bus of this rate, so that it stays busy although each is confirmed only
+/// after the adapter's latency there and back: what is sent meanwhile comes on top.
+pub(crate) fn in_flight(latency: Span, bit_rate: u32) -> usize {
+    // The shortest data frame, with no stuff bit, has 111 bits.
+    let frames = 2 * latency.0 * u64::from(bit_rate) / 111_000_000;
+    IN_FLIGHT + frames as usize
+}
 
 /// Whoever watches a run: records, view.
 pub(crate) trait Observer {
@@ -29,6 +35,8 @@ pub(crate) trait Observer {
     /// # Errors
     /// Why they could not be made durable.
     fn events(&mut self, now: Micros, events: &[Event]) -> Result<(), String>;
+    /// The simulated panel as the events just told left it.
+    fn look(&mut self, _now: Micros, _world: &World, _events: &[Event]) {}
     /// Called at least every 50 ms of the run's time. `true`: stop.
     fn tick(&mut self, now: Micros) -> bool;
 }
@@ -65,7 +73,9 @@ pub(crate) fn drive(run: &mut Run, world: &mut World, pace: &Pace, observer: &mu
     let mut batch = Vec::new();
     let mut next_tick = Micros::ZERO;
     let mut stopping = false;
-    let mut confirmed = vec![Micros::ZERO; panel.buses.len()];
+    let mut queues: Vec<Queue> = (0..panel.buses.len())
+        .map(|bus| Queue { size: world.host_queue_free(bus), moved: Micros::ZERO })
+        .collect();
     loop {
         let now = world.now();
         flush(run, world, &panel, observer, &mut batch, &mut stopping);
@@ -87,25 +97,32 @@ pub(crate) fn drive(run: &mut Run, world: &mut World, pace: &Pace, observer: &mu
         let now = world.now();
         while let Some(event) = world.poll_host() {
             if let HostEvent::Sent { bus, .. } = event {
-                confirmed[bus] = now;
+                queues[bus].moved = now;
             }
             deliver(run, now, event);
         }
-        watch_queues(run, world, &mut confirmed);
+        watch_queues(run, world, &mut queues);
         if due.is_some_and(|due| now >= due) {
             run.handle_timeout(now);
         }
     }
 }
 
+/// The transmit queue of a bus.
+struct Queue {
+    size: usize,
+    /// When it was last empty or a frame was confirmed.
+    moved: Micros,
+}
+
 /// A frame that waits too long ends its bus with a typed error instead of a hang.
-fn watch_queues(run: &mut Run, world: &World, confirmed: &mut [Micros]) {
+fn watch_queues(run: &mut Run, world: &World, queues: &mut [Queue]) {
     let now = world.now();
-    for (bus, since) in confirmed.iter_mut().enumerate() {
-        if world.host_queue_free(bus) == QUEUE {
-            *since = now;
-        } else if now.since(*since) > STUCK {
-            *since = now;
+    for (bus, queue) in queues.iter_mut().enumerate() {
+        if world.host_queue_free(bus) == queue.size {
+            queue.moved = now;
+        } else if now.since(queue.moved) > STUCK {
+            queue.moved = now;
             run.handle_link(now, BusIndex(bus as u8), LinkEvent::Stuck);
         }
     }
@@ -132,6 +149,7 @@ fn flush(
                 *stopping = true;
                 run.handle_store_fault(now, &why);
             }
+            observer.look(now, world, batch);
             batch.clear();
             continue;
         }
@@ -151,8 +169,7 @@ fn flush(
         }
         moved = false;
         for bus in 0..panel.buses.len() {
-            let reserve = QUEUE - IN_FLIGHT;
-            while world.host_queue_free(bus) > reserve
+            while world.host_queue_free(bus) > 0
                 && let Some(frame) = run.poll_transmit(now, BusIndex(bus as u8))
             {
                 if world.host_send(bus, &frame).is_err() {

@@ -1,0 +1,338 @@
+//! Which rows there are: without filters one line through every quantity with the others held at the reference,
+//! with filters every combination of the values given.
+
+use core::fmt;
+
+use clap::{Args, ValueEnum};
+use panel_backplane::BusKind;
+use panel_backplane::units::BitRate;
+
+use super::firmware::{self, ImageSize};
+
+/// A way to the boards that can be measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BenchWay {
+    Multidrop,
+}
+
+/// A chip family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Family {
+    #[value(name = "F4")]
+    F4,
+    #[value(name = "G4")]
+    G4,
+    #[value(name = "F1")]
+    F1,
+}
+
+/// A kind of bus with its rates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BusName {
+    #[value(name = "can-500k")]
+    Can500k,
+    #[value(name = "can-1M")]
+    Can1M,
+    #[value(name = "fd-1M-5M")]
+    Fd1M5M,
+}
+
+/// Boards on one bus at most: the protocol's numbers go from 0 to 127.
+const PER_BUS: u16 = 128;
+
+/// What is measured; without any of these a selection that covers everything once. Each may be repeated or take
+/// several values with commas between them.
+#[derive(Debug, Args)]
+pub(crate) struct Filters {
+    /// Way to the boards.
+    #[arg(long, value_delimiter = ',', value_name = "WAY")]
+    way: Vec<BenchWay>,
+    /// Chip family [reference: F4; on CAN FD: G4].
+    #[arg(long, value_delimiter = ',', value_name = "FAMILY", ignore_case = true)]
+    family: Vec<Family>,
+    /// Number of boards [reference: 21].
+    #[arg(long, value_delimiter = ',', value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
+    boards: Vec<u16>,
+    /// Number of buses that share the boards [reference: 1; for 128 boards: 1, 2 and 4].
+    #[arg(long, value_delimiter = ',', value_name = "N", value_parser = clap::value_parser!(u8).range(1..=8))]
+    buses: Vec<u8>,
+    /// Image size: 64K, 256K or 1M [reference: 256K].
+    #[arg(long, value_delimiter = ',', value_name = "SIZE", value_parser = ImageSize::parse)]
+    image: Vec<ImageSize>,
+    /// Bus [reference: can-1M].
+    #[arg(long, value_delimiter = ',', value_name = "BUS", ignore_case = true)]
+    bus: Vec<BusName>,
+    /// Share of frames that each board misses on its own, from 0 to 0.5 [reference: 0].
+    #[arg(long, value_delimiter = ',', value_name = "SHARE", value_parser = loss)]
+    loss: Vec<f64>,
+    /// Milliseconds from host to adapter, and back, from 0 to 20 [reference: 0].
+    #[arg(long, value_delimiter = ',', value_name = "MS", value_parser = latency)]
+    latency: Vec<f64>,
+}
+
+/// What one row measures.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Point {
+    pub(super) family: Family,
+    pub(super) boards: u16,
+    pub(super) buses: u8,
+    pub(super) image: ImageSize,
+    pub(super) bus: BusName,
+    pub(super) loss: f64,
+    pub(super) latency_ms: f64,
+}
+
+/// The demonstration's job.
+const REFERENCE: Point = Point {
+    family: Family::F4,
+    boards: 21,
+    buses: 1,
+    image: ImageSize::K256,
+    bus: BusName::Can1M,
+    loss: 0.0,
+    latency_ms: 0.0,
+};
+
+impl Filters {
+    /// The rows, and what is to be said about combinations that cannot be.
+    pub(super) fn points(&self) -> (Vec<Point>, Vec<String>) {
+        let all = if self.is_empty() { selection() } else { self.product() };
+        let mut notes: Vec<String> = Vec::new();
+        let possible = all.into_iter().filter(|point| match point.obstacle() {
+            None => true,
+            Some(note) => {
+                if !notes.contains(&note) {
+                    notes.push(note);
+                }
+                false
+            }
+        });
+        let points = possible.collect();
+        (points, notes)
+    }
+
+    fn is_empty(&self) -> bool {
+        let Self { way: _, family, boards, buses, image, bus, loss, latency } = self;
+        family.is_empty()
+            && (boards.is_empty() && buses.is_empty())
+            && (image.is_empty() && bus.is_empty())
+            && (loss.is_empty() && latency.is_empty())
+    }
+
+    fn product(&self) -> Vec<Point> {
+        let mut points = Vec::new();
+        for bus in or(&self.bus, &[REFERENCE.bus]) {
+            let family = if bus == BusName::Fd1M5M { Family::G4 } else { REFERENCE.family };
+            for family in or(&self.family, &[family]) {
+                for image in or(&self.image, &[REFERENCE.image]) {
+                    for boards in or(&self.boards, &[REFERENCE.boards]) {
+                        let buses: &[u8] = if boards == PER_BUS { &[1, 2, 4] } else { &[REFERENCE.buses] };
+                        for buses in or(&self.buses, buses) {
+                            for loss in or(&self.loss, &[REFERENCE.loss]) {
+                                for latency_ms in or(&self.latency, &[REFERENCE.latency_ms]) {
+                                    points.push(Point {
+                                        family,
+                                        boards,
+                                        buses,
+                                        image,
+                                        bus,
+                                        loss,
+                                        latency_ms,
+                                    });
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        points
+    }
+}
+
+fn or<T: Copy>(given: &[T], reference: &[T]) -> Vec<T> {
+    if given.is_empty() { reference.to_vec() } else { given.to_vec() }
+}
+
+/// Every value at least once with the others at the reference, and the combinations that docs/performance.md
+/// speaks of.
+fn selection() -> Vec<Point> {
+    let r = REFERENCE;
+    let mut points: Vec<Point> = [1, 4, 21, 64].map(|boards| Point { boards, ..r.clone() }).into();
+    points.extend([1, 2, 4].map(|buses| Point { boards: 128, buses, ..r.clone() }));
+    points.extend([ImageSize::K64, ImageSize::M1].map(|image| Point { image, ..r.clone() }));
+    points.push(Point { boards: 64, image: ImageSize::M1, ..r.clone() });
+    points.extend([0.001, 0.01].map(|loss| Point { loss, ..r.clone() }));
+    points.extend([0.001, 0.01].map(|loss| Point { boards: 64, loss, ..r.clone() }));
+    points.push(Point { bus: BusName::Can500k, ..r.clone() });
+    points.push(Point { latency_ms: 1.0, ..r.clone() });
+    for family in [Family::G4, Family::F1] {
+        for image in [ImageSize::K64, ImageSize::K256, ImageSize::M1] {
+            points.push(Point { family, image, ..r.clone() });
+        }
+        points.push(Point { family, boards: 64, ..r.clone() });
+        points.push(Point { family, loss: 0.01, ..r.clone() });
+    }
+    let fd = Point { family: Family::G4, bus: BusName::Fd1M5M, ..r };
+    points.extend([ImageSize::K64, ImageSize::K256].map(|image| Point { image, ..fd.clone() }));
+    points.push(Point { boards: 64, ..fd.clone() });
+    points.push(Point { loss: 0.01, ..fd });
+    points
+}
+
+impl Point {
+    /// The same job for one board alone.
+    pub(super) fn alone(&self) -> Self {
+        Self { boards: 1, buses: 1, ..self.clone() }
+    }
+
+    /// Why there can be no such row.
+    fn obstacle(&self) -> Option<String> {
+        let (family, bus) = (self.family.name(), self.bus.name());
+        if self.bus == BusName::Fd1M5M && self.family != Family::G4 {
+            return Some(format!("no row for {family} on {bus}: its chips have no FDCAN"));
+        }
+        if firmware::chip_for(self.family, self.image).is_none() {
+            let image = self.image;
+            return Some(format!("no row for {family} with {image}: its largest chip has no room for it"));
+        }
+        if u16::from(self.buses) > self.boards {
+            return Some(format!("no row for {} boards on {} buses", self.boards, self.buses));
+        }
+        if self.boards.div_ceil(self.buses.into()) > PER_BUS {
+            let (boards, buses) = (self.boards, self.buses);
+            return Some(format!(
+                "no row for {boards} boards on {buses} buses: {PER_BUS} is the most for one"
+            ));
+        }
+        None
+    }
+}
+
+impl fmt::Display for Point {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { family, boards, buses, image, bus, loss, latency_ms } = self;
+        write!(f, "{} {image} {boards} boards {buses} x {}", family.name(), bus.name())?;
+        write!(f, " loss {loss} latency {latency_ms} ms")
+    }
+}
+
+impl Family {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::F4 => "F4",
+            Self::G4 => "G4",
+            Self::F1 => "F1",
+        }
+    }
+}
+
+impl BusName {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Can500k => "can-500k",
+            Self::Can1M => "can-1M",
+            Self::Fd1M5M => "fd-1M-5M",
+        }
+    }
+
+    pub(super) const fn kind(self) -> (BusKind, BitRate) {
+        match self {
+            Self::Can500k => (BusKind::Classical, BitRate(500_000)),
+            Self::Can1M => (BusKind::Classical, BitRate::M1),
+            Self::Fd1M5M => (BusKind::Fd { data_bit_rate: BitRate(5_000_000) }, BitRate::M1),
+        }
+    }
+}
+
+fn within(text: &str, most: f64) -> Option<f64> {
+    text.parse::<f64>().ok().filter(|v| (0.0..=most).contains(v))
+}
+
+fn loss(text: &str) -> Result<f64, String> {
+    within(text, 0.5).ok_or_else(|| "expected a share from 0 to 0.5, such as 0.001".to_owned())
+}
+
+fn latency(text: &str) -> Result<f64, String> {
+    within(text, 20.0).ok_or_else(|| "expected milliseconds from 0 to 20, such as 1".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        filters: Filters,
+    }
+
+    fn points(line: &str) -> (Vec<Point>, Vec<String>) {
+        Line::try_parse_from(["bench"].into_iter().chain(line.split_whitespace())).unwrap().filters.points()
+    }
+
+    #[test]
+    fn filters_take_every_combination_with_the_rest_at_the_reference() {
+        let (found, notes) = points("--boards 1,4 --boards 64 --loss 0,0.01 --image 65536");
+        assert_eq!((found.len(), notes.len()), (6, 0));
+        assert!(found.iter().all(|p| p.image == ImageSize::K64 && p.bus == BusName::Can1M && p.buses == 1));
+        let shape: Vec<_> = found.iter().map(|p| (p.boards, p.loss)).collect();
+        assert_eq!(shape, [(1, 0.0), (1, 0.01), (4, 0.0), (4, 0.01), (64, 0.0), (64, 0.01)]);
+    }
+
+    #[test]
+    fn a_hundred_and_twenty_eight_boards_are_measured_on_one_two_and_four_buses() {
+        let buses = |line| points(line).0.iter().map(|p| p.buses).collect::<Vec<_>>();
+        assert_eq!(buses("--boards 128"), [1, 2, 4]);
+        assert_eq!(buses("--boards 128 --buses 2"), [2]);
+    }
+
+    #[test]
+    fn what_cannot_be_is_no_row_but_a_note() {
+        for line in ["--family F1 --image 1M", "--family g4 --image 1M", "--family F4 --bus fd-1M-5M"] {
+            let (found, notes) = points(line);
+            assert_eq!((found.len(), notes.len()), (0, 1), "{line}: {notes:?}");
+        }
+        assert_eq!(points("--boards 2 --buses 4").0.len(), 0);
+        assert_eq!(points("--boards 200").0.len(), 0);
+    }
+
+    #[test]
+    fn fd_without_a_family_means_the_family_that_has_it() {
+        let (found, _) = points("--bus fd-1M-5M,can-1M");
+        assert_eq!(found.iter().map(|p| p.family).collect::<Vec<_>>(), [Family::G4, Family::F4]);
+    }
+
+    #[test]
+    fn the_selection_has_every_value_and_no_row_twice() {
+        let (found, notes) = points("");
+        for (n, point) in found.iter().enumerate() {
+            assert!(!found[..n].contains(point), "{point}");
+        }
+        for boards in [1, 4, 21, 64, 128] {
+            assert!(found.iter().any(|p| p.boards == boards));
+        }
+        for bus in [BusName::Can500k, BusName::Can1M, BusName::Fd1M5M] {
+            assert!(found.iter().any(|p| p.bus == bus));
+        }
+        assert_eq!(notes.len(), 2, "G4 and F1 have no room for 1 MiB");
+    }
+
+    #[test]
+    fn unknown_values_name_what_exists() {
+        for (line, word) in [
+            ("--bus can-2M", "fd-1M-5M"),
+            ("--family H7", "G4"),
+            ("--image 3M", "256K"),
+            ("--way rom-uart", "multidrop"),
+            ("--boards 0", "1..=512"),
+            ("--loss 2", "0.5"),
+        ] {
+            let error =
+                Line::try_parse_from(["bench"].into_iter().chain(line.split_whitespace())).err().unwrap();
+            assert!(error.to_string().contains(word), "{line}: {error}");
+            assert_eq!(error.exit_code(), 2);
+        }
+    }
+}
