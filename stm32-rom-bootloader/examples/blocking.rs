@@ -1,21 +1,23 @@
-//! A blocking driver over anything that implements `Read` and `Write`, and a small flasher made with it.
+//! A driver over anything that implements `Read` and `Write`, and a small flasher made with it.
 //!
-//! The port must return from `read` after a short while if nothing comes. On Linux, without any further crate:
+//! On Linux, without any further crate:
 //!
 //! ```text
-//! stty -F /dev/ttyUSB0 115200 raw cs8 parenb -parodd -cstopb min 0 time 1
+//! stty -F /dev/ttyUSB0 115200 raw -echo cs8 parenb -parodd -cstopb
 //! cargo run --example blocking -- /dev/ttyUSB0 firmware.bin
 //! ```
 
 use core::time::Duration;
 use std::fs::{self, OpenOptions};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, Read, Write};
 use std::process::ExitCode;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
 use std::time::Instant;
 
 use stm32_rom_bootloader::{
-    Error, Event, Field, Image, Inspect, LineResult, Operation, Output, Plan, PlanOptions, Program, Region,
-    UartSession, UartSettings,
+    Entry, Error, Event, Field, Image, Inspect, LineResult, Operation, Output, Plan, PlanOptions, Program,
+    Region, UartSession, UartSettings,
 };
 
 /// Why driving a session failed.
@@ -27,11 +29,28 @@ enum Failure {
     Session(Error),
 }
 
+/// Reads on a thread of its own, because `read` may block for ever. Ends when the port or the receiver does.
+fn listen(mut port: impl Read + Send + 'static) -> Receiver<io::Result<Vec<u8>>> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        let mut buffer = [0; 512];
+        loop {
+            let read = port.read(&mut buffer).map(|count| buffer[..count].to_vec());
+            let ended = read.is_err();
+            if sender.send(read).is_err() || ended {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
 /// Runs a session to its end. `on_event` sees what happens on the way.
 fn drive<'a, O: Operation<'a>>(
     operation: O,
     settings: UartSettings,
-    port: &mut (impl Read + Write),
+    port: &mut impl Write,
+    received: &Receiver<io::Result<Vec<u8>>>,
     mut on_event: impl FnMut(Event),
 ) -> Result<O::Outcome, Failure>
 where
@@ -40,23 +59,23 @@ where
     #[expect(clippy::disallowed_methods, reason = "this is the driver, which owns the clock")]
     let start = Instant::now();
     let mut session = UartSession::new(operation, settings, start.elapsed());
-    let mut buffer = [0; 512];
     loop {
         match session.poll() {
             Output::Transmit(bytes) => port.write_all(&bytes).map_err(Failure::Port)?,
             // A driver that can move DTR and RTS would do so here.
             Output::Line(_) => session.handle_line(start.elapsed(), LineResult::Unavailable),
             Output::Event(event) => on_event(event),
-            Output::Wait { until, .. } => match port.read(&mut buffer) {
-                Ok(0) if start.elapsed() >= until => session.handle_timeout(start.elapsed()),
-                Ok(0) => {}
-                Ok(count) => session.handle_rx(start.elapsed(), &buffer[..count]),
-                Err(error) if matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock) => {
-                    session.handle_timeout(start.elapsed());
+            Output::Wait { until, .. } => {
+                let left = until.saturating_sub(start.elapsed());
+                match received.recv_timeout(left) {
+                    Ok(Ok(bytes)) => session.handle_rx(start.elapsed(), &bytes),
+                    Ok(Err(error)) => return Err(Failure::Port(error)),
+                    Err(RecvTimeoutError::Timeout) => session.handle_timeout(start.elapsed()),
+                    Err(RecvTimeoutError::Disconnected) => {
+                        return Err(Failure::Port(io::ErrorKind::UnexpectedEof.into()));
+                    }
                 }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(Failure::Port(error)),
-            },
+            }
             Output::Done(result) => return result.map_err(Failure::Session),
         }
     }
@@ -81,10 +100,11 @@ fn flash(port: &str, file: &str) -> Result<usize, String> {
     let firmware = fs::read(file).map_err(|error| format!("{file}: {error}"))?;
     let mut port =
         OpenOptions::new().read(true).write(true).open(port).map_err(|error| format!("{port}: {error}"))?;
+    let received = listen(port.try_clone().map_err(|error| error.to_string())?);
     // An adapter left alone holds a byte back for up to 16 ms.
     let settings = UartSettings { latency: Duration::from_millis(16), ..UartSettings::new(115_200) };
 
-    let info = drive(Inspect, settings.clone(), &mut port, |_| {}).map_err(words)?;
+    let info = drive(Inspect, settings.clone(), &mut port, &received, |_| {}).map_err(words)?;
     let device = info.identity.device.ok_or("unknown chip")?;
     report(&format!("{} with {:?} KiB", device.name, info.flash_kib.value()));
 
@@ -99,8 +119,8 @@ fn flash(port: &str, file: &str) -> Result<usize, String> {
     let plan = Plan::new(device, &image, &options).map_err(|error| error.to_string())?;
 
     // The chip is connected already: go on where the first session stopped.
-    let settings = UartSettings { entry: stm32_rom_bootloader::Entry::Connected(info.identity), ..settings };
-    let outcome = drive(Program::new(&plan, &image), settings, &mut port, |event| {
+    let settings = UartSettings { entry: Entry::Connected(info.identity), ..settings };
+    let outcome = drive(Program::new(&plan, &image), settings, &mut port, &received, |event| {
         if let Event::Progress { step, done, total } = event {
             report(&format!("{step} {done} of {total}"));
         }

@@ -196,7 +196,7 @@ impl fmt::Display for Heard {
         match self.count {
             0 => f.write_str("silence"),
             1 => write!(f, "only {:#04x}", self.first[0]),
-            count => write!(f, "{count} other bytes, first {:02x?}", &self.first[..shown]),
+            count => write!(f, "{count} other bytes (another rate?), first {:02x?}", &self.first[..shown]),
         }
     }
 }
@@ -265,6 +265,6 @@ mod tests {
         heard.note(0xFF);
         assert_eq!(heard.to_string(), "only 0xff");
         (0..9).for_each(|byte| heard.note(byte));
-        assert_eq!(heard.to_string(), "10 other bytes, first [ff, 00, 01, 02]");
+        assert_eq!(heard.to_string(), "10 other bytes (another rate?), first [ff, 00, 01, 02]");
     }
 }

@@ -184,12 +184,7 @@ impl Rom {
         let two_bytes = Device::with_product_id(device.product_id)
             .any(|row| row.bootloader_id.is_some_and(|id| id > 0xFF));
         let len = if two_bytes { 2 } else { 1 };
-        // It lies in the ROM itself, where the quirks of the area behind it do not apply.
-        let bytes = match self.read(address, len).await {
-            Err(Error::Refused { .. }) => self.read_system(address, len).await,
-            other => other.map(Some),
-        };
-        match bytes {
+        match self.read_system(address, len).await {
             Ok(Some(bytes)) => {
                 identity.protected = Some(false);
                 let id = bytes.iter().rev().fold(0, |id, byte| id << 8 | u16::from(*byte));

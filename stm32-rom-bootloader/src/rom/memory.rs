@@ -16,33 +16,20 @@ impl Rom {
         }
     }
 
-    /// Bytes of the system area: `None` if the ROM does not give them out. Some ROMs refuse short reads there
-    /// but give the whole 256-byte block.
+    /// Bytes of the system area: `None` if the ROM does not give them out. Some ROMs refuse short reads in parts
+    /// of it but give the whole 256-byte block.
     pub(crate) async fn read_system(&mut self, address: u32, len: usize) -> Result<Option<Vec<u8>>, Error> {
-        if !self.traits.whole_block_reads {
-            match self.read(address, len).await {
-                Ok(bytes) => return Ok(Some(bytes)),
-                Err(Error::Refused { .. }) => {}
-                Err(error) => return Err(error),
-            }
+        match self.read(address, len).await {
+            Ok(bytes) => return Ok(Some(bytes)),
+            Err(Error::Refused { .. }) => {}
+            Err(error) => return Err(error),
         }
         let offset = (address & 0xFF) as usize;
-        if offset + len > 256 {
+        if len == 256 || offset + len > 256 {
             return Ok(None);
         }
         match self.read(address & !0xFF, 256).await {
             Ok(block) => Ok(block.get(offset..offset + len).map(<[u8]>::to_vec)),
-            Err(Error::Refused { .. }) if self.traits.whole_block_reads => {
-                self.read_short(address, len).await
-            }
-            Err(Error::Refused { .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn read_short(&mut self, address: u32, len: usize) -> Result<Option<Vec<u8>>, Error> {
-        match self.read(address, len).await {
-            Ok(bytes) => Ok(Some(bytes)),
             Err(Error::Refused { .. }) => Ok(None),
             Err(error) => Err(error),
         }

@@ -37,6 +37,8 @@ pub struct Quirks {
     pub two_sync_bytes: bool,
     /// Bytes sent before the ACK of the sync.
     pub noise_before_ack: Vec<u8>,
+    /// Measure a wrong rate: the noise is all there is, and nothing is understood.
+    pub garbled: bool,
     /// How long the ACK of the sync takes.
     pub sync_answer_delay: Duration,
     /// A NACK sent after the ACK of the sync.

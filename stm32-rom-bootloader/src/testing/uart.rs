@@ -119,6 +119,10 @@ impl ToyUart {
                 let noise = self.memory.quirks.noise_before_ack.clone();
                 let at = now + self.memory.quirks.sync_answer_delay;
                 noise.into_iter().for_each(|byte| self.say(at, byte));
+                if self.memory.quirks.garbled {
+                    self.state = State::Deaf;
+                    return;
+                }
                 self.say(at, ACK);
                 if self.memory.quirks.nack_after_sync {
                     self.say(at, NACK);

@@ -173,6 +173,18 @@ fn silence_ends_in_a_bounded_time_with_what_was_heard() {
 }
 
 #[test]
+fn garbage_instead_of_an_answer_is_told_without_trying_for_long() {
+    let noise = vec![0xF9, 0x3F, 0x3F];
+    let mut toy = toy(0x449, Quirks { noise_before_ack: noise, garbled: true, ..Quirks::default() });
+    let run = connect(&mut toy, &UartLink::new(115_200), UartSettings::new(115_200));
+    match run.result.unwrap().unwrap_err() {
+        Error::NoAnswer { heard, .. } => assert_eq!((heard.count, heard.first), (3, [0xF9, 0x3F, 0x3F, 0])),
+        other => panic!("{other:?}"),
+    }
+    assert!(run.time < Duration::from_secs(4), "{:?}", run.time);
+}
+
+#[test]
 fn a_chip_with_a_doubtful_rate_gets_the_advice_to_go_slower() {
     let mut toy = toy(0x449, Quirks { startup: Some(Duration::from_secs(1000)), ..Quirks::default() });
     let mut settings = UartSettings::new(115_200);

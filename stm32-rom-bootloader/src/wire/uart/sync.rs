@@ -28,7 +28,7 @@ const FIRST_INTERVAL: Duration = Duration::from_millis(20);
 /// The pause doubles up to this.
 const LONGEST_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Sizes of the chunks between which to listen. One or two bytes end a half command and a write needs 257. Only
+/// Sizes of the chunks of filler between which to listen. One or two bytes end a half command and a write needs 257. Only
 /// when connecting come the large ones: an Extended Erase that took two sync bytes for its page count wants 65281.
 const FILLER_CHUNKS: [usize; 5] = [1, 1, 1, 32, 257];
 const LARGE_CHUNK: usize = 1024;
@@ -70,7 +70,8 @@ impl Uart {
             }
             interval = (interval * 2).min(LONGEST_INTERVAL + 2 * self.latency);
         }
-        if connecting.abandoned {
+        // A ROM inside a command is silent, or answers in words; garbage comes from one at another rate.
+        if connecting.abandoned && heard.count < 2 {
             // The large chunks take 6 s at 115200 baud: below half that rate nobody would wait for them.
             let large = if self.baud >= 57_600 { LARGE_CHUNKS } else { 0 };
             match self.realign_with(large).await {
@@ -123,7 +124,8 @@ impl Uart {
         Ok(false)
     }
 
-    /// Sends `count` filler bytes (the very first is a sync byte, see above) and returns the last answer to them, once the line is silent again.
+    /// Sends `count` filler bytes (the very first is a sync byte, see above) and returns the last answer to them,
+    /// once the line is silent again.
     async fn feed(&mut self, count: usize, frame: &[u8], sent: &mut u32) -> Result<Option<u8>, Fault> {
         let page_count_due = frame == [Opcode::EXTENDED_ERASE.0, !Opcode::EXTENDED_ERASE.0];
         let bytes = if page_count_due && *sent < 3 {
@@ -137,7 +139,9 @@ impl Uart {
         self.send(bytes);
         *sent += count as u32;
         let mut last = None;
-        let mut until = self.line_free.max(self.port.now()) + self.quiet();
+        // Between large chunks there is no need to listen for long: an answer is noticed with the next one.
+        let pause = if count == LARGE_CHUNK { self.time_of(4) } else { self.quiet() };
+        let mut until = self.line_free.max(self.port.now()) + pause;
         for _ in 0..super::FLOOD {
             match self.next(until, Wait::Realign).await? {
                 Some(byte) => last = Some(byte),
