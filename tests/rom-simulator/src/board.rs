@@ -31,17 +31,25 @@ pub struct Settings {
 /// Points where AN3154, ST's published sources and working hosts disagree. The default is what the hosts expect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CanVariant {
-    /// Global erase: ACK, ACK, erase, ACK instead of ACK, erase, ACK. Page list: one more ACK for the count.
+    /// Classical Erase acknowledges its first frame twice. Global: ACK, ACK, erase, ACK instead of ACK, erase,
+    /// ACK. Pages: ACK, ACK, list, erase, ACK instead of ACK, list, ACK, erase, ACK.
     pub extra_erase_ack: bool,
     /// The last `length % 8` bytes of a read come one to a frame instead of in one short frame.
     pub remainder_in_single_bytes: bool,
     /// Identifier of Speed's second ACK: 0x03, or 0x02 as one passage prints it.
     pub speed_ack_id: u16,
+    /// FDCAN Erase counts its pages less one, as the USART protocol does.
+    pub fd_erase_count_less_one: bool,
 }
 
 impl Default for CanVariant {
     fn default() -> Self {
-        Self { extra_erase_ack: false, remainder_in_single_bytes: false, speed_ack_id: 0x03 }
+        Self {
+            extra_erase_ack: false,
+            remainder_in_single_bytes: false,
+            speed_ack_id: 0x03,
+            fd_erase_count_less_one: false,
+        }
     }
 }
 

@@ -6,13 +6,18 @@
 //!
 //! The devices are sans-IO: they take `now` in [`Nanos`] and never read a clock, a file or an environment.
 //! Same model, settings and inputs, same outputs. [`catalog`] lists the chips, [`fault`] the faults. Around
-//! them, [`wire`] is a UART in virtual time and [`pty`] serves devices on pseudo-terminals in real time.
+//! them, [`wire`] is a UART in virtual time and [`pty`] serves devices on pseudo-terminals in real time, [`bridge`] a CAN
+//! device to other programs.
 //!
 //! What they do not do: run the application (after Go a board is silent until reset), the I2C, SPI and USB
 //! loaders, and secure parts (TrustZone, H5 provisioning).
 #![doc = concat!("\n\nFaults:\n\n```text\n", include_str!("fault_help.txt"), "```")]
 
 mod board;
+pub mod bridge;
+mod can;
+mod can_classic;
+mod can_fd;
 pub mod catalog;
 mod chip;
 mod command;
@@ -28,7 +33,9 @@ mod usart;
 pub mod wire;
 
 pub use board::{Board, CanVariant, Settings, State};
+pub use can::{CanDevice, CanFrame, CanKind, CanTx};
 pub use chip::Chip;
+pub use fault::Fault;
 pub use flash::{Flash, FlashModel, Parallelism, Run};
 pub use line::{LineByte, LineError, Parity, sample};
 pub use model::Model;

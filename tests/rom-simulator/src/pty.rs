@@ -25,6 +25,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -33,6 +34,9 @@ use std::time::Instant;
 
 /// How often a port that nobody has open is looked at. Its first byte may wait this long.
 const IDLE_LOOK: Duration = Duration::from_millis(20);
+
+/// A port opened this soon after a close was closed for good in between, though the kernel never reported it.
+const REOPENED: Duration = Duration::from_millis(100);
 
 /// How often the stop flag is looked at when nothing happens.
 const STOP_LOOK: Duration = Duration::from_millis(100);
@@ -87,6 +91,8 @@ impl PtyError {
 #[derive(Debug)]
 pub struct PtyBank {
     ports: Vec<Port>,
+    /// Reports every open and close of the ports.
+    watch: OwnedFd,
     hangup: Hangup,
     paced: bool,
     started: Instant,
@@ -98,10 +104,13 @@ impl PtyBank {
     /// # Errors
     /// [`PtyError`] when the system has no more pseudo-terminals or refuses one.
     pub fn open(config: &PtyConfig) -> Result<Self, PtyError> {
-        let ports = (0..config.ports).map(|number| Port::open(config, number)).collect::<Result<_, _>>()?;
+        let watch =
+            inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).map_err(PtyError::at("watch"))?;
+        let ports =
+            (0..config.ports).map(|number| Port::open(config, number, &watch)).collect::<Result<_, _>>()?;
         #[expect(clippy::disallowed_methods, reason = "this driver is where real time comes in")]
         let started = Instant::now();
-        Ok(Self { ports, hangup: config.hangup, paced: config.paced, started })
+        Ok(Self { ports, watch, hangup: config.hangup, paced: config.paced, started })
     }
 
     /// The device paths to open, one for each board.
@@ -131,28 +140,66 @@ impl PtyBank {
         Ok(())
     }
 
-    /// Sleeps until a host writes or closes, at most for `time`, and takes in what it wrote.
+    /// Sleeps until a host opens, writes or closes, at most for `time`, and takes in what it did.
     fn wait(&mut self, time: Duration) -> Result<(), PtyError> {
         let time = Timespec { tv_sec: time.as_secs() as _, tv_nsec: i64::from(time.subsec_nanos()) as _ };
         // A port that nobody has open would report its hang-up without end.
-        let mut open: Vec<&mut Port> = self.ports.iter_mut().filter(|port| !port.closed).collect();
-        let mut polls: Vec<PollFd<'_>> =
-            open.iter().map(|port| PollFd::new(&port.master, PollFlags::IN)).collect();
+        let open: Vec<usize> = (0..self.ports.len()).filter(|&i| !self.ports[i].closed).collect();
+        let mut polls = vec![PollFd::new(&self.watch, PollFlags::IN)];
+        polls.extend(open.iter().map(|&i| PollFd::new(&self.ports[i].master, PollFlags::IN)));
         match poll(&mut polls, Some(&time)) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(PtyError::at("wait for")(errno)),
         }
-        let events: Vec<PollFlags> = polls.iter().map(PollFd::revents).collect();
+        let events: Vec<PollFlags> = polls.iter().skip(1).map(PollFd::revents).collect();
         let now = Nanos::ZERO + self.started.elapsed();
-        for (port, events) in open.iter_mut().zip(events) {
-            if events.intersects(PollFlags::IN | PollFlags::HUP) {
-                port.take_in(now, self.paced, self.hangup).map_err(PtyError::at("read from"))?;
+        self.note_opens(now)?;
+        for (i, events) in open.into_iter().zip(events) {
+            let (paced, hangup) = (self.paced, self.hangup);
+            let port = &mut self.ports[i];
+            let reopened = port.reopened;
+            if reopened {
+                port.hung_up(now, paced, hangup).map_err(PtyError::at("reset"))?;
+            }
+            if reopened || events.intersects(PollFlags::IN | PollFlags::HUP) {
+                let gone = port.take_in(now, paced).map_err(PtyError::at("read from"))?;
+                if gone {
+                    port.hung_up(now, paced, hangup).map_err(PtyError::at("reset"))?;
+                    port.make_raw().map_err(PtyError::at("reset"))?;
+                    port.closed = true;
+                }
+                if gone || reopened {
+                    // What has been seen so far is dealt with, and some of it was our own doing.
+                    self.note_opens(now)?;
+                    self.ports[i].last_close = None;
+                    self.ports[i].reopened = false;
+                }
             }
         }
         for port in self.ports.iter_mut().filter(|port| port.closed) {
             port.look_for_opener()?;
         }
         Ok(())
+    }
+
+    /// Notes which ports were opened again just after a close. The kernel reports a hang-up only while it
+    /// lasts; a host that closes and opens at once would find the board as it left it.
+    fn note_opens(&mut self, now: Nanos) -> Result<(), PtyError> {
+        let mut buffer = [core::mem::MaybeUninit::uninit(); 4096];
+        let mut events = inotify::Reader::new(&self.watch, &mut buffer);
+        loop {
+            let event = match events.next() {
+                Ok(event) => event,
+                Err(Errno::AGAIN | Errno::INTR) => return Ok(()),
+                Err(errno) => return Err(PtyError::at("watch")(errno)),
+            };
+            let Some(port) = self.ports.iter_mut().find(|port| port.watch == event.wd()) else { continue };
+            if event.events().contains(ReadFlags::OPEN) {
+                port.reopened |= port.last_close.is_some_and(|close| now.since(close) < REOPENED);
+            } else {
+                port.last_close = Some(now);
+            }
+        }
     }
 }
 
@@ -165,6 +212,11 @@ struct Port {
     first_baud: u32,
     /// Nobody has the port open any more.
     closed: bool,
+    /// Its number among the watched paths.
+    watch: i32,
+    last_close: Option<Nanos>,
+    /// Closed and opened again before anyone looked.
+    reopened: bool,
     /// Written by the device, not yet taken by the kernel.
     pending: Vec<u8>,
     /// Unpaced: the device's own time.
@@ -172,11 +224,13 @@ struct Port {
 }
 
 impl Port {
-    fn open(config: &PtyConfig, number: usize) -> Result<Self, PtyError> {
+    fn open(config: &PtyConfig, number: usize, watch: &OwnedFd) -> Result<Self, PtyError> {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
             .map_err(PtyError::at("open"))?;
         grantpt(&master).and_then(|()| unlockpt(&master)).map_err(PtyError::at("unlock"))?;
         let path = ptsname(&master, Vec::new()).map_err(PtyError::at("name"))?;
+        let watch = inotify::add_watch(watch, path.as_c_str(), WatchFlags::OPEN | WatchFlags::CLOSE)
+            .map_err(PtyError::at("watch"))?;
         let flags = fcntl_getfl(&master).map_err(PtyError::at("set up"))?;
         fcntl_setfl(&master, flags | OFlags::NONBLOCK).map_err(PtyError::at("set up"))?;
         let settings =
@@ -189,6 +243,9 @@ impl Port {
             line: UartLine::new(device, LineConfig { baud: config.baud, ..LineConfig::default() }),
             first_baud: config.baud,
             closed: false,
+            watch,
+            last_close: None,
+            reopened: false,
             pending: Vec::new(),
             virtual_now: Nanos::ZERO,
         };
@@ -196,13 +253,19 @@ impl Port {
         Ok(port)
     }
 
-    /// Raw, at the first baud rate, with nothing left to read. A PTY's settings are the same from both ends.
+    /// Raw, at the first baud rate. A PTY's settings are the same from both ends.
     fn make_raw(&self) -> Result<(), Errno> {
         let mut settings = tcgetattr(&self.master)?;
         settings.make_raw();
         settings.set_speed(self.first_baud)?;
-        tcsetattr(&self.master, OptionalActions::Now, &settings)?;
-        tcflush(&self.master, QueueSelector::IOFlush)
+        tcsetattr(&self.master, OptionalActions::Now, &settings)
+    }
+
+    /// Throws away what the last host did not read. Only the slave's end can do that.
+    fn discard_unread(&self) -> Result<(), Errno> {
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let slave = rustix::fs::open(self.path.as_str(), flags, rustix::fs::Mode::empty())?;
+        tcflush(&slave, QueueSelector::IFlush)
     }
 
     /// Lets the device catch up with `now` and hands its bytes to the host.
@@ -246,14 +309,14 @@ impl Port {
         Some(last.min(first + BURST))
     }
 
-    fn take_in(&mut self, now: Nanos, paced: bool, hangup: Hangup) -> Result<(), Errno> {
+    /// Takes in what the host has written; true if the last program has closed the port.
+    fn take_in(&mut self, now: Nanos, paced: bool) -> Result<bool, Errno> {
         let mut buffer = [0u8; 4096];
         loop {
             match rustix::io::read(&self.master, &mut buffer) {
-                Ok(0) | Err(Errno::AGAIN | Errno::INTR) => return Ok(()),
+                Ok(0) | Err(Errno::AGAIN | Errno::INTR) => return Ok(false),
                 Ok(len) => self.host_wrote(now, paced, &buffer[..len]),
-                // The last program has closed the port.
-                Err(Errno::IO) => return self.hung_up(now, paced, hangup),
+                Err(Errno::IO) => return Ok(true),
                 Err(errno) => return Err(errno),
             }
         }
@@ -269,7 +332,6 @@ impl Port {
     }
 
     fn hung_up(&mut self, now: Nanos, paced: bool, hangup: Hangup) -> Result<(), Errno> {
-        self.closed = true;
         if !paced {
             self.run_dry();
         }
@@ -289,7 +351,7 @@ impl Port {
         }
         self.line.discard();
         self.pending.clear();
-        self.make_raw()
+        self.discard_unread()
     }
 
     fn look_for_opener(&mut self) -> Result<(), PtyError> {

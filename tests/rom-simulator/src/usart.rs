@@ -135,7 +135,7 @@ impl UsartDevice {
     pub fn next_deadline(&self) -> Option<Nanos> {
         let sent = self.tx.front().map(|byte| byte.at);
         let done = self.work.map(|work| work.until);
-        let held = self.held.map(|_| self.tx_free);
+        let held = self.held.filter(|_| self.work.is_none()).map(|_| self.tx_free);
         [self.board.next_deadline(), sent, done, held].into_iter().flatten().min()
     }
 
@@ -300,7 +300,9 @@ impl UsartDevice {
     fn answer(&mut self, now: Nanos, code: u8) {
         let delay = self.board.answer(now);
         if self.board.listens() {
-            self.send(now + delay, &[code]);
+            // A fault's delay counts from when this answer would have been sent.
+            let at = if delay.is_zero() { now } else { now.max(self.tx_free) + delay };
+            self.send(at, &[code]);
         }
     }
 }

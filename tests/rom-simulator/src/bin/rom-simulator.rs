@@ -1,12 +1,13 @@
 //! Serves simulated ROM bootloaders on pseudo-terminals, for people and for other programs' tests.
 //!
 //! Prints the paths to open, one a line and nothing else, then serves until it is stopped. `panelflash sim
-//! rom` offers the same through the same library calls.
+//! rom` offers the same through the same library calls. With `--can` it serves one device on standard input
+//! and output instead, a frame a line, until the input ends.
 
 use clap::Parser;
 use rom_simulator::fault::{FAULT_HELP, Fault};
 use rom_simulator::pty::{Hangup, PtyBank, PtyConfig};
-use rom_simulator::{Model, Settings, catalog};
+use rom_simulator::{CanDevice, CanKind, Model, Nanos, Settings, bridge, catalog};
 use std::io::Write;
 use std::sync::atomic::AtomicBool;
 
@@ -17,6 +18,9 @@ struct Arguments {
     /// How many boards, each on a serial port of its own
     #[arg(long, value_name = "N", default_value_t = 1)]
     uart: usize,
+    /// One board on CAN instead: lines such as 31#0800000000FF on standard input and output
+    #[arg(long, value_enum, value_name = "KIND", conflicts_with = "uart")]
+    can: Option<Can>,
     /// The chip, for example F405
     #[arg(long, value_parser = device)]
     device: &'static Model,
@@ -38,6 +42,14 @@ struct Arguments {
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
+enum Can {
+    /// AN3154
+    Classic,
+    /// AN5405
+    Fd,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
 enum OnClose {
     /// A pulse on NRST
     Reset,
@@ -56,10 +68,14 @@ fn device(name: &str) -> Result<&'static Model, String> {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments = Arguments::parse();
+    let settings = Settings { seed: arguments.seed, faults: arguments.fault, ..Settings::default() };
+    if let Some(kind) = arguments.can {
+        return serve_can(arguments.device, kind, &settings);
+    }
     let bank = PtyBank::open(&PtyConfig {
         ports: arguments.uart,
         model: arguments.device,
-        settings: Settings { seed: arguments.seed, faults: arguments.fault, ..Settings::default() },
+        settings,
         baud: arguments.baud,
         paced: !arguments.unpaced,
         hangup: match arguments.on_close {
@@ -76,5 +92,20 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     drop(out);
     // Ended by a signal.
     bank.serve(&AtomicBool::new(false))?;
+    Ok(())
+}
+
+fn serve_can(
+    model: &'static Model,
+    kind: Can,
+    settings: &Settings,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let kind = match kind {
+        Can::Classic => CanKind::Classic,
+        Can::Fd => CanKind::Fd,
+    };
+    let mut device = CanDevice::new(model, kind, settings, Nanos::ZERO)
+        .ok_or_else(|| format!("the ROM of {} has no such loader", model.name))?;
+    bridge::serve(&mut device, std::io::stdin().lock(), std::io::stdout().lock())?;
     Ok(())
 }
