@@ -193,8 +193,8 @@ impl Device {
     pub const fn entry_conditions(&self) -> &'static str {
         match (self.family, self.product_id) {
             (Family::G0 | Family::C0, _) => {
-                "an empty flash, or BOOT0 = 1 with option bits nBOOT0_SEL = 0 and nBOOT1 = 1; never with BOOT_LOCK = 1, \
-                 and not with a debug probe attached"
+                "an empty flash, or BOOT0 = 1 with option bits nBOOT0_SEL = 0 and nBOOT1 = 1; never with \
+                 BOOT_LOCK = 1, and not with a debug probe attached"
             }
             (Family::L4, 0x435 | 0x462 | 0x461) => "BOOT0 = 1 with option bit nBOOT1 = 1, or an empty flash",
             (Family::F0 | Family::F3 | Family::L0 | Family::L4 | Family::G4 | Family::WB | Family::WL, _) => {

@@ -28,8 +28,8 @@ const FIRST_INTERVAL: Duration = Duration::from_millis(20);
 /// The pause doubles up to this.
 const LONGEST_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Sizes of the chunks of filler between which to listen. One or two bytes end a half command and a write needs 257. Only
-/// when connecting come the large ones: an Extended Erase that took two sync bytes for its page count wants 65281.
+/// Sizes of the chunks of filler between which to listen. One or two bytes end a half command and a write needs
+/// 257. The large ones are for an Extended Erase that took two sync bytes for its page count and wants 65281.
 const FILLER_CHUNKS: [usize; 5] = [1, 1, 1, 32, 257];
 const LARGE_CHUNK: usize = 1024;
 const LARGE_CHUNKS: usize = 65;
