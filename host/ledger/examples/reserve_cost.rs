@@ -108,11 +108,7 @@ fn open(directory: &Path, panels: u64) -> Result<SqliteLedger, Failure> {
 }
 
 fn request(panel: u64) -> Request {
-    let chip = |slot: u64| {
-        let mut uid = [0xA5; 12];
-        uid[4..].copy_from_slice(&(panel * BOARDS + slot).wrapping_mul(0x9E37_79B9_7F4A_7C15).to_le_bytes());
-        Chip { slot: slot as u16, uid: Uid(uid) }
-    };
+    let chip = |slot: u64| Chip { slot: slot as u16, uid: uid(panel * BOARDS + slot) };
     Request {
         product: "bench".to_owned(),
         order: Some("BENCH".to_owned()),
@@ -123,4 +119,17 @@ fn request(panel: u64) -> Request {
         needs: Needs { serial: true, eui48: 2, eui64: 0 },
         chips: (0..BOARDS).map(chip).collect(),
     }
+}
+
+/// A unique id as ST makes it (RM0090, 39.1): die coordinates, wafer number, lot in ASCII. A wafer has some
+/// 60 by 60 dies; the chips come off the reel as they were sawn, every fifth die being a reject.
+fn uid(number: u64) -> Uid {
+    let die = number * 5 / 4;
+    let (wafer, die) = (die / 3600, die % 3600);
+    let (x, y) = ((die % 60) as u16, (die / 60) as u16);
+    let mut bytes = *b"....\0Q123456";
+    bytes[..2].copy_from_slice(&x.to_le_bytes());
+    bytes[2..4].copy_from_slice(&y.to_le_bytes());
+    bytes[4] = wafer as u8;
+    Uid(bytes)
 }

@@ -69,10 +69,10 @@ pub enum LedgerError {
         left: u64,
     },
     /// A known unit has fewer addresses than are needed now; its numbers are never changed.
-    #[error("{unit} has {have} {kind} numbers, more are needed now: void it with a reason for a new set")]
+    #[error("chip {uid} has {have} {kind} numbers, more are needed now: void its unit for a new set")]
     NeedsGrew {
-        /// The unit.
-        unit: UnitId,
+        /// The chip.
+        uid: Uid,
         /// Kind of number.
         kind: NumberKind,
         /// How many it has.

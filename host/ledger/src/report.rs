@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::types::{Hash, NumberKind, State, UnitId};
+use crate::types::{Hash, NumberKind, State, Uid, UnitId};
 
 /// Where every unit of an order is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -102,6 +102,34 @@ pub enum Finding {
         value: String,
         /// The units.
         units: Vec<UnitId>,
+    },
+    /// One chip with two live units of one product.
+    #[error("chip {uid} has {} live units of {product:?}", units.len())]
+    Chip {
+        /// The chip.
+        uid: Uid,
+        /// The product.
+        product: String,
+        /// The units.
+        units: Vec<UnitId>,
+    },
+    /// A unit shows a number that it was not given.
+    #[error("{unit} shows {kind} {value}, which it was not given")]
+    NotGiven {
+        /// The unit.
+        unit: UnitId,
+        /// Kind of number.
+        kind: NumberKind,
+        /// The number.
+        value: String,
+    },
+    /// More or fewer numbers were given than units show.
+    #[error("{given} numbers were given, units show {shown}")]
+    Numbers {
+        /// Numbers given.
+        given: u64,
+        /// Numbers on units.
+        shown: u64,
     },
     /// Numbers of a pool were taken and no unit has them.
     #[error("pool {pool} has given {taken} sets, units have {found}")]

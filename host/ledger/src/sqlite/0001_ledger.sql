@@ -1,4 +1,6 @@
--- Ledger, schema 1. Times are microseconds since 1970 (UTC), hashes 32 bytes, chips 12 bytes.
+-- Ledger, schema 1. Times are microseconds since 1970 (UTC), hashes 32 bytes. A chip is its 12-byte unique id
+-- with the bytes reversed: the lot comes first then (RM0090, 39.1: coordinates, wafer, lot), and the boards of
+-- one panel, whose chips come off one reel, are neighbours in the index.
 
 CREATE TABLE event (
     seq  INTEGER PRIMARY KEY,
@@ -49,12 +51,15 @@ CREATE TABLE list_item (
 ) STRICT, WITHOUT ROWID;
 CREATE UNIQUE INDEX list_item_once ON list_item (kind, scope, value);
 
--- One chip with one identity. Void units stay.
+-- One chip with one identity. Void units stay. `took` is set on the one unit of a chip and product with which
+-- it took from the quota of its order. Numbers stand here for reading; what makes them unique is below.
+-- Few indices: each costs pages of the journal for every panel.
 CREATE TABLE unit (
     id            INTEGER PRIMARY KEY,
     product       TEXT NOT NULL,
-    uid           BLOB NOT NULL CHECK (length(uid) = 12),
+    chip          BLOB NOT NULL CHECK (length(chip) = 12),
     order_id      TEXT REFERENCES work_order (id),
+    took          INTEGER NOT NULL,
     lock_required INTEGER NOT NULL,
     state         TEXT NOT NULL,
     failed        TEXT,
@@ -64,6 +69,9 @@ CREATE TABLE unit (
     station       TEXT NOT NULL,
     panel         TEXT,
     slot          INTEGER NOT NULL,
+    serial        TEXT,
+    eui48         TEXT,
+    eui64         TEXT,
     read_back     BLOB,
     record        BLOB,
     lock_proof    BLOB,
@@ -71,8 +79,8 @@ CREATE TABLE unit (
     reserved_at   INTEGER NOT NULL,
     changed_at    INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX unit_chip ON unit (product, uid, id);
-CREATE UNIQUE INDEX unit_live ON unit (product, uid) WHERE state <> 'void';
+CREATE INDEX unit_chip ON unit (chip, product);
+CREATE INDEX unit_took ON unit (order_id) WHERE took = 1;
 CREATE INDEX unit_open ON unit (state) WHERE state IN ('writing', 'written');
 
 -- Every number ever given. Nothing is deleted, so the primary key makes a number unique for ever.
@@ -84,18 +92,9 @@ CREATE TABLE number (
     ordinal INTEGER NOT NULL,
     pool    INTEGER REFERENCES pool (id),
     place   INTEGER,
-    PRIMARY KEY (kind, scope, value)
+    PRIMARY KEY (value, kind, scope)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX number_unit ON number (unit);
-
--- Quota taken from an order, once per chip and product.
-CREATE TABLE consumption (
-    product  TEXT NOT NULL,
-    uid      BLOB NOT NULL,
-    order_id TEXT NOT NULL REFERENCES work_order (id),
-    PRIMARY KEY (product, uid)
-) STRICT, WITHOUT ROWID;
-CREATE INDEX consumption_order ON consumption (order_id);
+CREATE INDEX number_fingerprint ON number (unit) WHERE kind IN ('key', 'certificate');
 
 CREATE TABLE blob (
     unit   INTEGER NOT NULL REFERENCES unit (id),

@@ -1,7 +1,7 @@
 //! What happens to a unit after its reservation: the transitions, each with its entry in the log.
 
-use rusqlite::{ErrorCode, OptionalExtension, params};
-use serde_json::{Value, json};
+use rusqlite::{CachedStatement, ErrorCode, OptionalExtension, params};
+use serde_json::json;
 
 use super::{convert::state, writer::Writer};
 use crate::{
@@ -195,40 +195,40 @@ fn add_fingerprint(
         .tx
         .prepare_cached("SELECT count(*) FROM number WHERE unit = ? AND kind = ?")?
         .query_row(params![unit.0, kind.word()], |row| row.get(0))?;
-    insert_number(writer, kind, "", &text, unit, ordinal, None)
+    Giving::new(writer)?.give(kind, "", &text, unit, ordinal, None)
 }
 
-/// Gives a number to a unit for ever.
-pub(super) fn insert_number(
-    writer: &Writer<'_>,
-    kind: NumberKind,
-    scope: &str,
-    value: &str,
-    unit: UnitId,
-    ordinal: i64,
-    from: Option<(i64, i64)>,
-) -> Result<(), LedgerError> {
-    let (pool, place) = from.unzip();
-    let inserted = writer
-        .tx
-        .prepare_cached(
-            "INSERT INTO number (kind, scope, value, unit, ordinal, pool, place) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        )?
-        .execute(params![kind.word(), scope, value, unit.0, ordinal, pool, place]);
-    match inserted {
-        Ok(_) => Ok(()),
-        Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
-            Err(LedgerError::DuplicateNumber {
-                kind,
-                value: value.to_owned(),
-                place: "given to another unit".to_owned(),
-            })
-        }
-        Err(error) => Err(error.into()),
+/// Gives numbers to units for ever. One statement for many numbers.
+pub(super) struct Giving<'t>(CachedStatement<'t>);
+
+impl<'t> Giving<'t> {
+    pub(super) fn new(writer: &'t Writer<'_>) -> Result<Self, LedgerError> {
+        let insert = "INSERT INTO number (kind, scope, value, unit, ordinal, pool, place)
+                      VALUES (?, ?, ?, ?, ?, ?, ?)";
+        Ok(Self(writer.tx.prepare_cached(insert)?))
     }
-}
 
-/// Kept apart so that the log's words are in one place with their meaning for the audit.
-pub(super) fn state_of(body: &Value) -> Option<(i64, &str)> {
-    Some((body.get("unit")?.as_i64()?, body.get("state")?.as_str()?))
+    /// Refuses a number that any unit has or had.
+    pub(super) fn give(
+        &mut self,
+        kind: NumberKind,
+        scope: &str,
+        value: &str,
+        unit: UnitId,
+        ordinal: i64,
+        from: Option<(i64, i64)>,
+    ) -> Result<(), LedgerError> {
+        let (pool, place) = from.unzip();
+        match self.0.execute(params![kind.word(), scope, value, unit.0, ordinal, pool, place]) {
+            Ok(_) => Ok(()),
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
+                Err(LedgerError::DuplicateNumber {
+                    kind,
+                    value: value.to_owned(),
+                    place: "given to another unit".to_owned(),
+                })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
 }

@@ -2,19 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::Connection;
-use serde_json::Value;
+use rusqlite::{Connection, OptionalExtension};
+use serde::Deserialize;
 
 use super::{
-    advance::state_of,
-    convert::{number_kind, state},
+    convert::{number_kind, state, uid},
     read,
 };
 use crate::{
     chain,
     error::LedgerError,
     report::{Audit, Checkpoint, Finding},
-    types::{Hash, State, UnitId},
+    types::{Hash, NumberKind, State, UnitId},
 };
 
 pub(super) fn audit(connection: &Connection, written_down: &[Checkpoint]) -> Result<Audit, LedgerError> {
@@ -22,7 +21,9 @@ pub(super) fn audit(connection: &Connection, written_down: &[Checkpoint]) -> Res
     check_file(connection, &mut audit)?;
     let log = read_log(connection, written_down, &mut audit)?;
     check_states(connection, &log, &mut audit)?;
+    check_chips(connection, &mut audit)?;
     check_numbers(connection, &mut audit)?;
+    check_given(connection, &mut audit)?;
     check_voids(connection, &mut audit)?;
     check_orders(connection, &log, &mut audit)?;
     Ok(audit)
@@ -40,6 +41,13 @@ fn check_file(connection: &Connection, audit: &mut Audit) -> Result<(), LedgerEr
     let lines: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
     let damage = lines.into_iter().filter(|line| line != "ok");
     audit.findings.extend(damage.map(|detail| Finding::Damaged { detail }));
+    let mut statement = connection.prepare("PRAGMA foreign_key_check")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (table, parent): (String, String) = (row.get(0)?, row.get(2)?);
+        let detail = format!("a row of {table} refers to a missing row of {parent}");
+        audit.findings.push(Finding::Damaged { detail });
+    }
     Ok(())
 }
 
@@ -78,16 +86,33 @@ fn read_log(
     Ok(log)
 }
 
+/// What the audit reads of an entry: one unit, or the units of a panel.
+#[derive(Deserialize)]
+struct Entry {
+    order: Option<String>,
+    #[serde(default)]
+    units: Vec<UnitEntry>,
+    unit: Option<i64>,
+    state: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct UnitEntry {
+    unit: i64,
+    state: String,
+    consumed: bool,
+}
+
 impl Log {
     fn take(&mut self, body: &str) {
-        let Ok(body) = serde_json::from_str::<Value>(body) else { return };
-        if let Some((unit, state)) = state_of(&body) {
-            self.states.insert(unit, state.to_owned());
-        }
-        if body.get("consumed").and_then(Value::as_bool) == Some(true)
-            && let Some(order) = body.get("order").and_then(Value::as_str)
-        {
-            *self.consumed.entry(order.to_owned()).or_default() += 1;
+        // An entry that cannot be read was changed, which the chain has told.
+        let Ok(entry) = serde_json::from_str::<Entry>(body) else { return };
+        self.states.extend(entry.unit.zip(entry.state));
+        for UnitEntry { unit, state, consumed } in entry.units {
+            self.states.insert(unit, state);
+            if let Some(order) = entry.order.as_ref().filter(|_| consumed) {
+                *self.consumed.entry(order.clone()).or_default() += 1;
+            }
         }
     }
 }
@@ -116,6 +141,56 @@ fn check_states(connection: &Connection, log: &Log, audit: &mut Audit) -> Result
     Ok(())
 }
 
+fn check_chips(connection: &Connection, audit: &mut Audit) -> Result<(), LedgerError> {
+    let mut statement = connection.prepare(
+        "SELECT chip, product, group_concat(id) FROM unit WHERE state <> 'void'
+         GROUP BY chip, product HAVING count(*) > 1 ORDER BY min(id)",
+    )?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let units = unit_list(&row.get::<_, String>(2)?);
+        audit.findings.push(Finding::Chip { uid: uid(row, 0)?, product: row.get(1)?, units });
+    }
+    Ok(())
+}
+
+fn unit_list(text: &str) -> Vec<UnitId> {
+    text.split(',').filter_map(|unit| unit.parse().ok().map(UnitId)).collect()
+}
+
+/// The numbers a unit shows are the numbers it was given, and nothing was given that no unit shows.
+fn check_given(connection: &Connection, audit: &mut Audit) -> Result<(), LedgerError> {
+    let mut given =
+        connection.prepare("SELECT unit FROM number WHERE kind = ? AND scope = ? AND value = ?")?;
+    let mut units = connection.prepare("SELECT id, product FROM unit ORDER BY id")?;
+    let mut rows = units.query([])?;
+    let mut shown = 0;
+    while let Some(row) = rows.next()? {
+        let (unit, product) = (UnitId(row.get(0)?), row.get::<_, String>(1)?);
+        let numbers = read::numbers(connection, unit)?;
+        let serial = numbers.serial.into_iter().map(|value| (NumberKind::Serial, product.as_str(), value));
+        let euis = numbers.eui48.iter().chain(&numbers.eui64);
+        let euis = euis.map(|eui| (NumberKind::from(eui.kind), "", eui.to_string()));
+        for (kind, scope, value) in serial.chain(euis) {
+            shown += 1;
+            let owner: Option<i64> =
+                given.query_row([kind.word(), scope, &value], |row| row.get(0)).optional()?;
+            if owner != Some(unit.0) {
+                audit.findings.push(Finding::NotGiven { unit, kind, value });
+            }
+        }
+    }
+    let given: i64 = connection.query_row(
+        "SELECT count(*) FROM number WHERE kind IN ('serial', 'eui48', 'eui64')",
+        [],
+        |row| row.get(0),
+    )?;
+    if given != shown {
+        audit.findings.push(Finding::Numbers { given: given as u64, shown: shown as u64 });
+    }
+    Ok(())
+}
+
 /// Duplicates are impossible by the primary key; they are looked for all the same, since a file may have been
 /// put together by other means. Then: every set a pool has given must be on a unit.
 fn check_numbers(connection: &Connection, audit: &mut Audit) -> Result<(), LedgerError> {
@@ -125,8 +200,7 @@ fn check_numbers(connection: &Connection, audit: &mut Audit) -> Result<(), Ledge
     )?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        let units: String = row.get(2)?;
-        let units = units.split(',').filter_map(|unit| unit.parse().ok().map(UnitId)).collect();
+        let units = unit_list(&row.get::<_, String>(2)?);
         audit.findings.push(Finding::Duplicate { kind: number_kind(row, 0)?, value: row.get(1)?, units });
     }
     let mut statement = connection.prepare(

@@ -5,6 +5,7 @@ use rusqlite::{Row, types::Type};
 
 use crate::{
     error::LedgerError,
+    eui::{Eui, EuiKind},
     types::{Hash, NumberKind, State, Uid},
 };
 
@@ -22,7 +23,14 @@ pub(super) fn optional_hash(row: &Row<'_>, index: usize) -> rusqlite::Result<Opt
 }
 
 pub(super) fn uid(row: &Row<'_>, index: usize) -> rusqlite::Result<Uid> {
-    row.get(index).map(Uid)
+    row.get(index).map(|stored| reversed(&Uid(stored))).map(Uid)
+}
+
+/// A chip as it is stored: its lot first.
+pub(super) fn reversed(uid: &Uid) -> [u8; 12] {
+    let mut bytes = uid.0;
+    bytes.reverse();
+    bytes
 }
 
 pub(super) fn state(row: &Row<'_>, index: usize) -> rusqlite::Result<State> {
@@ -38,6 +46,22 @@ pub(super) fn number_kind(row: &Row<'_>, index: usize) -> rusqlite::Result<Numbe
 fn unknown(index: usize, word: &str) -> rusqlite::Error {
     let what = format!("unknown word {word:?}");
     rusqlite::Error::FromSqlConversionFailure(index, Type::Text, what.into())
+}
+
+/// Addresses as they stand in one column: separated by blanks, `NULL` for none.
+pub(super) fn join(euis: &[Eui]) -> Option<String> {
+    let texts: Vec<_> = euis.iter().map(ToString::to_string).collect();
+    (!texts.is_empty()).then(|| texts.join(" "))
+}
+
+/// The addresses of one column.
+pub(super) fn euis(row: &Row<'_>, index: usize, kind: EuiKind) -> rusqlite::Result<Vec<Eui>> {
+    let text: Option<String> = row.get(index)?;
+    let read = |word: &str| {
+        Eui::parse(kind, word)
+            .map_err(|error| rusqlite::Error::FromSqlConversionFailure(index, Type::Text, error.into()))
+    };
+    text.unwrap_or_default().split_whitespace().map(read).collect()
 }
 
 /// A number that is stored as a signed integer of the database.

@@ -2,23 +2,24 @@
 
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
-use super::convert::{blob_hash, number_kind, optional_hash, state, time, uid};
+use super::convert::{blob_hash, euis, number_kind, optional_hash, reversed, state, time, uid};
 use crate::{
     error::LedgerError,
-    eui::{Eui, EuiKind},
+    eui::EuiKind,
     report::{Balance, Checkpoint, Event},
     types::{NumberKind, Numbers, State, Uid, Unit, UnitId},
 };
 
-const COLUMNS: &str = "id, product, uid, order_id, state, failed, reason, release, run, station, panel, slot,
-    read_back, record, lock_proof, supersedes, reserved_at, changed_at";
+const COLUMNS: &str =
+    "id, product, chip, order_id, state, failed, reason, release, run, station, panel, slot,
+    read_back, record, lock_proof, supersedes, reserved_at, changed_at, serial, eui48, eui64";
 
 pub(super) fn unit(connection: &Connection, unit: UnitId) -> Result<Option<Unit>, LedgerError> {
     Ok(select(connection, "WHERE id = ?", [unit.0])?.pop())
 }
 
 pub(super) fn find_chip(connection: &Connection, product: &str, uid: Uid) -> Result<Vec<Unit>, LedgerError> {
-    select(connection, "WHERE product = ? AND uid = ? ORDER BY id", params![product, uid.0])
+    select(connection, "WHERE chip = ? AND product = ? ORDER BY id", params![reversed(&uid), product])
 }
 
 pub(super) fn find_number(
@@ -45,10 +46,7 @@ fn select(connection: &Connection, filter: &str, values: impl Params) -> Result<
     let mut statement = connection.prepare_cached(&sql)?;
     let mut units = statement.query_map(values, read_unit)?.collect::<Result<Vec<_>, _>>()?;
     for unit in &mut units {
-        let Holdings { numbers, keys, certificates } = holdings(connection, unit.unit)?;
-        unit.numbers = numbers;
-        unit.keys = keys;
-        unit.certificates = certificates;
+        add_fingerprints(connection, unit)?;
         let mut blobs = connection
             .prepare_cached("SELECT name, sha256 FROM blob WHERE unit = ? ORDER BY name, sha256")?;
         unit.blobs = blobs
@@ -72,7 +70,7 @@ fn read_unit(row: &Row<'_>) -> rusqlite::Result<Unit> {
         station: row.get(9)?,
         panel: row.get(10)?,
         slot: row.get(11)?,
-        numbers: Numbers::default(),
+        numbers: read_numbers(row, 18)?,
         keys: Vec::new(),
         certificates: Vec::new(),
         blobs: Vec::new(),
@@ -85,30 +83,34 @@ fn read_unit(row: &Row<'_>) -> rusqlite::Result<Unit> {
     })
 }
 
-/// What a unit holds that exists once only.
-pub(super) struct Holdings {
-    pub(super) numbers: Numbers,
-    keys: Vec<String>,
-    certificates: Vec<String>,
+fn read_numbers(row: &Row<'_>, first: usize) -> rusqlite::Result<Numbers> {
+    Ok(Numbers {
+        serial: row.get(first)?,
+        eui48: euis(row, first + 1, EuiKind::Eui48)?,
+        eui64: euis(row, first + 2, EuiKind::Eui64)?,
+    })
 }
 
-pub(super) fn holdings(connection: &Connection, unit: UnitId) -> Result<Holdings, LedgerError> {
-    let mut statement =
-        connection.prepare_cached("SELECT kind, value FROM number WHERE unit = ? ORDER BY kind, ordinal")?;
-    let rows = statement
-        .query_map([unit.0], |row| Ok((number_kind(row, 0)?, row.get::<_, String>(1)?)))?
-        .collect::<Result<Vec<_>, _>>()?;
-    let mut holdings = Holdings { numbers: Numbers::default(), keys: Vec::new(), certificates: Vec::new() };
-    for (kind, value) in rows {
-        match kind {
-            NumberKind::Serial => holdings.numbers.serial = Some(value),
-            NumberKind::Eui48 => holdings.numbers.eui48.push(Eui::parse(EuiKind::Eui48, &value)?),
-            NumberKind::Eui64 => holdings.numbers.eui64.push(Eui::parse(EuiKind::Eui64, &value)?),
-            NumberKind::Key => holdings.keys.push(value),
-            NumberKind::Certificate => holdings.certificates.push(value),
+/// The numbers a unit has.
+pub(super) fn numbers(connection: &Connection, unit: UnitId) -> Result<Numbers, LedgerError> {
+    let mut statement = connection.prepare_cached("SELECT serial, eui48, eui64 FROM unit WHERE id = ?")?;
+    Ok(statement.query_row([unit.0], |row| read_numbers(row, 0))?)
+}
+
+fn add_fingerprints(connection: &Connection, unit: &mut Unit) -> Result<(), LedgerError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT kind, value FROM number WHERE unit = ? AND kind IN ('key', 'certificate')
+         ORDER BY kind, ordinal",
+    )?;
+    let mut rows = statement.query([unit.unit.0])?;
+    while let Some(row) = rows.next()? {
+        match number_kind(row, 0)? {
+            NumberKind::Key => unit.keys.push(row.get(1)?),
+            NumberKind::Certificate => unit.certificates.push(row.get(1)?),
+            NumberKind::Serial | NumberKind::Eui48 | NumberKind::Eui64 => {}
         }
     }
-    Ok(holdings)
+    Ok(())
 }
 
 pub(super) fn events(connection: &Connection, after: u64, limit: usize) -> Result<Vec<Event>, LedgerError> {
@@ -135,8 +137,8 @@ pub(super) fn head(connection: &Connection) -> Result<Option<Checkpoint>, Ledger
     Ok(head.optional()?)
 }
 
-/// The quota is counted three ways that do not depend on each other: what the order says is left, the chips
-/// that took from it, and the units those chips have now. They must agree.
+/// The quota is counted in ways that do not depend on each other: what the order says is left, and what the
+/// chips that took from it are now. They must agree.
 pub(super) fn balance(connection: &Connection, order: &str) -> Result<Balance, LedgerError> {
     let row: Option<(i64, i64)> = connection
         .prepare_cached("SELECT quantity, remaining FROM work_order WHERE id = ?")?
@@ -171,20 +173,15 @@ pub(super) fn balance(connection: &Connection, order: &str) -> Result<Balance, L
 /// Counts the chips that took from the order by what their newest unit is.
 fn count_chips(connection: &Connection, balance: &mut Balance) -> Result<(), LedgerError> {
     let mut statement = connection.prepare_cached(
-        "SELECT c.uid, u.state, u.failed IS NOT NULL FROM consumption AS c
-         LEFT JOIN unit AS u ON u.id =
-             (SELECT max(id) FROM unit WHERE product = c.product AND uid = c.uid)
-         WHERE c.order_id = ?",
+        "SELECT newest.state, newest.failed IS NOT NULL FROM unit AS taker
+         JOIN unit AS newest ON newest.id =
+             (SELECT max(id) FROM unit WHERE chip = taker.chip AND product = taker.product)
+         WHERE taker.order_id = ? AND taker.took = 1",
     )?;
     let mut rows = statement.query([&balance.order])?;
     while let Some(row) = rows.next()? {
-        if row.get_ref(1)?.as_str_or_null().is_ok_and(|word| word.is_none()) {
-            let chip = uid(row, 0)?;
-            balance.discrepancies.push(format!("chip {chip} took from the quota and has no unit"));
-            continue;
-        }
-        let failed: bool = row.get(2)?;
-        match state(row, 1)? {
+        let failed: bool = row.get(1)?;
+        match state(row, 0)? {
             State::Confirmed => balance.passed += 1,
             State::Void => balance.scrapped += 1,
             _ if failed => balance.failed += 1,
@@ -194,19 +191,17 @@ fn count_chips(connection: &Connection, balance: &mut Balance) -> Result<(), Led
     Ok(())
 }
 
-/// Units that name the order and did not take from it.
+/// Chips that took twice, and units that name the order while their chip never took from it.
 fn find_strangers(connection: &Connection, balance: &mut Balance) -> Result<(), LedgerError> {
     let mut statement = connection.prepare_cached(
-        "SELECT u.id, u.uid FROM unit AS u
-         LEFT JOIN consumption AS c ON c.product = u.product AND c.uid = u.uid AND c.order_id = u.order_id
-         WHERE u.order_id = ? AND c.uid IS NULL ORDER BY u.id",
+        "SELECT chip, sum(took) FROM unit WHERE (chip, product) IN
+             (SELECT chip, product FROM unit WHERE order_id = ?1)
+         GROUP BY chip, product HAVING sum(took) <> 1 ORDER BY min(id)",
     )?;
     let mut rows = statement.query([&balance.order])?;
     while let Some(row) = rows.next()? {
-        let (unit, chip) = (UnitId(row.get(0)?), uid(row, 1)?);
-        balance
-            .discrepancies
-            .push(format!("{unit} with chip {chip} names the order and did not take from its quota"));
+        let (chip, times): (Uid, i64) = (uid(row, 0)?, row.get(1)?);
+        balance.discrepancies.push(format!("chip {chip} took {times} times from the quota, expected once"));
     }
     Ok(())
 }

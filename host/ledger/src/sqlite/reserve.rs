@@ -1,21 +1,39 @@
 //! Reserving: identity and quota for all chips of a panel in one transaction.
+//!
+//! The statements are few and touch few pages per board: the cost of a panel should be that of the one fsync
+//! at its end.
 
 use std::collections::BTreeMap;
 
 use rusqlite::{OptionalExtension, params};
-use serde_json::json;
+use serde::Serialize;
 
-use super::{advance, convert::state, read, take::Takes, writer::Writer};
+use super::{
+    advance,
+    convert::{join, reversed, state, uid},
+    read,
+    take::Takes,
+    writer::Writer,
+};
 use crate::{
     error::LedgerError,
-    eui::Eui,
-    types::{Change, Chip, MAX_PANEL, Numbers, Request, Reservation, State, Step, UnitId},
+    types::{Change, Chip, Hash, MAX_PANEL, Numbers, Request, Reservation, State, Step, Uid, UnitId},
 };
 
 /// What the ledger already has for a chip.
+#[derive(Default)]
 struct Known {
-    unit: UnitId,
-    state: State,
+    /// Its newest unit, void or not.
+    newest: Option<(UnitId, State)>,
+    /// The order from whose quota it took.
+    order: Option<String>,
+}
+
+impl Known {
+    /// Its unit, if that is not void.
+    fn live(&self) -> Option<(UnitId, State)> {
+        self.newest.filter(|(_, state)| *state != State::Void)
+    }
 }
 
 /// An order as far as a reservation needs it.
@@ -23,6 +41,30 @@ struct Order {
     id: String,
     remaining: u64,
     lock_required: bool,
+}
+
+/// The log's entry for a reservation: one for the panel, since that is what happens at once.
+#[derive(Serialize)]
+struct PanelEntry<'a> {
+    product: &'a str,
+    order: Option<&'a str>,
+    release: &'a Option<Hash>,
+    run: &'a str,
+    station: &'a str,
+    panel: &'a Option<String>,
+    units: Vec<UnitEntry>,
+}
+
+#[derive(Serialize)]
+struct UnitEntry {
+    unit: UnitId,
+    uid: Uid,
+    slot: u16,
+    before: Option<State>,
+    state: State,
+    consumed: bool,
+    numbers: Numbers,
+    supersedes: Option<UnitId>,
 }
 
 pub(super) fn supersede(
@@ -43,36 +85,32 @@ pub(super) fn supersede(
 pub(super) fn reserve_many(
     writer: &mut Writer<'_>,
     request: &Request,
-    supersedes: Option<UnitId>,
+    replaced: Option<UnitId>,
 ) -> Result<Vec<Reservation>, LedgerError> {
     let chips = checked_chips(request)?;
     let order = read_order(writer, request)?;
-    let mut known = Vec::with_capacity(chips.len());
-    let mut consuming = Vec::with_capacity(chips.len());
-    for chip in &chips {
-        known.push(find(writer, &request.product, chip)?);
-        consuming.push(order.is_some() && !has_consumed(writer, &request.product, chip)?);
-    }
-    take_quota(writer, order.as_ref(), consuming.iter().filter(|new| **new).count() as u64)?;
-    let fresh = known.iter().filter(|known| !is_live(known.as_ref())).count() as u64;
+    let known = find(writer, request, &chips)?;
+    let consumes = |known: &Known| order.is_some() && known.order.is_none();
+    take_quota(writer, order.as_ref(), known.iter().filter(|known| consumes(known)).count() as u64)?;
+    let fresh = known.iter().filter(|known| known.live().is_none()).count() as u64;
     let mut takes = Takes::load(writer, request, fresh)?;
     let mut out = Vec::with_capacity(chips.len());
-    for ((chip, known), consumed) in chips.into_iter().zip(known).zip(consuming) {
-        let lock_required = order.as_ref().is_some_and(|order| order.lock_required);
-        let mut making = Making { request, order: order.as_ref(), chip, consumed, lock_required };
-        out.push(match known {
-            Some(Known { unit, state }) if state != State::Void => {
-                making.resume(writer, unit, state, supersedes, &mut takes)?
-            }
-            void => making.make(writer, void.map(|void| void.unit).or(supersedes), &mut takes)?,
-        });
+    let mut units = Vec::with_capacity(chips.len());
+    for (chip, known) in chips.into_iter().zip(known) {
+        let consumed = consumes(&known);
+        let making = Making { request, order: order.as_ref(), chip, known, consumed, replaced };
+        let reservation = match making.known.live() {
+            Some((unit, before)) => making.resume(writer, unit, before, &mut takes)?,
+            None => making.make(writer, &mut takes)?,
+        };
+        units.push(making.entry(&reservation));
+        out.push(reservation);
     }
-    takes.store(writer)?;
+    takes.store(writer, request)?;
+    let Request { product, release, run, station, panel, .. } = request;
+    let order = order.as_ref().map(|order| order.id.as_str());
+    writer.log("reserved", &PanelEntry { product, order, release, run, station, panel, units })?;
     Ok(out)
-}
-
-fn is_live(known: Option<&Known>) -> bool {
-    known.is_some_and(|known| known.state != State::Void)
 }
 
 /// The chips in the order of their slots, so that labels on a panel are in order.
@@ -115,21 +153,26 @@ fn read_order(writer: &Writer<'_>, request: &Request) -> Result<Option<Order>, L
     Ok(Some(Order { id: id.clone(), remaining: remaining as u64, lock_required }))
 }
 
-fn find(writer: &Writer<'_>, product: &str, chip: &Chip) -> Result<Option<Known>, LedgerError> {
-    let known = writer
-        .tx
-        .prepare_cached("SELECT id, state FROM unit WHERE product = ? AND uid = ? ORDER BY id DESC LIMIT 1")?
-        .query_row(params![product, chip.uid.0], |row| {
-            Ok(Known { unit: UnitId(row.get(0)?), state: state(row, 1)? })
-        })
-        .optional()?;
-    Ok(known)
-}
-
-fn has_consumed(writer: &Writer<'_>, product: &str, chip: &Chip) -> Result<bool, LedgerError> {
-    let mut statement =
-        writer.tx.prepare_cached("SELECT 1 FROM consumption WHERE product = ? AND uid = ?")?;
-    Ok(statement.exists(params![product, chip.uid.0])?)
+/// What the ledger has for each chip, by one query.
+fn find(writer: &Writer<'_>, request: &Request, chips: &[Chip]) -> Result<Vec<Known>, LedgerError> {
+    let places = vec!["?"; chips.len()].join(",");
+    let mut statement = writer.tx.prepare_cached(&format!(
+        "SELECT chip, id, state, took, order_id FROM unit WHERE chip IN ({places}) AND product = ? ORDER BY id"
+    ))?;
+    for (place, chip) in (1..).zip(chips) {
+        statement.raw_bind_parameter(place, reversed(&chip.uid))?;
+    }
+    statement.raw_bind_parameter(chips.len() + 1, &request.product)?;
+    let mut found: BTreeMap<Uid, Known> = BTreeMap::new();
+    let mut rows = statement.raw_query();
+    while let Some(row) = rows.next()? {
+        let known = found.entry(uid(row, 0)?).or_default();
+        known.newest = Some((UnitId(row.get(1)?), state(row, 2)?));
+        if row.get(3)? {
+            known.order = row.get(4)?;
+        }
+    }
+    Ok(chips.iter().map(|chip| found.remove(&chip.uid).unwrap_or_default()).collect())
 }
 
 fn take_quota(writer: &Writer<'_>, order: Option<&Order>, needed: u64) -> Result<(), LedgerError> {
@@ -152,78 +195,68 @@ struct Making<'a> {
     request: &'a Request,
     order: Option<&'a Order>,
     chip: Chip,
+    known: Known,
+    /// Whether it takes from the order's quota now.
     consumed: bool,
-    lock_required: bool,
+    /// The unit whose chip was replaced by this one.
+    replaced: Option<UnitId>,
 }
 
 impl Making<'_> {
     /// A new unit with new numbers.
-    fn make(
-        &mut self,
-        writer: &mut Writer<'_>,
-        supersedes: Option<UnitId>,
-        takes: &mut Takes,
-    ) -> Result<Reservation, LedgerError> {
+    fn make(&self, writer: &Writer<'_>, takes: &mut Takes) -> Result<Reservation, LedgerError> {
         let Request { product, release, run, station, panel, .. } = self.request;
-        let owner = self.owning_order(writer)?;
+        let (numbers, taken) = takes.take(writer, self.request, &self.chip, Numbers::default())?;
         writer
             .tx
             .prepare_cached(
-                "INSERT INTO unit (product, uid, order_id, lock_required, state, release, run, station,
-                                   panel, slot, supersedes, reserved_at, changed_at)
-                 VALUES (?1, ?2, ?3, ?4, 'reserved', ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?11)",
+                "INSERT INTO unit (product, chip, order_id, took, lock_required, state, release, run, station,
+                                   panel, slot, serial, eui48, eui64, supersedes, reserved_at, changed_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, 'reserved', ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?15)",
             )?
             .execute(params![
                 product,
-                self.chip.uid.0,
-                owner,
-                self.lock_required,
+                reversed(&self.chip.uid),
+                self.owner(),
+                self.consumed,
+                self.lock_required(),
                 release.map(|hash| hash.0),
                 run,
                 station,
                 panel,
                 self.chip.slot,
-                supersedes.map(|unit| unit.0),
+                numbers.serial,
+                join(&numbers.eui48),
+                join(&numbers.eui64),
+                self.supersedes().map(|unit| unit.0),
                 writer.at,
             ])?;
         let unit = UnitId(writer.tx.last_insert_rowid());
-        let numbers = takes.take(writer, self.request, &Numbers::default(), unit)?;
-        self.consume(writer)?;
-        self.log(writer, "reserved", unit, State::Reserved, &numbers, supersedes)?;
-        Ok(Reservation {
-            unit,
-            chip: self.chip,
-            numbers,
-            before: None,
-            state: State::Reserved,
-            consumed: self.consumed,
-        })
+        takes.give(unit, taken);
+        let (chip, consumed) = (self.chip, self.consumed);
+        Ok(Reservation { unit, chip, numbers, before: None, state: State::Reserved, consumed })
     }
 
     /// The same numbers again for a chip that is known.
     fn resume(
-        &mut self,
-        writer: &mut Writer<'_>,
+        &self,
+        writer: &Writer<'_>,
         unit: UnitId,
         before: State,
-        supersedes: Option<UnitId>,
         takes: &mut Takes,
     ) -> Result<Reservation, LedgerError> {
         // A run is about to overwrite the chip: what was known about its content is not known any more.
-        let state = match before {
-            State::Reserved => State::Reserved,
-            State::Writing | State::Written | State::Confirmed | State::InDoubt | State::Void => {
-                State::InDoubt
-            }
-        };
+        let state = if before == State::Reserved { State::Reserved } else { State::InDoubt };
         let Request { release, run, station, panel, .. } = self.request;
-        let owner = self.owning_order(writer)?;
+        let have = read::numbers(&writer.tx, unit)?;
+        let (numbers, taken) = takes.take(writer, self.request, &self.chip, have)?;
         writer
             .tx
             .prepare_cached(
                 "UPDATE unit SET state = ?2, failed = NULL, release = ?3, run = ?4, station = ?5, panel = ?6,
-                        slot = ?7, changed_at = ?8, order_id = coalesce(order_id, ?9),
-                        lock_required = max(lock_required, ?10), supersedes = coalesce(supersedes, ?11),
+                        slot = ?7, changed_at = ?8, order_id = coalesce(order_id, ?9), took = max(took, ?10),
+                        lock_required = max(lock_required, ?11), supersedes = coalesce(supersedes, ?12),
+                        serial = ?13, eui48 = ?14, eui64 = ?15,
                         record = NULL, lock_proof = NULL, read_back = NULL,
                         reason = CASE WHEN ?2 = 'in_doubt' THEN 'run again' END
                  WHERE id = ?1",
@@ -237,62 +270,48 @@ impl Making<'_> {
                 panel,
                 self.chip.slot,
                 writer.at,
-                owner,
-                self.lock_required,
-                supersedes.map(|unit| unit.0),
+                self.owner(),
+                self.consumed,
+                self.lock_required(),
+                self.supersedes().map(|unit| unit.0),
+                numbers.serial,
+                join(&numbers.eui48),
+                join(&numbers.eui64),
             ])?;
-        let have = read::holdings(&writer.tx, unit)?.numbers;
-        let numbers = takes.take(writer, self.request, &have, unit)?;
-        self.consume(writer)?;
-        self.log(writer, "resumed", unit, state, &numbers, supersedes)?;
-        Ok(Reservation {
-            unit,
-            chip: self.chip,
-            numbers,
-            before: Some(before),
-            state,
-            consumed: self.consumed,
-        })
+        takes.give(unit, taken);
+        let (chip, consumed) = (self.chip, self.consumed);
+        Ok(Reservation { unit, chip, numbers, before: Some(before), state, consumed })
     }
 
-    /// The order whose quota the chip consumed or consumes now.
-    fn owning_order(&self, writer: &Writer<'_>) -> Result<Option<String>, LedgerError> {
-        if self.consumed {
-            return Ok(self.order.map(|order| order.id.clone()));
+    /// The order from whose quota the chip took, or takes now.
+    fn owner(&self) -> Option<&str> {
+        match self.order.filter(|_| self.consumed) {
+            Some(order) => Some(&order.id),
+            None => self.known.order.as_deref(),
         }
-        let mut statement =
-            writer.tx.prepare_cached("SELECT order_id FROM consumption WHERE product = ? AND uid = ?")?;
-        Ok(statement
-            .query_row(params![self.request.product, self.chip.uid.0], |row| row.get(0))
-            .optional()?)
     }
 
-    fn consume(&self, writer: &Writer<'_>) -> Result<(), LedgerError> {
-        let Some(order) = self.order.filter(|_| self.consumed) else { return Ok(()) };
-        writer
-            .tx
-            .prepare_cached("INSERT INTO consumption (product, uid, order_id) VALUES (?, ?, ?)")?
-            .execute(params![self.request.product, self.chip.uid.0, order.id])?;
-        Ok(())
+    fn lock_required(&self) -> bool {
+        self.order.is_some_and(|order| order.lock_required)
     }
 
-    fn log(
-        &self,
-        writer: &mut Writer<'_>,
-        kind: &str,
-        unit: UnitId,
-        state: State,
-        numbers: &Numbers,
-        supersedes: Option<UnitId>,
-    ) -> Result<(), LedgerError> {
-        let Request { product, release, run, station, panel, .. } = self.request;
-        let texts = |list: &[Eui]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let body = json!({
-            "unit": unit, "state": state, "uid": self.chip.uid, "slot": self.chip.slot, "product": product,
-            "order": self.order.map(|order| order.id.as_str()), "consumed": self.consumed, "run": run,
-            "station": station, "panel": panel, "release": release, "serial": numbers.serial,
-            "eui48": texts(&numbers.eui48), "eui64": texts(&numbers.eui64), "supersedes": supersedes,
-        });
-        writer.log(kind, &body)
+    /// The void unit this one takes the place of: of the replaced chip, or the chip's own.
+    fn supersedes(&self) -> Option<UnitId> {
+        let own = self.known.newest.filter(|(_, state)| *state == State::Void).map(|(unit, _)| unit);
+        own.or(self.replaced)
+    }
+
+    fn entry(&self, reservation: &Reservation) -> UnitEntry {
+        let Reservation { unit, chip, ref numbers, before, state, consumed } = *reservation;
+        UnitEntry {
+            unit,
+            uid: chip.uid,
+            slot: chip.slot,
+            before,
+            state,
+            consumed,
+            numbers: numbers.clone(),
+            supersedes: self.supersedes(),
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rusqlite::params;
 
 use super::{
-    advance,
+    advance::Giving,
     convert::{stored, time},
     pools::{self, Content, Stored},
     writer::Writer,
@@ -13,11 +13,11 @@ use super::{
 use crate::{
     error::LedgerError,
     eui::EuiKind,
-    types::{NumberKind, Numbers, Request, UnitId},
+    types::{Chip, NumberKind, Numbers, Request, UnitId},
 };
 
 /// A number with the place it was taken from.
-struct Taken {
+pub(super) struct Taken {
     kind: NumberKind,
     value: String,
     ordinal: i64,
@@ -32,16 +32,29 @@ pub(super) struct Takes {
     fresh: u64,
     /// Sets of each kind given so far.
     given: BTreeMap<NumberKind, u64>,
+    /// Numbers to be given for good by [`Takes::store`].
+    pending: Vec<(UnitId, Taken)>,
 }
 
 impl Takes {
     pub(super) fn load(writer: &Writer<'_>, request: &Request, fresh: u64) -> Result<Self, LedgerError> {
         let pools = pools::eligible(&writer.tx, &request.product, request.order.as_deref())?;
         let pools = pools.into_iter().map(|pool| (pool, false)).collect();
-        Ok(Self { pools, fresh, given: BTreeMap::new() })
+        Ok(Self { pools, fresh, given: BTreeMap::new(), pending: Vec::new() })
     }
 
-    pub(super) fn store(&self, writer: &Writer<'_>) -> Result<(), LedgerError> {
+    /// Notes numbers of [`Takes::take`] as the unit's.
+    pub(super) fn give(&mut self, unit: UnitId, taken: Vec<Taken>) {
+        self.pending.extend(taken.into_iter().map(|number| (unit, number)));
+    }
+
+    /// Gives all noted numbers to their units for ever, and moves the pools on.
+    pub(super) fn store(self, writer: &Writer<'_>, request: &Request) -> Result<(), LedgerError> {
+        let mut giving = Giving::new(writer)?;
+        for (unit, Taken { kind, value, ordinal, pool, place }) in &self.pending {
+            let scope = if *kind == NumberKind::Serial { request.product.as_str() } else { "" };
+            giving.give(*kind, scope, value, *unit, *ordinal, Some((*pool, *place as i64)))?;
+        }
         for (pool, _) in self.pools.iter().filter(|(_, touched)| *touched) {
             writer
                 .tx
@@ -51,34 +64,31 @@ impl Takes {
         Ok(())
     }
 
-    /// Completes what the unit has to what the request needs.
+    /// Completes what the chip's unit has to what the request needs; [`Takes::give`] says whose it is.
     pub(super) fn take(
         &mut self,
         writer: &Writer<'_>,
         request: &Request,
-        have: &Numbers,
-        unit: UnitId,
-    ) -> Result<Numbers, LedgerError> {
-        let mut numbers = have.clone();
+        chip: &Chip,
+        have: Numbers,
+    ) -> Result<(Numbers, Vec<Taken>), LedgerError> {
+        const KINDS: [NumberKind; 3] = [NumberKind::Serial, NumberKind::Eui48, NumberKind::Eui64];
+        let mut numbers = have;
         let mut taken = Vec::new();
-        let lacks = |numbers: &Numbers, kind| lacks(request, numbers, kind);
-        let listed = [NumberKind::Serial, NumberKind::Eui48, NumberKind::Eui64];
-        if listed.iter().any(|kind| lacks(&numbers, *kind)) {
+        if KINDS.iter().any(|kind| lacks(request, &numbers, *kind)) {
             self.take_from_list(writer, request, &mut numbers, &mut taken)?;
         }
-        for kind in listed {
-            if !lacks(&numbers, kind) {
+        for kind in KINDS {
+            if !lacks(request, &numbers, kind) {
                 continue;
             }
-            if count(&numbers, kind) != 0 {
-                return Err(LedgerError::NeedsGrew { unit, kind, have: count(&numbers, kind) });
+            let have = count(&numbers, kind);
+            if have != 0 {
+                return Err(LedgerError::NeedsGrew { uid: chip.uid, kind, have });
             }
             self.take_from_block(writer, request, kind, &mut numbers, &mut taken)?;
         }
-        for number in &taken {
-            insert_number(writer, request, unit, number)?;
-        }
-        Ok(numbers)
+        Ok((numbers, taken))
     }
 
     fn take_from_list(
@@ -196,15 +206,4 @@ fn count(numbers: &Numbers, kind: NumberKind) -> usize {
 
 fn lacks(request: &Request, numbers: &Numbers, kind: NumberKind) -> bool {
     count(numbers, kind) < needed(request, kind)
-}
-
-fn insert_number(
-    writer: &Writer<'_>,
-    request: &Request,
-    unit: UnitId,
-    number: &Taken,
-) -> Result<(), LedgerError> {
-    let Taken { kind, value, ordinal, pool, place } = number;
-    let scope = if *kind == NumberKind::Serial { request.product.as_str() } else { "" };
-    advance::insert_number(writer, *kind, scope, value, unit, *ordinal, Some((*pool, *place as i64)))
 }

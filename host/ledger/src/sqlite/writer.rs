@@ -4,7 +4,7 @@
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
-use serde_json::Value;
+use serde::Serialize;
 
 use super::convert::{blob_hash, time};
 use crate::{chain, error::LedgerError, types::Hash};
@@ -40,8 +40,9 @@ impl<'c> Writer<'c> {
     }
 
     /// Writes an entry into the log.
-    pub(super) fn log(&mut self, kind: &str, body: &Value) -> Result<(), LedgerError> {
-        let body = body.to_string();
+    pub(super) fn log(&mut self, kind: &str, body: &impl Serialize) -> Result<(), LedgerError> {
+        let body = serde_json::to_string(body)
+            .map_err(|error| LedgerError::Corrupt { detail: format!("log entry: {error}") })?;
         self.seq += 1;
         self.hash = chain::link(self.hash, self.seq, self.at, kind, &body);
         self.tx
