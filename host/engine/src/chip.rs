@@ -19,6 +19,8 @@ pub struct Chip {
     pub ram: &'static [(u32, u32)],
     /// Flash.
     pub flash: FlashFacts,
+    /// Has an FDCAN controller; another one destroys every FD frame on its bus.
+    pub fd: bool,
 }
 
 const BASE: u32 = 0x0800_0000;
@@ -86,6 +88,7 @@ pub const CHIPS: &[Chip] = &[
         family: "F4",
         ram: &[(0x2000_0000, 128 * 1024), (0x1000_0000, 64 * 1024)],
         flash: f4(runs([F4_16K, F4_64K, F4_128K])),
+        fd: false,
     },
     Chip {
         name: "STM32F429",
@@ -93,6 +96,7 @@ pub const CHIPS: &[Chip] = &[
         family: "F4",
         ram: &[(0x2000_0000, 192 * 1024), (0x1000_0000, 64 * 1024)],
         flash: f4(runs([F4_16K, F4_64K, F4_128K, F4_16K, F4_64K, F4_128K])),
+        fd: false,
     },
     Chip {
         name: "STM32G431",
@@ -100,6 +104,7 @@ pub const CHIPS: &[Chip] = &[
         family: "G4",
         ram: &[(0x2000_0000, 32 * 1024)],
         flash: g4(64),
+        fd: true,
     },
     Chip {
         name: "STM32G474",
@@ -107,6 +112,7 @@ pub const CHIPS: &[Chip] = &[
         family: "G4",
         ram: &[(0x2000_0000, 128 * 1024)],
         flash: g4(256),
+        fd: true,
     },
     Chip {
         name: "STM32L496",
@@ -114,6 +120,7 @@ pub const CHIPS: &[Chip] = &[
         family: "L4",
         ram: &[(0x2000_0000, 320 * 1024)],
         flash: g4(512),
+        fd: false,
     },
     Chip {
         name: "STM32F103xE",
@@ -121,6 +128,7 @@ pub const CHIPS: &[Chip] = &[
         family: "F1",
         ram: &[(0x2000_0000, 64 * 1024)],
         flash: f1(256),
+        fd: false,
     },
     Chip {
         name: "STM32F103xG",
@@ -128,6 +136,7 @@ pub const CHIPS: &[Chip] = &[
         family: "F1",
         ram: &[(0x2000_0000, 96 * 1024)],
         flash: f1(512),
+        fd: false,
     },
 ];
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use panel_backplane::{BusKind, Panel};
+use panel_backplane::{Binding, BusKind, LineIndex, Panel};
 use panel_codes::Code;
 use panel_image::Image;
 use panel_protocol::host::{self, Timing};
@@ -24,6 +24,12 @@ pub struct Limits {
     pub patience: Span,
     /// Share of the data frames that a board may miss, in per mille.
     pub missed_per_mille: u32,
+    /// How often an unanswered question is asked.
+    pub tries: u8,
+    /// Longest time between two censuses while data flows.
+    pub census: Span,
+    /// How long the second pass for boards left behind may take.
+    pub straggler_pass: Span,
 }
 
 impl Default for Limits {
@@ -34,6 +40,9 @@ impl Default for Limits {
             answer: Span::from_millis(40),
             patience: Span::from_millis(100),
             missed_per_mille: 100,
+            tries: 3,
+            census: Span::from_millis(400),
+            straggler_pass: Span::from_millis(60_000),
         }
     }
 }
@@ -113,6 +122,20 @@ pub enum PlanError {
     /// No slot to program.
     #[error("the panel has no slot that is not marked bad")]
     NoSlots,
+    /// Long frames for a chip that destroys them.
+    #[error("bus {bus} is CAN FD, and {chip} has no FD controller")]
+    NoFd {
+        /// Name of the bus.
+        bus: String,
+        /// The chip.
+        chip: &'static str,
+    },
+    /// A slot whose board cannot be started by itself while its select line is on.
+    #[error("binding by select lines needs a power or NRST line of its own for slot {slot}")]
+    NoOwnLine {
+        /// The slot.
+        slot: u16,
+    },
     /// A slot of this way cannot be served.
     #[error("slot {slot} is on no bus; only boards on a bus can be programmed together")]
     NoBus {
@@ -130,8 +153,8 @@ impl PlanError {
             Self::OutsideFlash { .. } => Code::ImageOutsideFlash,
             Self::Reserved { .. } => Code::ImageReservedArea,
             Self::TooLarge { .. } | Self::Protocol(_) => Code::ImageTooLarge,
-            Self::NoSlots => Code::PanelFile,
-            Self::NoBus { .. } => Code::WayNotOffered,
+            Self::NoSlots | Self::NoOwnLine { .. } => Code::PanelFile,
+            Self::NoFd { .. } | Self::NoBus { .. } => Code::WayNotOffered,
         }
     }
 }
@@ -159,7 +182,7 @@ impl Plan {
     /// # Errors
     /// [`PlanError`]: the image does not fit the chip, or the panel has nothing to program.
     pub fn new(recipe: Recipe, panel: Panel) -> Result<Self, PlanError> {
-        check_panel(&panel)?;
+        check_panel(&panel, recipe.chip)?;
         check_image(&recipe)?;
         let regions = padded(&recipe);
         let units = touched(&recipe, &regions);
@@ -179,16 +202,40 @@ impl Plan {
         let bit_rate = self.panel.buses.get(bus).map_or(1_000_000, |b| u64::from(b.bit_rate.0)).max(1);
         // 160 bits: the longest classical frame with every stuff bit.
         let frame = Span(160_000_000 / bit_rate);
-        Timing { quiet: limits.quiet, answer: limits.answer, frame, ..Timing::default() }
+        let Limits { quiet, answer, tries, census, .. } = *limits;
+        Timing { quiet, answer, frame, tries, census }
+    }
+
+    /// What one pass over a bus may take, so that no run lasts for ever: a minute, and ten times what sending the
+    /// image and the slowest flash need.
+    #[must_use]
+    pub fn budget(&self, bus: usize) -> Span {
+        let frames = self.images.get(bus).map_or(0, |image| image.frames());
+        let erase: u64 = self.units.iter().map(|u| u.longest.0).sum();
+        let once = frames * self.timing(bus).frame.0 + erase + self.flash_time.0;
+        Span(60_000_000 + 10 * once)
     }
 }
 
-fn check_panel(panel: &Panel) -> Result<(), PlanError> {
+fn check_panel(panel: &Panel, chip: &'static Chip) -> Result<(), PlanError> {
     let mut good = panel.slots.iter().filter(|s| !s.bad).peekable();
     if good.peek().is_none() {
         return Err(PlanError::NoSlots);
     }
-    good.find(|s| s.bus.is_none()).map_or(Ok(()), |s| Err(PlanError::NoBus { slot: s.slot.0 }))
+    if let Some(slot) = good.find(|s| s.bus.is_none()) {
+        return Err(PlanError::NoBus { slot: slot.slot.0 });
+    }
+    let fd = |bus: &&panel_backplane::Bus| matches!(bus.kind, BusKind::Fd { .. });
+    if let Some(bus) = panel.buses.iter().find(fd).filter(|_| !chip.fd) {
+        return Err(PlanError::NoFd { bus: bus.name.clone(), chip: chip.name });
+    }
+    let own =
+        |line: Option<LineIndex>| line.and_then(|l| panel.line(l)).is_some_and(|line| line.slots.len() == 1);
+    let mut good = panel.slots.iter().filter(|s| !s.bad && panel.binding == Binding::Select);
+    match good.find(|s| !own(s.lines.nrst) && !own(s.lines.power)) {
+        Some(slot) => Err(PlanError::NoOwnLine { slot: slot.slot.0 }),
+        None => Ok(()),
+    }
 }
 
 fn check_image(recipe: &Recipe) -> Result<(), PlanError> {

@@ -154,7 +154,7 @@ impl Run {
 
     /// The next frame for a bus; call while its link has room.
     pub fn poll_transmit(&mut self, now: Micros, bus: BusIndex) -> Option<Frame> {
-        self.lanes.get_mut(bus.index())?.master.poll_transmit(now)
+        self.lanes.get_mut(bus.index())?.poll_transmit(now)
     }
 
     /// When to call [`Self::handle_timeout`] at the latest.
@@ -202,18 +202,9 @@ impl Run {
 
     /// Passes requests to the fixture and its answers back until nothing moves.
     fn settle(&mut self, now: Micros) {
-        for n in 0..self.lanes.len() {
-            while let Some(request) = self.lanes[n].fixture.pop_front() {
-                self.request(now, Some(n), request);
-            }
-        }
-        if !self.closing && self.lanes.iter().all(Lane::is_done) {
-            self.closing = true;
-            self.safe = self.sequencer.request(Request::Safe).ok();
-            self.finished = self.safe.is_none();
-        }
         self.wake = None;
         loop {
+            self.pass_requests(now);
             match self.sequencer.poll(now) {
                 Output::Line(action) => self.lines.push_back(action),
                 Output::Done(id) => {
@@ -226,15 +217,34 @@ impl Run {
                 }
                 Output::Wait { until, .. } => {
                     self.wake = Some(until);
-                    break;
+                    return;
                 }
-                Output::Idle => break,
+                Output::Idle => return,
             }
         }
     }
 
+    fn pass_requests(&mut self, now: Micros) {
+        if !self.lanes.iter().any(Lane::has_select)
+            && let Some(lane) = self.lanes.iter_mut().find(|lane| lane.wants_select())
+        {
+            lane.take_select(now);
+        }
+        for n in 0..self.lanes.len() {
+            while let Some(request) = self.lanes[n].fixture.pop_front() {
+                self.request(now, Some(n), request);
+            }
+        }
+        if !self.closing && self.lanes.iter().all(Lane::is_done) {
+            self.closing = true;
+            self.safe = self.sequencer.request(Request::Safe).ok();
+            self.finished = self.safe.is_none();
+        }
+    }
+
     fn request(&mut self, now: Micros, lane: Option<usize>, request: Request) {
-        let waits = matches!(request, Request::PowerOn(_) | Request::Reset(_));
+        // Switching off is never waited for.
+        let waits = !matches!(request, Request::PowerOff(_) | Request::Safe);
         match self.sequencer.request(request) {
             Ok(id) if waits => _ = self.requests.insert(id, lane),
             Ok(_) => {}

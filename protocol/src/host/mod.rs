@@ -215,9 +215,7 @@ impl BusMaster {
     }
 
     fn begin_ask(&mut self, now: Micros, pending: BTreeMap<NodeId, Request>, patience: Span) {
-        let queued = Span(self.timing.frame.0 * self.out.len() as u64);
-        let Timing { answer, quiet, tries, .. } = self.timing;
-        let ask = Ask::new(pending, patience + answer + queued, tries, quiet, now);
+        let ask = Ask::new(pending, &self.timing, patience, self.out.len(), now);
         self.operation = Operation::Ask(ask);
     }
 
@@ -256,6 +254,15 @@ impl BusMaster {
     #[must_use]
     pub const fn session(&self) -> u8 {
         self.session
+    }
+
+    /// Tells a node to leave the session, so that it no longer asks for what nobody will send it; it keeps its
+    /// number. Worth repeating for a node that misses frames.
+    pub fn leave_out(&mut self, node: NodeId) {
+        self.out.push_back(HostMessage::Control(Some(node), Control::Abort).to_frame());
+        if let Operation::Stream(stream) = &mut self.operation {
+            stream.leave_out(node);
+        }
     }
 
     /// The operation goes on without this node.

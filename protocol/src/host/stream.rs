@@ -61,6 +61,8 @@ struct Progress {
     hold_until: Option<Micros>,
     demoted: bool,
     missed: u64,
+    /// Was told to leave the session.
+    left: bool,
     /// Has confirmed the start.
     began: bool,
 }
@@ -194,11 +196,24 @@ impl Stream {
         }
     }
 
+    /// Goes on without this node, which has been told to leave the session. It still counts as one left behind.
+    pub(super) fn leave_out(&mut self, node: NodeId) {
+        if let Some(progress) = self.nodes.get_mut(&node) {
+            (progress.demoted, progress.left) = (true, true);
+        }
+        if let Stage::Begin(ask) | Stage::Start(ask) | Stage::Closing(ask) = &mut self.stage {
+            ask.forget(node);
+        }
+        if let Some(census) = &mut self.census {
+            census.forget(node);
+        }
+    }
+
     // Inputs
 
     pub(super) fn handle_answer(&mut self, node: NodeId, answer: &Answer, events: &mut VecDeque<BusEvent>) {
         if let Answer::Status(status) = answer {
-            let Some(progress) = self.nodes.get_mut(&node) else { return };
+            let Some(progress) = self.nodes.get_mut(&node).filter(|p| !p.left) else { return };
             progress.last = Some(*status);
             let (missed, began) = (progress.missed, progress.began);
             if status.state == NodeState::Idle {
@@ -583,7 +598,7 @@ impl Stream {
         self.census_due = now + timing.census;
         let request = Request::Control(Control::Census);
         request.frames(None, out);
-        let nodes: Vec<NodeId> = self.nodes.keys().copied().collect();
+        let nodes: Vec<NodeId> = self.nodes.iter().filter(|(_, p)| !p.left).map(|(&n, _)| n).collect();
         self.census = Some(ask(now, timing, &nodes, &request, Span::ZERO, out));
     }
 
@@ -630,9 +645,8 @@ fn ask(
     patience: Span,
     out: &VecDeque<Frame>,
 ) -> Ask {
-    let queued = Span(timing.frame.0 * out.len() as u64);
     let pending = nodes.iter().map(|&node| (node, request.clone())).collect();
-    Ask::new(pending, timing.answer + patience + queued, timing.tries, timing.quiet, now)
+    Ask::new(pending, timing, patience, out.len(), now)
 }
 
 fn ask_begin(

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use panel_backplane::Slot;
+use panel_backplane::{Binding, Slot};
 use panel_codes::Code;
 use panel_protocol::host::{Answer, Discovered, Found, Request};
 use panel_protocol::ident::NodeId;
@@ -18,21 +18,31 @@ use crate::event::{Event, Phase, Step};
 
 /// Supply current below which a board's processor cannot be running, in mA.
 const ALIVE_MA: u32 = 15;
+/// Times a discovery is repeated for boards that draw current and do not answer.
+pub(super) const LOOKS: u8 = 3;
 
 impl Lane {
     pub(super) fn start_discovery(&mut self, now: Micros) {
-        self.phase(Phase::Discover);
-        for slot in self.group.clone() {
-            self.enter_step(slot, Step::Discover);
-        }
+        self.begin_search();
         self.stage = Stage::Discover;
         let first = self.boards.values().all(|b| b.attempt <= 1);
         self.master.discover(now, first);
     }
 
+    pub(super) fn begin_search(&mut self) {
+        self.phase(Phase::Discover);
+        for slot in self.group.clone() {
+            self.enter_step(slot, Step::Discover);
+        }
+    }
+
     pub(super) fn discovered(&mut self, now: Micros, found: &Discovered) {
         if matches!(self.stage, Stage::Search | Stage::SearchAgain) {
             self.found_again(now, found);
+            return;
+        }
+        if self.stage == Stage::BindDiscover {
+            self.round_over(now, found);
             return;
         }
         for duplicate in &found.duplicates {
@@ -45,6 +55,11 @@ impl Lane {
         for board in &found.found {
             self.bind(now, board);
         }
+        self.sense_absent(now);
+    }
+
+    /// Every board that answers has its slot; why the other slots are empty is found out by their currents.
+    pub(super) fn sense_absent(&mut self, now: Micros) {
         let absent: Vec<Slot> = self
             .group
             .iter()
@@ -65,9 +80,9 @@ impl Lane {
 
     /// Binds a board to the slot whose straps it reads.
     fn bind(&mut self, now: Micros, found: &Found) {
-        let Found { node, uid, nonce, strap } = *found;
+        let Found { node, uid, strap, .. } = *found;
         let Some(slot) = strap.and_then(|s| self.slot_of_strap(s)) else {
-            let straps = strap.map_or("no straps".to_owned(), |s| format!("straps {s}"));
+            let straps = strap.map_or_else(|| "no straps".to_owned(), |s| format!("straps {s}"));
             self.note(
                 None,
                 "stray-board",
@@ -76,13 +91,19 @@ impl Lane {
             self.master.release(node);
             return;
         };
+        self.bind_to(now, slot, found);
+    }
+
+    /// Binds a board to its slot, unless another is there.
+    pub(super) fn bind_to(&mut self, now: Micros, slot: Slot, found: &Found) {
+        let Found { node, uid, nonce, .. } = *found;
         let Some(board) = self.boards.get_mut(&slot).filter(|b| b.is_active()) else {
             self.master.release(node);
             return;
         };
         if let Some(other) = board.node {
             let first = board.uid.map_or_else(String::new, |u| u.to_string());
-            let text = format!("boards {first} and {uid} both read straps {}", board.strap);
+            let text = format!("boards {first} and {uid} both answer for it");
             self.master.release(node);
             self.master.release(other);
             self.fail(now, slot, Code::SlotBinding, text);
@@ -101,8 +122,24 @@ impl Lane {
         }
     }
 
+    /// A board that draws current and does not answer may have missed the question.
+    pub(super) fn look_again_or_conclude(&mut self, now: Micros) {
+        let silent = |b: &crate::board::Board| {
+            b.is_active() && b.node.is_none() && b.current.is_some() && is_running(b.current)
+        };
+        let alive = self.group.iter().filter_map(|s| self.boards.get(s)).any(silent);
+        let useful = self.plan.panel.binding == Binding::Straps && !self.no_ack && !self.is_disturbed();
+        if alive && useful && self.looks < LOOKS {
+            self.looks += 1;
+            self.stage = Stage::Discover;
+            self.master.discover(now, false);
+        } else {
+            self.absent(now);
+        }
+    }
+
     /// Nobody answered in these slots; their supply currents say why.
-    pub(super) fn absent(&mut self, now: Micros) {
+    fn absent(&mut self, now: Micros) {
         let missing: Vec<(Slot, Option<u32>)> = self
             .group
             .iter()
@@ -118,7 +155,13 @@ impl Lane {
                 Some(ma) if nobody && self.no_ack => {
                     (Code::BusDead, format!("no board of the bus acknowledges; this one draws {ma} mA"))
                 }
+                Some(ma) if nobody && self.is_disturbed() => {
+                    (Code::BusDisturbed, format!("{} error frames and no answer; draws {ma} mA", self.errors))
+                }
                 Some(ma) if ma < ALIVE_MA => (Code::BoardSilent, format!("no answer, draws {ma} mA")),
+                Some(ma) if self.binding.strays > 0 => {
+                    (Code::SlotBinding, format!("a board answers, but not in every round; draws {ma} mA"))
+                }
                 Some(ma) => (Code::BoardBusOff, format!("no answer, but draws {ma} mA")),
             };
             self.fail(now, slot, code, text);
@@ -143,6 +186,7 @@ impl Lane {
         match (self.stage, answer) {
             (Stage::Info, Answer::Info(info)) => self.check_info(now, slot, info),
             (Stage::Profile, Answer::Profile(profile)) => self.check_profile(now, slot, &profile),
+            (Stage::Prove, Answer::Info(info)) => self.prove(now, slot, &info),
             (Stage::SearchInfo, Answer::Info(info)) => self.was_reset(now, slot, &info),
             (stage, answer) => self.finish_answer(now, slot, stage, &answer),
         }
@@ -164,9 +208,6 @@ impl Lane {
 
     fn went_silent(&mut self, now: Micros, slot: Slot) {
         match self.stage {
-            Stage::Info | Stage::Profile => {
-                self.fail(now, slot, Code::BoardSilent, "was found, but does not say what it is");
-            }
             Stage::Statistics => {}
             Stage::SearchInfo => self.fail(now, slot, Code::BoardReset, "restarted and fell silent again"),
             _ => {

@@ -4,12 +4,12 @@ use panel_backplane::{Request as FixtureRequest, Slot};
 use panel_codes::Code;
 use panel_protocol::host::{Answer, Discovered, Request};
 use panel_protocol::ident::NodeId;
-use panel_protocol::message::{Control, StatusFlags};
+use panel_protocol::message::{Control, IdentifyPart, StatusFlags};
 use panel_protocol::node::ResetCause;
-use panel_protocol::reply::{Info, RegionCheck, Statistics};
+use panel_protocol::reply::{Info, RegionCheck, Statistics, uid_check};
 use panel_protocol::time::{Micros, Span};
 
-use super::find::is_running;
+use super::find::{LOOKS, is_running};
 use super::{Lane, Stage};
 use crate::board::SlotState;
 use crate::event::{Phase, Step};
@@ -107,7 +107,8 @@ impl Lane {
             Stage::Verify(region) if region + 1 < regions => self.ask_region(now, region + 1),
             Stage::Verify(_) if self.plan.recipe.digest => self.ask_digest(now, 0),
             Stage::Digest(region) if region + 1 < regions => self.ask_digest(now, region + 1),
-            Stage::Verify(_) | Stage::Digest(_) => self.commit(now),
+            Stage::Verify(_) | Stage::Digest(_) => self.ask_proof(now),
+            Stage::Prove => self.commit(now),
             Stage::Commit if self.plan.recipe.start_application => self.start_application(now),
             Stage::Commit | Stage::Start => self.passed(now),
             _ => {}
@@ -118,6 +119,20 @@ impl Lane {
         let nodes = self.active();
         self.stage = Stage::Digest(region);
         self.master.ask_all(now, &Request::Control(Control::Digest { region }), &nodes, Span::ZERO);
+    }
+
+    /// Before the last step each board says once more who it is.
+    fn ask_proof(&mut self, now: Micros) {
+        let nodes = self.active();
+        self.stage = Stage::Prove;
+        let request = Request::Control(Control::Identify(IdentifyPart::Info));
+        self.master.ask_all(now, &request, &nodes, Span::ZERO);
+    }
+
+    pub(super) fn prove(&mut self, now: Micros, slot: Slot, info: &Info) {
+        let Some(board) = self.boards.get(&slot) else { return };
+        let Some(uid) = board.uid.filter(|uid| uid_check(uid, board.nonce) != info.uid_check) else { return };
+        self.fail(now, slot, Code::Rebound, format!("was {uid}, another board answers"));
     }
 
     fn commit(&mut self, now: Micros) {
@@ -154,7 +169,7 @@ impl Lane {
     /// further attempts.
     pub(super) fn after_group(&mut self, now: Micros) {
         let deaf: Vec<NodeId> =
-            self.deaf.iter().filter_map(|s| self.boards.get(s)).filter_map(|b| b.node).collect();
+            self.deaf.keys().filter_map(|s| self.boards.get(s)).filter_map(|b| b.node).collect();
         if deaf.is_empty() {
             self.search(now);
             return;
@@ -177,7 +192,7 @@ impl Lane {
     }
 
     fn questioned(&mut self, now: Micros) {
-        for slot in core::mem::take(&mut self.deaf) {
+        for (slot, _) in core::mem::take(&mut self.deaf) {
             self.fail(now, slot, Code::ReceptionPoor, "misses too many frames to be questioned");
         }
         self.search(now);
@@ -205,7 +220,7 @@ impl Lane {
             return;
         }
         self.stage = Stage::SearchReset;
-        self.fixture.push_back(FixtureRequest::Reset(slots));
+        self.switch(FixtureRequest::Reset(slots));
     }
 
     pub(super) fn search_again(&mut self, now: Micros) {
@@ -254,7 +269,14 @@ impl Lane {
             }
         }
         if after_reset {
-            self.next_group(now);
+            let deaf =
+                |b: &crate::board::Board| b.lost.is_some() && b.verdict.is_none() && is_running(b.current);
+            if self.looks < LOOKS && self.boards.values().any(deaf) {
+                self.looks += 1;
+                self.search_again(now);
+            } else {
+                self.next_group(now);
+            }
             return;
         }
         if nodes.is_empty() {
@@ -262,8 +284,8 @@ impl Lane {
             return;
         }
         self.stage = Stage::SearchInfo;
-        let part = panel_protocol::message::IdentifyPart::Info;
-        self.master.ask_all(now, &Request::Control(Control::Identify(part)), &nodes, Span::ZERO);
+        let request = Request::Control(Control::Identify(IdentifyPart::Info));
+        self.master.ask_all(now, &request, &nodes, Span::ZERO);
     }
 
     pub(super) fn was_reset(&mut self, now: Micros, slot: Slot, info: &Info) {
@@ -286,9 +308,7 @@ impl Lane {
         let (code, text) = match (board.began, erased) {
             (true, true) => (Code::SilentAfterErase, "nothing heard since its flash was erased"),
             (true, false) => (Code::BoardSilent, "stopped answering"),
-            (false, _) if last.is_none() => {
-                (Code::ReceptionPoor, "misses the frames that announce the image")
-            }
+            (false, _) if last.is_none() => (Code::ReceptionPoor, "misses too much of what is sent"),
             (false, _) => (Code::BoardSilent, "stopped answering"),
         };
         self.fail(now, slot, code, format!("{text}; answers again after a reset"));

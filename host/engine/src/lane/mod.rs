@@ -4,16 +4,19 @@
 //! board that fails leaves with its own verdict and the others go on. Boards that held the others up get a
 //! second pass after the others are done, boards whose failure a new attempt may cure get that last.
 //!
-//! `find.rs` has everything up to a checked board, `transfer.rs` the image, `finish.rs` the rest.
+//! `find.rs` and `bind.rs` have everything up to a checked board, `transfer.rs` the image, `finish.rs` the rest,
+//! `flood.rs` the watch over boards that flood the bus.
 
+mod bind;
 mod find;
 mod finish;
+mod flood;
 mod transfer;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use panel_backplane::{BusIndex, Request as FixtureRequest, Slot};
+use panel_backplane::{Binding, BusIndex, Request as FixtureRequest, Slot};
 use panel_codes::Code;
 use panel_protocol::frame::Frame;
 use panel_protocol::host::{BusEvent, BusMaster};
@@ -24,6 +27,8 @@ use crate::board::{Board, SlotState};
 use crate::event::{Event, LinkEvent, Phase, Step};
 use crate::plan::Plan;
 use crate::verdict::Verdict;
+use bind::Rounds;
+use flood::Flood;
 
 /// Where a bus stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +40,14 @@ pub(crate) enum Stage {
     /// Boards start.
     StartUp(Micros),
     Discover,
+    /// Another bus uses the fixture's select lines.
+    BindTurn,
+    /// One round of binding without straps: the fixture switches,
+    BindSwitch,
+    /// boards start,
+    BindStartUp(Micros),
+    /// and say who they are.
+    BindDiscover,
     /// Currents of slots where nobody answered are read.
     SenseAbsent,
     Info,
@@ -43,6 +56,8 @@ pub(crate) enum Stage {
     /// Full digests and region checks.
     Verify(u8),
     Digest(u8),
+    /// Boards prove that they are still those that were identified.
+    Prove,
     Commit,
     Start,
     /// Boards that missed too much say how much they lost.
@@ -71,8 +86,9 @@ pub(crate) struct Lane {
     pub(crate) group: BTreeSet<Slot>,
     /// Boards left to a second pass of the same session.
     pub(crate) stragglers: BTreeSet<Slot>,
-    /// Boards that are left out because they miss too much; what they lost is asked at the end.
-    pub(crate) deaf: BTreeSet<Slot>,
+    /// Boards that are left out because they miss too much, and how often they are yet to be told; what they lost
+    /// is asked at the end.
+    pub(crate) deaf: BTreeMap<Slot, u8>,
     /// Boards whose attempt may be repeated.
     pub(crate) again: BTreeSet<Slot>,
     pub(crate) fixture: VecDeque<FixtureRequest>,
@@ -80,30 +96,27 @@ pub(crate) struct Lane {
     pub(crate) events: VecDeque<Event>,
     pub(crate) no_ack: bool,
     pub(crate) interrupted: bool,
-    /// Frames of others seen at the last look, for telling a flooded bus.
+    /// Error frames since a frame of a board was last heard.
+    pub(crate) errors: u32,
+    /// When the pass under way is given up.
+    pub(crate) deadline: Option<Micros>,
+    /// Discoveries of this pass that were repeated for boards that draw current and do not answer.
+    pub(crate) looks: u8,
+    /// Actions that the fixture still owes.
+    pub(crate) owed: u32,
+    pub(crate) binding: Rounds,
     pub(crate) flood: Flood,
 }
 
-/// Watch over frames that are nobody's answer.
-#[derive(Debug, Default)]
-pub(crate) struct Flood {
-    pub(crate) seen: u64,
-    pub(crate) since: Micros,
-    /// Slots suspected, the likeliest first, while one is being isolated.
-    pub(crate) suspects: VecDeque<Slot>,
-    pub(crate) trial: Option<(Slot, Micros)>,
-    pub(crate) sensing: bool,
-}
-
-/// Foreign frames within [`FLOOD_WINDOW`] that make a flood: a quarter of what 1 Mbit/s can carry.
-const FLOOD_FRAMES: u64 = 100;
-const FLOOD_WINDOW: Span = Span::from_millis(50);
-/// Time without a foreign frame that proves that the slot switched off was the one.
-const FLOOD_SILENCE: Span = Span::from_millis(5);
+/// Error frames without a frame in between that make a bus useless: an error-active controller is off the bus
+/// after 32 of its own.
+const DISTURBED: u32 = 64;
+/// Time for clearing up after a pass that used up its own.
+const CLEARING: Span = Span::from_millis(5000);
 
 impl Lane {
     pub(crate) fn new(plan: &Arc<Plan>, bus: BusIndex, session: u8) -> Self {
-        let slots = plan.panel.on_bus(bus);
+        let slots = plan.panel.slots.iter().filter(|s| s.bus == Some(bus));
         let boards = slots.map(|s| (s.slot, Board::new(s.slot, bus, s.strap, s.bad))).collect();
         Self {
             bus,
@@ -113,13 +126,18 @@ impl Lane {
             stage: Stage::Idle,
             group: BTreeSet::new(),
             stragglers: BTreeSet::new(),
-            deaf: BTreeSet::new(),
+            deaf: BTreeMap::new(),
             again: BTreeSet::new(),
             fixture: VecDeque::new(),
             sense: VecDeque::new(),
             events: VecDeque::new(),
             no_ack: false,
             interrupted: false,
+            errors: 0,
+            deadline: None,
+            looks: 0,
+            owed: 0,
+            binding: Rounds::default(),
             flood: Flood::default(),
         }
     }
@@ -148,27 +166,46 @@ impl Lane {
             self.events.push_back(Event::StepBegan { slot: *slot, step: Step::Power });
             self.events.push_back(Event::State { slot: *slot, state: SlotState::Searching });
         }
+        self.looks = 0;
+        self.deadline = Some(now + self.plan.budget(self.bus.index()));
         let slots: Vec<Slot> = self.group.iter().copied().collect();
-        self.fixture.push_back(FixtureRequest::PowerOn(slots));
         self.stage = Stage::Power;
+        self.switch(FixtureRequest::PowerOn(slots));
+    }
+
+    /// Asks the fixture for something that this lane then waits for.
+    pub(crate) fn switch(&mut self, request: FixtureRequest) {
+        self.owed += 1;
+        self.fixture.push_back(request);
     }
 
     // Inputs
 
     pub(crate) fn handle_frame(&mut self, now: Micros, frame: &Frame) {
         self.no_ack = false;
+        self.errors = 0;
+        if self.is_flooded() {
+            self.master.postpone(now);
+        }
+        let foreign = self.master.tally().foreign;
         self.master.handle_frame(now, frame);
-        self.watch_flood(now);
+        if self.master.tally().foreign > foreign {
+            self.watch_flood(now, frame);
+        }
         self.drain(now);
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Micros) {
-        self.check_trial(now);
+        self.check_flood(now);
+        if self.deadline.is_some_and(|deadline| now >= deadline) {
+            self.run_out(now);
+        }
         if self.is_flooded() {
             return;
         }
         match self.stage {
             Stage::StartUp(until) if now >= until => self.start_discovery(now),
+            Stage::BindStartUp(until) if now >= until => self.bind_discover(now),
             Stage::SearchStart(until) if now >= until => self.search_again(now),
             _ => {}
         }
@@ -178,24 +215,30 @@ impl Lane {
 
     /// The fixture has done what it was asked to do and this lane waits for.
     pub(crate) fn handle_fixture_done(&mut self, now: Micros) {
+        self.owed = self.owed.saturating_sub(1);
+        if self.owed > 0 {
+            return;
+        }
         let until = now + self.plan.recipe.limits.start_up;
         match self.stage {
+            Stage::Power if self.plan.panel.binding != Binding::Straps => self.begin_binding(now),
             Stage::Power => self.stage = Stage::StartUp(until),
+            Stage::BindSwitch => self.round_switched(now),
             Stage::SearchReset => self.stage = Stage::SearchStart(until),
             _ => {}
         }
     }
 
-    /// The source of a flood is being looked for: nothing else can be done on the bus.
-    const fn is_flooded(&self) -> bool {
-        self.flood.sensing || self.flood.trial.is_some()
-    }
-
     pub(crate) fn handle_link(&mut self, now: Micros, event: LinkEvent) {
         match event {
             LinkEvent::NoAck => self.no_ack = true,
-            LinkEvent::BusError | LinkEvent::ErrorPassive | LinkEvent::BusOff => {}
+            LinkEvent::BusError => self.errors = self.errors.saturating_add(1),
+            LinkEvent::ErrorPassive | LinkEvent::BusOff => {}
             LinkEvent::Down => self.give_up(now, Code::LinkDown, "the link to the bus is gone"),
+            LinkEvent::Stuck if self.is_disturbed() => {
+                let text = format!("{} error frames and nothing else", self.errors);
+                self.give_up(now, Code::BusDisturbed, &text);
+            }
             LinkEvent::Stuck => {
                 self.give_up(now, Code::TransmitStuck, "a frame waited too long for its transmission");
             }
@@ -212,8 +255,29 @@ impl Lane {
         }
         self.again.clear();
         self.stragglers.clear();
+        self.flood = Flood::default();
         self.stage = Stage::Done;
         self.phase(Phase::Done);
+    }
+
+    /// Error frames are all there is to hear.
+    pub(crate) const fn is_disturbed(&self) -> bool {
+        self.errors >= DISTURBED
+    }
+
+    /// The pass has used up its time: boards that still take part end here, and what is left of it has a little
+    /// more; then the whole bus is given up.
+    fn run_out(&mut self, now: Micros) {
+        let late: Vec<Slot> = self.boards.values().filter(|b| b.is_active()).map(|b| b.slot).collect();
+        let text = "did not finish within the time of its pass";
+        if late.is_empty() {
+            self.give_up(now, Code::Straggler, text);
+            return;
+        }
+        self.deadline = Some(now + CLEARING);
+        for slot in late {
+            self.fail(now, slot, Code::Straggler, text);
+        }
     }
 
     pub(crate) fn interrupt(&mut self, now: Micros) {
@@ -241,6 +305,7 @@ impl Lane {
             BusEvent::Census(node, status) => self.census(node, status),
             BusEvent::Progress { sent, total } => {
                 self.events.push_back(Event::Progress { bus: self.bus, sent, total });
+                self.dismiss_deaf();
             }
             BusEvent::Streamed { complete, stragglers, starved } => {
                 self.streamed(now, &complete, &stragglers, &starved);
@@ -251,14 +316,21 @@ impl Lane {
     // Outputs
 
     pub(crate) fn next_timeout(&self) -> Option<Micros> {
+        let deadline = self.deadline.filter(|_| self.stage != Stage::Done);
         if self.is_flooded() {
-            return self.flood.trial.map(|(_, at)| at + FLOOD_SILENCE);
+            return self.flood.deadline().into_iter().chain(deadline).min();
         }
         let start_up = match self.stage {
-            Stage::StartUp(until) | Stage::SearchStart(until) => Some(until),
+            Stage::StartUp(until) | Stage::BindStartUp(until) | Stage::SearchStart(until) => Some(until),
             _ => None,
         };
-        start_up.into_iter().chain(self.master.next_timeout()).min()
+        start_up.into_iter().chain(deadline).chain(self.master.next_timeout()).min()
+    }
+
+    /// The next frame for the bus.
+    pub(crate) fn poll_transmit(&mut self, now: Micros) -> Option<Frame> {
+        // A board that gives way to every frame of ours is only heard while we are silent.
+        if self.is_flooded() { None } else { self.master.poll_transmit(now) }
     }
 
     pub(crate) fn is_done(&self) -> bool {
@@ -336,7 +408,7 @@ impl Lane {
     }
 
     /// Ends an attempt; `again`: another one follows.
-    fn end_attempt(&mut self, now: Micros, slot: Slot, verdict: Verdict, again: bool) {
+    pub(crate) fn end_attempt(&mut self, now: Micros, slot: Slot, verdict: Verdict, again: bool) {
         let Some(board) = self.boards.get_mut(&slot).filter(|b| b.verdict.is_none()) else { return };
         let ok = verdict.code.is_none();
         if board.attempt > 0 {
@@ -361,30 +433,9 @@ impl Lane {
         }
     }
 
-    // A board that floods the bus
-
-    fn watch_flood(&mut self, now: Micros) {
-        let foreign = self.master.tally().foreign;
-        if now.since(self.flood.since) >= FLOOD_WINDOW {
-            (self.flood.seen, self.flood.since) = (foreign, now);
-        }
-        let flooded = foreign - self.flood.seen >= FLOOD_FRAMES;
-        if flooded && self.flood.trial.is_none() && !self.flood.sensing && self.stage != Stage::Done {
-            self.flood.sensing = true;
-            let powered = self.boards.values().filter(|b| b.attempt > 0 && b.verdict.is_none());
-            self.sense.push_back(powered.map(|b| b.slot).collect());
-        }
-    }
-
-    /// Supply currents have been read: the board that drives the bus draws most.
+    /// Supply currents have been read.
     pub(crate) fn handle_currents(&mut self, now: Micros, currents: &[(Slot, Option<u32>)]) {
-        if self.flood.sensing {
-            self.flood.sensing = false;
-            let mut suspects: Vec<(Slot, u32)> =
-                currents.iter().map(|&(s, ma)| (s, ma.unwrap_or(0))).collect();
-            suspects.sort_by_key(|&(slot, ma)| (core::cmp::Reverse(ma), slot));
-            self.flood.suspects = suspects.into_iter().map(|(slot, _)| slot).collect();
-            self.next_trial(now);
+        if self.rank_suspects(now, currents) {
             return;
         }
         for &(slot, current) in currents {
@@ -393,41 +444,8 @@ impl Lane {
             }
         }
         if self.stage == Stage::SenseAbsent {
-            self.absent(now);
+            self.look_again_or_conclude(now);
         }
         self.drain(now);
-    }
-
-    fn next_trial(&mut self, now: Micros) {
-        let Some(slot) = self.flood.suspects.pop_front() else {
-            self.give_up(now, Code::BusFlooded, "foreign frames flood the bus and no slot is their source");
-            return;
-        };
-        self.fixture.push_back(FixtureRequest::PowerOff(vec![slot]));
-        self.flood.trial = Some((slot, now));
-        self.flood.seen = self.master.tally().foreign;
-    }
-
-    fn check_trial(&mut self, now: Micros) {
-        let Some((slot, since)) = self.flood.trial else { return };
-        if now < since + FLOOD_SILENCE {
-            return;
-        }
-        self.flood.trial = None;
-        let foreign = self.master.tally().foreign;
-        let quiet = foreign - self.flood.seen < FLOOD_FRAMES / 20;
-        (self.flood.seen, self.flood.since) = (foreign, now);
-        if quiet {
-            let text = "flooded the bus until its power was cut";
-            self.fail(now, slot, Code::Babbling, text);
-            self.flood.suspects.clear();
-            self.master.postpone(now);
-        } else {
-            // It was not this one, but it has lost its power and all it had received.
-            let step = self.boards.get(&slot).map_or(Step::Power, |b| b.step);
-            let text = "switched off while the source of a flood was looked for";
-            self.end_attempt(now, slot, Verdict::failure(Code::BusFlooded, step, text), true);
-            self.next_trial(now);
-        }
     }
 }

@@ -12,6 +12,9 @@ use super::{Lane, Stage};
 use crate::board::SlotState;
 use crate::event::{Phase, Step};
 
+/// Times a deaf board is told to leave the session.
+const FAREWELLS: u8 = 12;
+
 impl Lane {
     pub(super) fn program(&mut self, now: Micros) {
         let nodes = self.active();
@@ -96,7 +99,19 @@ impl Lane {
     fn leave_out(&mut self, slot: Slot) {
         self.note(Some(slot), "deaf", "misses too many frames".to_owned());
         self.set_state(slot, SlotState::Straggling);
-        self.deaf.insert(slot);
+        self.deaf.insert(slot, FAREWELLS);
+        self.dismiss_deaf();
+    }
+
+    /// Tells boards that take no further part so, a few times: they miss many frames, and one that goes on asking
+    /// for what it misses fills the bus as soon as the data ends.
+    pub(super) fn dismiss_deaf(&mut self) {
+        for (slot, left) in self.deaf.iter_mut().filter(|(_, left)| **left > 0) {
+            *left -= 1;
+            if let Some(node) = self.boards.get(slot).and_then(|b| b.node) {
+                self.master.leave_out(node);
+            }
+        }
     }
 
     pub(super) fn lost(&mut self, node: NodeId, last: Option<Status>, missed: u64, began: bool) {
@@ -179,6 +194,7 @@ impl Lane {
             return;
         };
         self.stage = Stage::Program;
+        self.deadline = Some(now + self.plan.recipe.limits.straggler_pass);
         let options = self.options();
         self.master.catch_up(now, &image, &nodes, options);
     }
