@@ -5,6 +5,7 @@
 //! the bus has fallen silent since, the others have missed the question: they are reminded then and not only
 //! when the longest time the work may take is over.
 
+use super::Timing;
 use crate::block::MAX_BLOCK;
 use crate::frame::Frame;
 use crate::ident::NodeId;
@@ -144,6 +145,8 @@ impl Request {
 
 /// How often the silent are reminded at most, beside the tries.
 const REMINDERS: u8 = 4;
+/// So few that reminding them costs nothing even if they are merely at work.
+const FEW: usize = 3;
 
 /// A round of questions.
 pub(super) struct Ask {
@@ -152,6 +155,8 @@ pub(super) struct Ask {
     tries: u8,
     /// When this try is over.
     over: Micros,
+    /// How long an answer takes at most, if there is nothing to do for it.
+    answer: Span,
     /// Silence after an answer that tells that the others have missed the question.
     quiet: Span,
     reminders: u8,
@@ -168,24 +173,35 @@ pub(super) enum Verdict {
 }
 
 impl Ask {
+    /// A round of questions that follow `queued` other frames; `patience` is what the work itself may take.
     pub(super) fn new(
         pending: BTreeMap<NodeId, Request>,
+        timing: &Timing,
         patience: Span,
-        tries: u8,
-        quiet: Span,
+        queued: usize,
         now: Micros,
     ) -> Self {
+        let sent = Span(timing.frame.0 * queued as u64);
+        let patience = patience + timing.answer + sent;
         let repeatable = pending.values().all(Request::may_be_repeated);
-        Self {
+        let mut ask = Self {
             pending,
             patience,
-            tries,
+            tries: timing.tries,
             over: now + patience,
-            quiet,
+            answer: timing.answer,
+            quiet: timing.quiet,
             reminders: if repeatable { REMINDERS } else { 0 },
             answered: false,
             remind: None,
-        }
+        };
+        ask.remind = ask.next_reminder(now + sent);
+        ask
+    }
+
+    /// When to remind if nobody answers from now on.
+    fn next_reminder(&self, now: Micros) -> Option<Micros> {
+        (self.reminders > 0 && self.pending.len() <= FEW).then_some(now + self.answer)
     }
 
     /// When to look again.
@@ -230,12 +246,13 @@ impl Ask {
                 return Verdict::Done(core::mem::take(&mut self.pending).into_keys().collect());
             }
             self.over = now + self.patience;
+            self.remind = None;
         } else if self.remind.is_some_and(|at| now >= at) {
             self.reminders -= 1;
+            self.remind = self.next_reminder(now);
         } else {
             return Verdict::Wait;
         }
-        self.remind = None;
         self.pending.iter().for_each(|(node, request)| request.frames(Some(*node), out));
         Verdict::Wait
     }
@@ -248,15 +265,17 @@ mod tests {
     use alloc::vec;
 
     const QUIET: Span = Span::from_millis(4);
-    const PATIENCE: Span = Span::from_millis(500);
+    /// What the work may take, and the answer.
+    const WHOLE: Span = Span::from_millis(540);
 
     fn node(n: u8) -> NodeId {
         NodeId::new(n).unwrap()
     }
 
-    fn ask(control: Control) -> Ask {
-        let pending = (0..3).map(|n| (node(n), Request::Control(control))).collect();
-        Ask::new(pending, PATIENCE, 2, QUIET, Micros::ZERO)
+    fn ask(nodes: u8, control: Control) -> Ask {
+        let pending = (0..nodes).map(|n| (node(n), Request::Control(control))).collect();
+        let timing = Timing { quiet: QUIET, answer: Span::from_millis(40), tries: 2, ..Timing::default() };
+        Ask::new(pending, &timing, Span::from_millis(500), 0, Micros::ZERO)
     }
 
     fn done(control: Control) -> Answer {
@@ -266,7 +285,7 @@ mod tests {
     #[test]
     fn those_who_stay_silent_when_others_have_answered_are_reminded_long_before_the_work_must_be_over() {
         let commit = Control::Commit { session: 7 };
-        let mut ask = ask(commit);
+        let mut ask = ask(6, commit);
         let mut out = vec![];
         let answered = Micros(30_000);
         assert!(ask.handle(node(0), &done(commit)));
@@ -277,39 +296,52 @@ mod tests {
         let due = answered + Span(1000) + QUIET;
         assert_eq!(ask.deadline(), due, "an answer shows that the bus is not silent yet");
         assert!(matches!(ask.handle_timeout(due, &mut out), Verdict::Wait));
-        assert_eq!(out, [HostMessage::Control(Some(node(2)), commit).to_frame()]);
-        assert_eq!(ask.deadline(), Micros::ZERO + PATIENCE, "once is enough until somebody answers");
+        let silent = [2, 3, 4, 5].map(|n| HostMessage::Control(Some(node(n)), commit).to_frame());
+        assert_eq!(out, silent);
+        assert_eq!(ask.deadline(), Micros::ZERO + WHOLE, "once is enough until somebody answers");
+    }
+
+    #[test]
+    fn a_few_are_reminded_although_nobody_has_answered() {
+        let mut ask = ask(1, Control::Commit { session: 7 });
+        let mut out = vec![];
+        for reminder in 1..=REMINDERS {
+            let due = Micros(40_000 * u64::from(reminder));
+            assert_eq!(ask.deadline(), due);
+            assert!(matches!(ask.handle_timeout(due, &mut out), Verdict::Wait));
+            assert_eq!(out.len(), usize::from(reminder));
+        }
+        assert_eq!(ask.deadline(), Micros::ZERO + WHOLE, "it is not reminded for ever");
     }
 
     #[test]
     fn nobody_is_reminded_while_all_are_at_work_or_of_what_must_not_be_done_twice() {
-        let mut working = ask(Control::Commit { session: 7 });
-        let item = Control::Test { item: 1, token: 2, argument: 0 };
-        let mut testing = ask(item);
+        let mut working = ask(6, Control::Commit { session: 7 });
+        let mut testing = ask(2, Control::Test { item: 1, token: 2, argument: 0 });
         assert!(testing.handle(node(0), &Answer::Reading { item: 1, token: 2, unit: 0, value: 1.0 }));
         let mut out = vec![];
         for ask in [&mut working, &mut testing] {
             assert!(matches!(ask.handle_timeout(Micros(30_000), &mut out), Verdict::Wait));
             assert!(matches!(ask.handle_timeout(Micros(400_000), &mut out), Verdict::Wait));
-            assert_eq!((ask.deadline(), out.len()), (Micros::ZERO + PATIENCE, 0));
+            assert_eq!((ask.deadline(), out.len()), (Micros::ZERO + WHOLE, 0));
         }
     }
 
     #[test]
     fn reminders_spend_no_try_and_the_silent_are_named_in_the_end() {
         let commit = Control::Commit { session: 7 };
-        let mut ask = ask(commit);
+        let mut ask = ask(5, commit);
         let mut out = vec![];
         let refusal = Some(Refusal::Flash);
         assert!(ask.handle(node(0), &Answer::Done { opcode: commit.opcode(), refusal, detail: 0 }));
         assert!(matches!(ask.handle_timeout(Micros(1), &mut out), Verdict::Wait));
         assert!(matches!(ask.handle_timeout(Micros(10_000), &mut out), Verdict::Wait));
-        let first = Micros::ZERO + PATIENCE;
+        let first = Micros::ZERO + WHOLE;
         assert!(matches!(ask.handle_timeout(first, &mut out), Verdict::Wait));
-        assert_eq!(out.len(), 4, "two were reminded, and asked again when their time was over");
-        let Verdict::Done(silent) = ask.handle_timeout(first + PATIENCE, &mut out) else {
+        assert_eq!(out.len(), 8, "four were reminded, and asked again when their time was over");
+        let Verdict::Done(silent) = ask.handle_timeout(first + WHOLE, &mut out) else {
             panic!("two tries are over");
         };
-        assert_eq!(silent, [node(1), node(2)]);
+        assert_eq!(silent, [1, 2, 3, 4].map(node));
     }
 }
