@@ -30,6 +30,8 @@ pub(crate) enum Command {
     Bench(crate::bench::BenchArgs),
     /// One board in its ROM bootloader, over a serial port: for engineers.
     Rom(crate::rom::RomArgs),
+    /// Recover one bricked board over a serial port, end to end, with its record.
+    Recover(crate::recover::RecoverArgs),
     /// Simulated boards on real links.
     Sim(crate::sim::SimArgs),
     /// Read back what was recorded.

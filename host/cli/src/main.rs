@@ -11,6 +11,7 @@ mod failure;
 mod out;
 mod plan;
 mod records;
+mod recover;
 mod report;
 mod result;
 mod rom;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         Command::Plan(args) => plan::plan(&args),
         Command::Bench(args) => bench::bench(&args),
         Command::Rom(args) => rom::rom(args),
+        Command::Recover(args) => recover::recover(&args),
         Command::Sim(args) => sim::sim(args),
         Command::Report(args) => report::report(&args),
     };

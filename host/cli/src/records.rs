@@ -60,7 +60,7 @@ impl Recorder {
         let mut recorder =
             Self { store, run, started_us: start.utc_us, doubts, seen: BTreeMap::new(), error: None };
         for doubt in unseen {
-            let note = "the board had not been identified: nothing was done to it";
+            let note = "the board had not been identified: nothing had been written to it";
             recorder.resolve(Micros::ZERO, &doubt, ResolutionKind::NotSeen, note).map_err(|e| failure(&e))?;
         }
         Ok(recorder)

@@ -114,20 +114,6 @@ fn run_start(
     plan: &Plan,
     seed: u64,
 ) -> store::RunStart {
-    use sha2::{Digest, Sha256};
-    let mut release = Sha256::new();
-    let images = plan.regions.iter().enumerate().map(|(n, (address, bytes))| {
-        release.update(address.to_le_bytes());
-        release.update(bytes);
-        store::Image {
-            name: format!("region-{n}"),
-            address: *address,
-            length: bytes.len() as u32,
-            crc32: panel_protocol::CRC32.checksum(bytes),
-            sha256: store::Hex(Sha256::digest(bytes).into()),
-        }
-    });
-    let images: Vec<store::Image> = images.collect();
     let named = |given: &Option<String>, job: &Option<String>, default: &str| {
         given.clone().or_else(|| job.clone()).unwrap_or_else(|| default.to_owned())
     };
@@ -137,12 +123,7 @@ fn run_start(
         product: job.product.clone(),
         job: job.name.clone(),
         job_sha256: store::Hex(job_sha256),
-        release: store::Release {
-            name: plan.recipe.release.clone(),
-            version: String::new(),
-            sha256: store::Hex(release.finalize().into()),
-            images,
-        },
+        release: release(&plan.recipe.release, &plan.regions),
         order: None,
         station: named(&args.station, &job.station, "unnamed"),
         operator: named(&args.operator, &job.operator, "unnamed"),
@@ -152,6 +133,26 @@ fn run_start(
         shipment: store::Shipment::Forbidden,
         required_steps: vec![panel_engine::Step::Commit.name().to_owned()],
     }
+}
+
+/// A bare image as a release: regions as they are written, and the hash over them.
+pub(crate) fn release(name: &str, regions: &[(u32, Vec<u8>)]) -> store::Release {
+    use sha2::{Digest, Sha256};
+    let mut whole = Sha256::new();
+    let images = regions.iter().enumerate().map(|(n, (address, bytes))| {
+        whole.update(address.to_le_bytes());
+        whole.update(bytes);
+        store::Image {
+            name: format!("region-{n}"),
+            address: *address,
+            length: bytes.len() as u32,
+            crc32: panel_protocol::CRC32.checksum(bytes),
+            sha256: store::Hex(Sha256::digest(bytes).into()),
+        }
+    });
+    let images = images.collect();
+    let sha256 = store::Hex(whole.finalize().into());
+    store::Release { name: name.to_owned(), version: String::new(), sha256, images }
 }
 
 /// Set by Ctrl-C and by SIGTERM: the run ends with its boards safe and its record complete.

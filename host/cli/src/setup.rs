@@ -30,7 +30,7 @@ pub(crate) fn read(path: &Path, code: Code) -> Result<String, Failure> {
     std::fs::read_to_string(path).map_err(|e| Failure::new(code, format!("{}: {e}", path.display())))
 }
 
-fn problems(name: &str, code: Code, problems: &Problems) -> Failure {
+pub(crate) fn problems(name: &str, code: Code, problems: &Problems) -> Failure {
     let lines: Vec<String> = problems.list().iter().map(|p| format!("{name}:{p}")).collect();
     Failure::new(code, lines.join("\n"))
 }
@@ -73,7 +73,7 @@ pub(crate) fn load(
 }
 
 /// The job's image files, merged.
-fn image(job: &Job, demo: bool) -> Result<Image, Failure> {
+pub(crate) fn image(job: &Job, demo: bool) -> Result<Image, Failure> {
     let mut parts = Vec::new();
     for file in &job.images {
         let name = file.path.display().to_string();

@@ -289,7 +289,7 @@ fn regions(image: &Image) -> Result<stm32::Image<'_>, Failure> {
 }
 
 /// The voltage range of a supply, as the ROM wants it (AN2606, "Dual-bank and voltage range").
-fn supply(volts: f64) -> Result<stm32::device::SupplyVoltage, Failure> {
+pub(crate) fn supply(volts: f64) -> Result<stm32::device::SupplyVoltage, Failure> {
     let millivolts = (volts * 1000.0).round();
     let inside = millivolts.is_finite() && (1800.0..=3600.0).contains(&millivolts);
     let found = inside.then(|| stm32::device::SupplyVoltage::from_millivolts(millivolts as u16)).flatten();
@@ -311,13 +311,13 @@ fn field<T>(field: &Field<T>, show: impl Fn(&T) -> Value) -> Value {
 
 /// Progress on stderr: a line that is rewritten on a terminal, a line per quarter elsewhere.
 #[derive(Default)]
-struct Progress {
+pub(crate) struct Progress {
     told: BTreeMap<String, u32>,
     open: bool,
 }
 
 impl Progress {
-    fn show(&mut self, event: &Event) {
+    pub(crate) fn show(&mut self, event: &Event) {
         match event {
             Event::Progress { step, done, total } if *total > 0 => {
                 let percent = u64::from(*done) * 100 / u64::from(*total);
@@ -339,7 +339,7 @@ impl Progress {
         }
     }
 
-    fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         if core::mem::take(&mut self.open) {
             note("");
         }

@@ -76,6 +76,11 @@ impl Port {
         Ok((port, Settings(settings)))
     }
 
+    /// When the port was opened.
+    pub(crate) const fn clock(&self) -> Instant {
+        self.start
+    }
+
     /// Whether Ctrl-C was pressed.
     pub(crate) fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)

@@ -1,18 +1,22 @@
 //! `panelflash rom`: the engineer's tool for one board in its ROM bootloader, over a serial port.
 //!
-//! `drive` moves bytes between a session of `stm32-rom-bootloader` and the port, `commands` are the commands,
-//! `explain` turns errors into codes. Nothing here knows the ROM's protocol.
+//! `drive` moves bytes between a session of `stm32-rom-bootloader` and the port, `virtual_port` between it and a
+//! simulated chip, `commands` are the commands, `attempt` is one board's way through a job, `explain` turns
+//! errors into codes. Nothing here knows the ROM's protocol.
 
+pub(crate) mod attempt;
 mod commands;
 mod drive;
 mod explain;
+#[cfg(test)]
+pub(crate) mod virtual_port;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-pub(crate) use commands::rom;
+pub(crate) use commands::{Progress, chip_name, consent, rom, supply};
 pub(crate) use drive::{Port, Settings};
 pub(crate) use explain::{explain, plan_failure};
 
