@@ -51,7 +51,7 @@ pub enum Fault {
     /// `erase-slow`: erases take a multiple of the typical time.
     EraseSlow {
         /// The multiple.
-        factor: u32,
+        factor: f64,
     },
     /// `wrong-chip`: another chip is fitted.
     WrongChip {

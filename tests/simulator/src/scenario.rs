@@ -113,7 +113,7 @@ struct SlotTable {
     at_ms: Option<Spanned<u64>>,
     at_address: Option<Spanned<u32>>,
     address: Option<Spanned<u32>>,
-    factor: Option<Spanned<u32>>,
+    factor: Option<Spanned<f64>>,
     chip: Option<Spanned<String>>,
     revision: Option<Spanned<u16>>,
     level: Option<Spanned<u8>>,
@@ -188,7 +188,7 @@ const LONGEST_MS: u64 = 86_400_000;
 /// The longest time one frame may take a board: ten seconds.
 const LONGEST_SERVICE_US: u64 = 10_000_000;
 /// The most times slower than typical that an erase may be.
-const MOST_FACTOR: u64 = 1000;
+const MOST_FACTOR: f64 = 1000.0;
 
 /// A number limited to `least..=most`; `default` if the key is absent.
 fn limited<T: Copy + Into<u64>>(
@@ -239,8 +239,11 @@ fn fault(table: SlotTable, start: usize) -> Result<Fault, Misuse> {
         Name::ReadsBackWrong => Fault::ReadsBackWrong { address: cell()? },
         Name::EraseFails => Fault::EraseFails { address: cell()? },
         Name::EraseSlow => {
-            let factor = limited(factor.take(), "factor", (1, MOST_FACTOR), 5)?;
-            Fault::EraseSlow { factor: factor as u32 }
+            let (factor, start) = factor.take().map_or((5.0, 0), |f| (*f.get_ref(), f.span().start));
+            if !(1.0..=MOST_FACTOR).contains(&factor) {
+                return Err(misuse(start, format!("`factor` is {factor}, expected 1 to {MOST_FACTOR}")));
+            }
+            Fault::EraseSlow { factor }
         }
         Name::WrongChip => {
             Fault::WrongChip { chip: known_chip(&chip.take().ok_or_else(|| missing("chip"))?)? }

@@ -31,7 +31,7 @@ pub(crate) struct Defects {
     /// The erase unit that holds this address cannot be erased.
     pub(crate) erase_fails: Option<u32>,
     /// Erases take this many times the typical time; 0 stands for 1.
-    pub(crate) erase_factor: u32,
+    pub(crate) erase_factor: f64,
 }
 
 /// Option bytes as programmed; they act after the next reset.
@@ -214,7 +214,8 @@ impl Flash {
             return self.refuse(FlashFault::Erase);
         };
         let broken = self.defects.erase_fails.is_some_and(|a| a.wrapping_sub(known.address) < known.size);
-        let time = known.typical.0 * 1000 * u64::from(self.defects.erase_factor.max(1));
+        let time = (known.typical.0 * 1000) as f64 * self.defects.erase_factor.max(1.0);
+        let time = time as u64;
         self.begin(Operation {
             action: Action::Erase { address: known.address, size: known.size },
             start: now,

@@ -212,7 +212,7 @@ fn a_cell_that_reads_back_wrong_reports_nothing() {
 #[test]
 fn an_erase_can_fail_and_can_be_slow() {
     let mut flash = flash("F405");
-    flash.defects = Defects { erase_fails: Some(0x0801_2345), erase_factor: 5, ..Defects::default() };
+    flash.defects = Defects { erase_fails: Some(0x0801_2345), erase_factor: 5.0, ..Defects::default() };
     program(&mut flash, 0x0801_0000, &[0; 4]);
     assert_eq!(erase(&mut flash, 0x0801_0000), (FlashState::Failed(FlashFault::Erase), 5 * 550 * MS));
     assert_eq!(read(&flash, 0x0801_0000, 4), [0; 4]);

@@ -92,7 +92,7 @@ fn every_fault_of_the_catalogue_can_be_written() {
             Fault::ProgramFails { address: 0x0801_0004 },
             Fault::ReadsBackWrong { address: 0x0801_0008 },
             Fault::EraseFails { address: 0x0802_0000 },
-            Fault::EraseSlow { factor: 5 },
+            Fault::EraseSlow { factor: 5.0 },
             Fault::WrongChip { chip: Chip::by_name("F429").unwrap() },
             Fault::WrongRevision { revision: 9 },
             Fault::Protected { level: Protection::Level1 },
