@@ -32,7 +32,7 @@ const CLOSING_ROUNDS: u8 = 12;
 const HOPELESS: u64 = 4;
 /// Times the time that boards may need after which holding on is a fault of its own.
 const OVERDUE: u64 = 10;
-/// Times block and manifest are sent again to nodes that missed a part.
+/// Times the block, and then the manifest, is sent again to nodes that missed a part.
 const RESEND_TRIES: u8 = 3;
 
 /// Why a node is left to a second pass.
@@ -90,7 +90,7 @@ pub(super) struct Stream {
     options: ProgramOptions,
     nodes: BTreeMap<NodeId, Progress>,
     stage: Stage,
-    /// Times a block or manifest may still be sent again, and to whom.
+    /// Times the block or the manifest may still be sent again, and to whom.
     tries: u8,
     again: BTreeSet<NodeId>,
     /// What is to be sent, by segment; taken from the front.
@@ -362,6 +362,7 @@ impl Stream {
                     let nodes = self.take_again();
                     if nodes.is_empty() {
                         let nodes: Vec<NodeId> = self.nodes.keys().copied().collect();
+                        self.tries = RESEND_TRIES;
                         self.send_manifest(now, timing, &nodes, out);
                     } else {
                         self.stage = Stage::Begin(ask_begin(now, timing, &self.begin, &nodes, out));
