@@ -8,11 +8,13 @@ use panel_backplane::BusKind;
 use panel_backplane::units::BitRate;
 
 use super::firmware::{self, ImageSize};
+use super::rom::RomPoint;
 
 /// A way to the boards that can be measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum BenchWay {
     Multidrop,
+    RomUart,
 }
 
 /// A chip family.
@@ -35,10 +37,19 @@ pub(crate) enum BusName {
     Can1M,
     #[value(name = "fd-1M-5M")]
     Fd1M5M,
+    #[value(name = "uart-115200")]
+    Uart115200,
+    #[value(name = "uart-230400")]
+    Uart230400,
+    #[value(name = "uart-460800")]
+    Uart460800,
 }
 
 /// Boards on one bus at most: the protocol's numbers go from 0 to 127.
 const PER_BUS: u16 = 128;
+
+/// What the F1's ROM can do at 8 MHz; 256000 baud is the most that users report.
+const FASTEST_F1: u32 = 256_000;
 
 /// What is measured; without any of these a selection that covers everything once. Each may be repeated or take
 /// several values with commas between them.
@@ -96,7 +107,13 @@ const REFERENCE: Point = Point {
 impl Filters {
     /// The rows, and what is to be said about combinations that cannot be.
     pub(super) fn points(&self) -> (Vec<Point>, Vec<String>) {
-        let all = if self.is_empty() { selection() } else { self.product() };
+        let all = match (self.way.as_slice(), self.is_empty()) {
+            ([], true) => selection(),
+            ([], false) => self.product(),
+            (ways, _) if !ways.contains(&BenchWay::Multidrop) => Vec::new(),
+            (_, true) => selection(),
+            (_, false) => self.product(),
+        };
         let mut notes: Vec<String> = Vec::new();
         let possible = all.into_iter().filter(|point| match point.obstacle() {
             None => true,
@@ -111,6 +128,45 @@ impl Filters {
         (points, notes)
     }
 
+    /// The rows of the way `rom-uart`: every family, rate and latency, unless filters say which; and what is to be
+    /// said about those that cannot be.
+    pub(super) fn rom_points(&self) -> (Vec<RomPoint>, Vec<String>) {
+        let wanted = self.way.contains(&BenchWay::RomUart);
+        let named = self.bus.iter().any(|bus| bus.baud().is_some());
+        if !(wanted || self.way.is_empty() && (named || self.is_empty())) {
+            return (Vec::new(), Vec::new());
+        }
+        let (mut points, mut notes) = (Vec::new(), Vec::new());
+        for family in or(&self.family, &[Family::F4, Family::G4, Family::F1]) {
+            for image in or(&self.image, &[ImageSize::K64]) {
+                for bus in or(&self.bus, &[BusName::Uart115200, BusName::Uart230400, BusName::Uart460800]) {
+                    let Some(baud) = bus.baud() else { continue };
+                    let slow = family == Family::F1 && baud > FASTEST_F1;
+                    if slow || firmware::chip_for(family, image).is_none() {
+                        let (family, bus) = (family.name(), bus.name());
+                        notes.push(match slow {
+                            true => format!(
+                                "no row for {family} on {bus}: its ROM runs at 8 MHz, too slow for that"
+                            ),
+                            false => format!(
+                                "no row for {family} with {image}: its largest chip has no room for it"
+                            ),
+                        });
+                        continue;
+                    }
+                    for latency_ms in or(&self.latency, &[0.0, 1.0, 16.0]) {
+                        let point = RomPoint { family, image, bus, baud, latency_ms, words: false };
+                        points.push(point.clone());
+                        if family == Family::F4 {
+                            points.push(RomPoint { words: true, ..point });
+                        }
+                    }
+                }
+            }
+        }
+        (points, notes)
+    }
+
     fn is_empty(&self) -> bool {
         let Self { way: _, family, boards, buses, image, bus, loss, latency } = self;
         family.is_empty()
@@ -121,7 +177,8 @@ impl Filters {
 
     fn product(&self) -> Vec<Point> {
         let mut points = Vec::new();
-        for bus in or(&self.bus, &[REFERENCE.bus]) {
+        // Ports are for the other way.
+        for bus in or(&self.bus, &[REFERENCE.bus]).into_iter().filter(|bus| bus.baud().is_none()) {
             let family = if bus == BusName::Fd1M5M { Family::G4 } else { REFERENCE.family };
             for family in or(&self.family, &[family]) {
                 for image in or(&self.image, &[REFERENCE.image]) {
@@ -233,11 +290,28 @@ impl BusName {
             Self::Can500k => "can-500k",
             Self::Can1M => "can-1M",
             Self::Fd1M5M => "fd-1M-5M",
+            Self::Uart115200 => "uart-115200",
+            Self::Uart230400 => "uart-230400",
+            Self::Uart460800 => "uart-460800",
         }
     }
 
+    /// The baud rate, if it is a port of one board and no bus.
+    pub(super) const fn baud(self) -> Option<u32> {
+        match self {
+            Self::Uart115200 => Some(115_200),
+            Self::Uart230400 => Some(230_400),
+            Self::Uart460800 => Some(460_800),
+            Self::Can500k | Self::Can1M | Self::Fd1M5M => None,
+        }
+    }
+
+    /// Kind and rate of the bus; a port has only a rate.
     pub(super) const fn kind(self) -> (BusKind, BitRate) {
         match self {
+            Self::Uart115200 => (BusKind::Classical, BitRate(115_200)),
+            Self::Uart230400 => (BusKind::Classical, BitRate(230_400)),
+            Self::Uart460800 => (BusKind::Classical, BitRate(460_800)),
             Self::Can500k => (BusKind::Classical, BitRate(500_000)),
             Self::Can1M => (BusKind::Classical, BitRate::M1),
             Self::Fd1M5M => (BusKind::Fd { data_bit_rate: BitRate(5_000_000) }, BitRate::M1),
@@ -320,12 +394,26 @@ mod tests {
     }
 
     #[test]
+    fn ports_are_rows_of_the_rom_and_buses_rows_of_the_multidrop_protocol() {
+        let both = |line: &str| {
+            let line = Line::try_parse_from(["bench"].into_iter().chain(line.split_whitespace())).unwrap();
+            (line.filters.points().0.len(), line.filters.rom_points().0.len())
+        };
+        assert_eq!(both("--way rom-uart"), (0, 33));
+        assert_eq!(both("--way rom-uart --family F4 --bus uart-460800 --latency 16"), (0, 2));
+        assert_eq!(both("--bus uart-115200,can-1M --family F1 --latency 0"), (1, 1));
+        assert_eq!(both("--way multidrop --bus can-500k"), (1, 0));
+        assert_eq!(both("").1, 33);
+        assert_eq!(both("--family F1 --bus uart-460800"), (0, 0));
+    }
+
+    #[test]
     fn unknown_values_name_what_exists() {
         for (line, word) in [
             ("--bus can-2M", "fd-1M-5M"),
             ("--family H7", "G4"),
             ("--image 3M", "256K"),
-            ("--way rom-uart", "multidrop"),
+            ("--way rom-usb", "multidrop"),
             ("--boards 0", "1..=512"),
             ("--loss 2", "0.5"),
         ] {

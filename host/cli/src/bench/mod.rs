@@ -4,11 +4,13 @@
 //! the last board's verdict; only the records are left out. Rows are independent and run on all processors;
 //! they are printed in a fixed order and, but for processor time, come out the same every time.
 //!
-//! `matrix` says which rows there are, `firmware` what is sent, `measure` runs one, `table` prints them.
+//! `matrix` says which rows there are, `firmware` what is sent, `measure` runs one, `rom` one through the ROM
+//! bootloader, `table` prints them.
 
 mod firmware;
 mod matrix;
 mod measure;
+mod rom;
 mod table;
 
 use std::sync::Mutex;
@@ -64,6 +66,8 @@ struct Row {
     discover_bus_seconds: f64,
     /// Error frames during it, on all buses.
     discover_bus_errors: u64,
+    /// Bits that one flash operation programs.
+    program_bits: u32,
 }
 
 pub(crate) fn bench(args: &BenchArgs) -> Result<u8, Failure> {
@@ -77,7 +81,7 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<u8, Failure> {
         }
     }
     let results = run_all(&tasks)?;
-    let rows: Vec<Row> = points
+    let mut rows: Vec<Row> = points
         .iter()
         .zip(&results)
         .map(|(point, measured)| {
@@ -86,6 +90,11 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<u8, Failure> {
             row(point, measured, single)
         })
         .collect();
+    let (rom_points, notes) = args.filters.rom_points();
+    notes.iter().for_each(|note| out::note(note));
+    for point in rom_points {
+        rows.push(rom::measure(&point)?);
+    }
     if args.json {
         let json = serde_json::to_string_pretty(&rows);
         out::line(&json.map_err(|e| Failure::new(Code::Internal, e.to_string()))?);
@@ -150,5 +159,7 @@ fn row(point: &Point, measured: &Measured, alone_seconds: f64) -> Row {
         discover_seconds: measured.discovery.seconds,
         discover_bus_seconds: measured.discovery.bus_seconds,
         discover_bus_errors: measured.discovery.errors,
+        program_bits: firmware::chip_for(point.family, point.image)
+            .map_or(0, |c| 8 * u32::from(c.flash.unit)),
     }
 }

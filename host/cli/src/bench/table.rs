@@ -36,8 +36,12 @@ pub(super) fn lines(rows: &[Row]) -> Vec<String> {
 fn row(row: &Row) -> Vec<String> {
     let bus = if row.buses == 1 { row.bus.to_owned() } else { format!("{} x {}", row.buses, row.bus) };
     let missing = usize::from(row.boards) - row.passed.min(usize::from(row.boards));
+    let family = match row.way {
+        "multidrop" => row.family.to_owned(),
+        way => format!("{way} {} x{}", row.family, row.program_bits),
+    };
     let mut cells = vec![
-        row.family.to_owned(),
+        family,
         (row.image_bytes / 1024).to_string(),
         row.boards.to_string(),
         bus,

@@ -8,7 +8,6 @@ pub(crate) mod attempt;
 mod commands;
 mod drive;
 mod explain;
-#[cfg(test)]
 pub(crate) mod virtual_port;
 
 use std::path::PathBuf;

@@ -22,6 +22,8 @@ pub(crate) struct VirtualPort {
     pub(crate) settings: UartSettings,
     /// Bytes the host has sent.
     pub(crate) sent: usize,
+    /// Bytes the host has received.
+    pub(crate) received: usize,
     /// Where each frame of the host ended, in bytes sent.
     pub(crate) frames: Vec<usize>,
     /// The cable is pulled after this many bytes.
@@ -39,6 +41,7 @@ impl VirtualPort {
             now: Nanos::ZERO,
             settings: UartSettings { latency, ..UartSettings::new(baud) },
             sent: 0,
+            received: 0,
             frames: Vec::new(),
             cut_after: None,
         }
@@ -99,6 +102,7 @@ impl Link for VirtualPort {
             self.now = next;
             self.line.advance(next);
             let bytes = self.line.host_read_all(next);
+            self.received += bytes.len();
             if !bytes.is_empty() {
                 session.handle_rx(self.now(), &bytes);
             } else if next >= until {
