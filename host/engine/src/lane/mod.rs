@@ -91,6 +91,10 @@ pub(crate) struct Lane {
     pub(crate) deaf: BTreeMap<Slot, u8>,
     /// Boards whose attempt may be repeated.
     pub(crate) again: BTreeSet<Slot>,
+    /// Boards whose read-back check of the present region is in.
+    pub(crate) verified: BTreeSet<Slot>,
+    /// When the others go on without those that are still to be checked.
+    pub(crate) hurry: Option<Micros>,
     pub(crate) fixture: VecDeque<FixtureRequest>,
     pub(crate) sense: VecDeque<Vec<Slot>>,
     pub(crate) events: VecDeque<Event>,
@@ -128,6 +132,8 @@ impl Lane {
             stragglers: BTreeSet::new(),
             deaf: BTreeMap::new(),
             again: BTreeSet::new(),
+            verified: BTreeSet::new(),
+            hurry: None,
             fixture: VecDeque::new(),
             sense: VecDeque::new(),
             events: VecDeque::new(),
@@ -202,6 +208,9 @@ impl Lane {
         }
         if self.is_flooded() {
             return;
+        }
+        if self.hurry.is_some_and(|hurry| now >= hurry) {
+            self.leave_unverified();
         }
         match self.stage {
             Stage::StartUp(until) if now >= until => self.start_discovery(now),
@@ -324,7 +333,7 @@ impl Lane {
             Stage::StartUp(until) | Stage::BindStartUp(until) | Stage::SearchStart(until) => Some(until),
             _ => None,
         };
-        start_up.into_iter().chain(deadline).chain(self.master.next_timeout()).min()
+        start_up.into_iter().chain(deadline).chain(self.hurry).chain(self.master.next_timeout()).min()
     }
 
     /// The next frame for the bus.

@@ -139,13 +139,15 @@ impl Lane {
         let Some(slot) = self.slot_of(node) else { return };
         match why {
             Demotion::Deaf => self.leave_out(slot),
-            Demotion::Slow => {
-                let text = "its flash is slower than declared: left to a second pass";
-                self.note(Some(slot), "straggler", text.to_owned());
-                self.set_state(slot, SlotState::Straggling);
-                self.stragglers.insert(slot);
-            }
+            Demotion::Slow => self.leave_behind(slot),
         }
+    }
+
+    pub(super) fn leave_behind(&mut self, slot: Slot) {
+        let text = "its flash is slower than declared: left to a second pass";
+        self.note(Some(slot), "straggler", text.to_owned());
+        self.set_state(slot, SlotState::Straggling);
+        self.stragglers.insert(slot);
     }
 
     pub(super) fn census(&mut self, node: NodeId, status: Status) {
