@@ -4,6 +4,7 @@
 //! with if that unit had to be erased, and it is read back before it is called done.
 
 use super::port::{EraseUnit, FlashState, NodePort};
+use super::record::Mark;
 use super::session::{Session, shares_unit};
 use super::{Farewell, Node, NodeMemory, Poll, STEP, Wake, Work};
 use crate::block::{MAX_WRITE, Write};
@@ -62,7 +63,7 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
                 None => self.done(opcode, Some(Refusal::Unsupported), item.into()),
             },
             Control::StartApplication { address } => {
-                let startable = self.image.0 == ImageState::Valid;
+                let startable = self.image.state == ImageState::Valid;
                 // With a reply still under way there is no room for the answer: the host will ask again.
                 if startable && !self.out.reply_busy() {
                     self.farewell = Some(Farewell::Start(address));
@@ -119,9 +120,7 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
             return Err(Refusal::Unaligned);
         }
         let bootloader_end = flash.record_base.min(flash.app_base);
-        let image = self.session.as_ref().is_some_and(|s| {
-            s.begin.regions().iter().any(|r| address < r.address + r.len && r.address < end)
-        });
+        let image = holds_image(&self.image, self.session.as_ref(), address, end);
         if address < bootloader_end || image || shares_unit(&flash, address, end, flash.record_base) {
             return Err(Refusal::Reserved);
         }
@@ -136,7 +135,10 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
     pub(super) fn poll_write(&mut self, now: Micros) -> Poll {
         let Some(job) = &mut self.write else { return Poll { wake: Wake::Idle, work: Work::None } };
         let outcome = match job.stage {
-            Stage::Look { may_erase } => job.look(&mut self.port, self.session.as_ref(), may_erase),
+            Stage::Look { may_erase } => {
+                let image = |from, end| holds_image(&self.image, self.session.as_ref(), from, end);
+                job.look(&mut self.port, image, may_erase)
+            }
             Stage::Erase { unit, until: None } => {
                 self.port.start_erase(&unit);
                 job.stage = Stage::Erase { unit, until: Some(now + unit.longest) };
@@ -172,12 +174,23 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
     }
 }
 
+/// Whether the image of the session, or another one marked valid, has anything between these addresses.
+fn holds_image(mark: &Mark, session: Option<&Session>, from: u32, end: u32) -> bool {
+    let overlaps =
+        |s: &Session| s.begin.regions().iter().any(|r| from < r.address + r.len && r.address < end);
+    match session {
+        Some(s) if s.is_image_of(mark) => overlaps(s), // its regions are known, gaps and all
+        Some(s) => overlaps(s) || mark.guards(from, end),
+        None => mark.guards(from, end),
+    }
+}
+
 impl WriteJob {
     /// Whether the bytes are there already, or the place must be erased first, and may be.
     fn look(
         &mut self,
         port: &mut impl NodePort,
-        session: Option<&Session>,
+        holds_image: impl Fn(u32, u32) -> bool,
         may_erase: bool,
     ) -> Option<Result<(), Refusal>> {
         let wanted = &self.bytes[..usize::from(self.len)];
@@ -195,10 +208,7 @@ impl WriteJob {
         }
         let flash = port.facts().flash;
         let Some(unit) = flash.erase_unit(self.address) else { return Some(Err(Refusal::OutsideFlash)) };
-        let image = session.is_some_and(|s| {
-            let regions = s.begin.regions().iter();
-            regions.clone().any(|r| shares_unit(&flash, r.address, r.address + r.len, self.address))
-        });
+        let image = holds_image(unit.address, unit.address + unit.size);
         let end = self.address + u32::from(self.len);
         let bootloader_end = flash.record_base.min(flash.app_base);
         if !may_erase || image || end > unit.address + unit.size || unit.address < bootloader_end {

@@ -27,12 +27,13 @@ use crate::message::{
     BLOCK_PART, BlockKind, Control, HostMessage, IdentifyPart, LEVEL2_CONSENT, NodeFault, NodeState, Refusal,
     SEGMENT,
 };
-use crate::reply::{self, ImageState, Info, MAX_READ, Profile, Reply, Statistics};
+use crate::reply::{self, Info, MAX_READ, Profile, Reply, Statistics};
 use crate::time::{Micros, Span};
 use crate::{CRC32, version};
 use discovery::Number;
 use finish::WriteJob;
 use outbox::Outbox;
+use record::Mark;
 use session::Session;
 
 /// Bytes handled by one background step.
@@ -97,7 +98,7 @@ pub struct Node<P: NodePort, M: NodeMemory> {
     block: [u8; MAX_BLOCK],
     session: Option<Session>,
     write: Option<WriteJob>,
-    image: (ImageState, u32),
+    image: Mark,
     statistics: Statistics,
     farewell: Option<Farewell>,
     /// What an abandoned session began in the flash has ended by then, or never will.
@@ -234,7 +235,7 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
         };
         let (buffers, manifest) = self.memory.parts();
         let poll = session.poll(&mut self.port, buffers, manifest, &mut self.out, now);
-        if let Some(image) = session.take_image_state() {
+        if let Some(image) = session.take_mark() {
             self.image = image;
         }
         poll
@@ -347,8 +348,8 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
                     reset_cause: facts.reset_cause,
                     protection,
                     supply_mv,
-                    image: self.image.0,
-                    image_id: self.image.1,
+                    image: self.image.state,
+                    image_id: self.image.id,
                     profile_crc: reply::profile_crc(&profile),
                     uid_check: reply::uid_check(&facts.uid, self.number.nonce),
                 };

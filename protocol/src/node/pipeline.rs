@@ -368,7 +368,7 @@ impl Session {
         let wanted = if state == ImageState::Incomplete { 2 } else { 1 };
         match scan.free.filter(|_| scan.free_slots >= wanted) {
             Some(address) => {
-                port.start_program(address, &record::encode(&self.begin, state, scan.sequence + 1));
+                port.start_program(address, &scan.newest.next(&self.begin, state));
                 let longest = port.facts().flash.program_longest.0 * record::RECORD as u64;
                 self.op = Op::Record { address, until: now + Span(longest) + SLACK };
             }
@@ -381,14 +381,13 @@ impl Session {
 
     fn record_written(&mut self, port: &mut impl NodePort, out: &mut Outbox, address: u32) {
         let Some(state) = self.record else { return };
-        let (newest, id) = record::scan(port).newest;
-        let own = self.begin.image_id();
-        if newest != state || id.to_le_bytes() != own[..4] {
-            self.fail(out, NodeFault::RecordFailed, address, state as u8, newest as u8);
+        let newest = record::scan(port).newest;
+        if newest.state != state || !self.is_image_of(&newest) {
+            self.fail(out, NodeFault::RecordFailed, address, state as u8, newest.state as u8);
             return;
         }
         self.record = None;
-        self.image = Some((newest, id));
+        self.image = Some(newest);
         if state == ImageState::Valid {
             self.state = NodeState::Committed;
             let opcode = Control::Commit { session: self.begin.session }.opcode();

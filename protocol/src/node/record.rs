@@ -6,8 +6,9 @@
 //! and then no older record counts as valid. A board without a `Valid` record stays in the bootloader.
 //!
 //! Layout, little-endian: magic "PFR1", kind (1 incomplete, 2 valid), session, 2 bytes 0xFF, sequence (4),
-//! regions (4), address of the first region (4), total length (4), image ID (32, SHA-256 over the regions'
-//! table in the begin block), CRC-32 over the 56 bytes before it, 4 bytes 0xFF.
+//! regions (4), address of the first region (4), address after the last region (4), image ID (32, SHA-256 over
+//! the regions' table in the begin block), CRC-32 over the 56 bytes before it, 4
+//! bytes 0xFF.
 
 use super::port::{EraseUnit, NodePort};
 use crate::CRC32;
@@ -18,11 +19,34 @@ use crate::reply::ImageState;
 pub(super) const RECORD: usize = 64;
 const MAGIC: u32 = u32::from_le_bytes(*b"PFR1");
 
+/// What a record says.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Mark {
+    pub(super) state: ImageState,
+    /// First four bytes of the image ID.
+    pub(super) id: u32,
+    sequence: u32,
+    /// First address of the image, and the address after it.
+    extent: (u32, u32),
+}
+
+impl Mark {
+    const NONE: Self = Self { state: ImageState::None, id: 0, sequence: 0, extent: (0, 0) };
+
+    /// The image that stands between these addresses is good and must stay so.
+    pub(super) fn guards(&self, from: u32, end: u32) -> bool {
+        self.state == ImageState::Valid && from < self.extent.1 && self.extent.0 < end
+    }
+
+    /// The mark of this state that comes after this one.
+    pub(super) fn next(&self, begin: &Begin, state: ImageState) -> [u8; RECORD] {
+        encode(begin, state, self.sequence.wrapping_add(1))
+    }
+}
+
 /// What a scan of the record area found.
 pub(super) struct Scan {
-    /// State and first four bytes of the image ID of the newest record.
-    pub(super) newest: (ImageState, u32),
-    pub(super) sequence: u32,
+    pub(super) newest: Mark,
     /// Address of the first blank slot.
     pub(super) free: Option<u32>,
     /// Number of blank slots.
@@ -35,7 +59,7 @@ pub(super) fn unit(port: &impl NodePort) -> Option<EraseUnit> {
 }
 
 pub(super) fn scan(port: &mut impl NodePort) -> Scan {
-    let mut found = Scan { newest: (ImageState::None, 0), sequence: 0, free: None, free_slots: 0 };
+    let mut found = Scan { newest: Mark::NONE, free: None, free_slots: 0 };
     let Some(unit) = unit(port) else { return found };
     for address in (unit.address..unit.address + unit.size).step_by(RECORD) {
         let mut bytes = [0; RECORD];
@@ -49,9 +73,9 @@ pub(super) fn scan(port: &mut impl NodePort) -> Scan {
         }
         (found.free, found.free_slots) = (None, 0); // slots before a used one are never used again
         match parse(&bytes) {
-            Ok(Some((state, sequence, id))) => (found.newest, found.sequence) = ((state, id), sequence),
-            Ok(None) | Err(Short) if found.newest.0 == ImageState::Valid => {
-                found.newest.0 = ImageState::Incomplete; // an update was begun over that image
+            Ok(Some(mark)) => found.newest = mark,
+            Ok(None) | Err(Short) if found.newest.state == ImageState::Valid => {
+                found.newest.state = ImageState::Incomplete; // an update was begun over that image
             }
             Ok(None) | Err(Short) => {}
         }
@@ -59,13 +83,13 @@ pub(super) fn scan(port: &mut impl NodePort) -> Scan {
     found
 }
 
-fn parse(bytes: &[u8; RECORD]) -> Result<Option<(ImageState, u32, u32)>, Short> {
+fn parse(bytes: &[u8; RECORD]) -> Result<Option<Mark>, Short> {
     let mut r = Reader(bytes);
     let (magic, kind) = (r.u32()?, r.u8()?);
     r.take(3)?;
     let sequence = r.u32()?;
-    r.take(12)?;
-    let id = r.u32()?;
+    r.take(4)?;
+    let (extent, id) = ((r.u32()?, r.u32()?), r.u32()?);
     r.take(28)?;
     let state = match kind {
         1 => ImageState::Incomplete,
@@ -73,16 +97,16 @@ fn parse(bytes: &[u8; RECORD]) -> Result<Option<(ImageState, u32, u32)>, Short> 
         _ => return Ok(None),
     };
     let whole = magic == MAGIC && r.u32()? == CRC32.checksum(&bytes[..56]);
-    Ok(whole.then_some((state, sequence, id)))
+    Ok(whole.then_some(Mark { state, id, sequence, extent }))
 }
 
-pub(super) fn encode(begin: &Begin, state: ImageState, sequence: u32) -> [u8; RECORD] {
+fn encode(begin: &Begin, state: ImageState, sequence: u32) -> [u8; RECORD] {
     let mut bytes = [0xFF; RECORD];
-    let total = begin.regions().iter().map(|r| r.len).fold(0, u32::saturating_add);
     let first = begin.regions().first().map_or(0, |r| r.address);
+    let end = begin.regions().last().map_or(0, |r| r.address + r.len);
     let mut w = Writer::new(&mut bytes);
     w.u32(MAGIC).u8(state as u8).u8(begin.session).u16(0xFFFF).u32(sequence);
-    w.u32(begin.regions().len() as u32).u32(first).u32(total).put(&begin.image_id());
+    w.u32(begin.regions().len() as u32).u32(first).u32(end).put(&begin.image_id());
     let crc = CRC32.checksum(&bytes[..56]);
     bytes[56..60].copy_from_slice(&crc.to_le_bytes());
     bytes

@@ -4,6 +4,7 @@
 use super::pipeline::{Compare, Hash, Op};
 use super::port::{BoardFacts, EraseUnit, FlashFacts, NodePort};
 use super::receive::{EntryState, ManifestEntry, Stream};
+use super::record::Mark;
 use super::{Node, NodeMemory};
 use crate::block::{Begin, BeginFlags, MAX_REGIONS};
 use crate::message::{ErrorReport, NodeState, Refusal, SEGMENT, Status, StatusFlags};
@@ -39,7 +40,8 @@ pub(super) struct Session {
     pub(super) record: Option<ImageState>,
     pub(super) start_reply: bool,
     pub(super) failed: Option<ErrorReport>,
-    pub(super) image: Option<(ImageState, u32)>,
+    /// What the newest record says since the session wrote one.
+    pub(super) image: Option<Mark>,
 }
 
 /// How a session began.
@@ -160,8 +162,12 @@ impl Session {
         }
     }
 
-    pub(super) fn take_image_state(&mut self) -> Option<(ImageState, u32)> {
+    pub(super) const fn take_mark(&mut self) -> Option<Mark> {
         self.image.take()
+    }
+
+    pub(super) fn is_image_of(&self, mark: &Mark) -> bool {
+        mark.id.to_le_bytes() == self.begin.image_id()[..4]
     }
 
     pub(super) fn verified(&self) -> bool {
