@@ -5,5 +5,9 @@
 
 mod util;
 
+mod codec;
+mod host_any;
+mod node;
+mod node_any;
 mod pair;
 mod power;

@@ -76,11 +76,12 @@ impl Board {
         (self.mailbox, self.wake, self.polled, self.settled) = (None, None, true, None);
     }
 
-    fn is_alive(&self) -> bool {
+    pub(crate) fn is_alive(&self) -> bool {
         !self.dead && !self.node.port().without_power
     }
 
-    fn settle(&mut self, now: Micros) {
+    /// Background work until the node wants to wait.
+    pub(crate) fn settle(&mut self, now: Micros) {
         self.settled = Some(now);
         for _ in 0..STEPS {
             if !self.is_alive() {
@@ -103,7 +104,8 @@ impl Board {
         panic!("a node never comes to rest at {now:?}, state {:?}", self.node.state());
     }
 
-    fn due(&self) -> Option<Micros> {
+    /// When it wants to go on.
+    pub(crate) fn due(&self) -> Option<Micros> {
         if !self.is_alive() {
             return None;
         }

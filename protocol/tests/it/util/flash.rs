@@ -235,7 +235,8 @@ impl NodePort for Port {
         let Some(extent) = self.begin() else { return };
         self.erases += 1;
         let flash = self.facts.flash;
-        if flash.erase_unit(unit.address) != Some(*unit) || unit.address < flash.record_base {
+        let bootloader_end = flash.record_base.min(flash.app_base);
+        if flash.erase_unit(unit.address) != Some(*unit) || unit.address < bootloader_end {
             self.breach(format!("erase of {unit:?}"));
             return;
         }
@@ -269,9 +270,12 @@ impl NodePort for Port {
             self.breach(format!("programming of {} bytes at {address:#010x}", data.len()));
             return;
         };
-        let record = flash.erase_unit(flash.record_base).filter(|u| address < u.address + u.size);
-        if address < flash.record_base || (record.is_none() && address < flash.app_base) {
+        let record = flash.erase_unit(flash.record_base) == flash.erase_unit(address);
+        if address < flash.app_base && !record {
             self.breach(format!("programming of {address:#010x}, which no image may touch"));
+        }
+        if record && (data.len() != 64 || !address.is_multiple_of(64)) {
+            self.breach(format!("programming of {} bytes among the records at {address:#010x}", data.len()));
         }
         if self.bytes[range.clone()].iter().any(|&b| b != 0xFF) {
             self.breach(format!("programming of {address:#010x} without erase"));

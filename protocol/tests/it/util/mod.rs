@@ -1,8 +1,10 @@
 //! What the tests share: a flash that enforces its rules, an ideal bus, and a run from discovery to commit.
 
+pub(crate) mod any;
 pub(crate) mod bus;
 pub(crate) mod flash;
 pub(crate) mod run;
+pub(crate) mod solo;
 
 use panel_protocol::node::{EraseRun, FlashFacts, MAX_RUNS, Uid};
 use panel_protocol::time::Span;
