@@ -92,7 +92,10 @@ pub(crate) fn report(args: &ReportArgs) -> Result<u8, Failure> {
             if args.json {
                 json(&units)?;
             } else if units.is_empty() {
-                return Err(Failure::new(Code::Usage, format!("no unit whose UID or serial begins with {unit}")));
+                return Err(Failure::new(
+                    Code::Usage,
+                    format!("no unit whose UID or serial begins with {unit}"),
+                ));
             } else {
                 units.iter().for_each(print_unit);
             }
@@ -110,7 +113,10 @@ pub(crate) fn report(args: &ReportArgs) -> Result<u8, Failure> {
                 for d in &doubts {
                     let uid = d.uid.map_or_else(|| "not identified".to_owned(), |u| u.to_string());
                     let step = d.last_step.as_deref().unwrap_or("-");
-                    line(&format!("  run {} panel {} slot {:>3}  {uid}  last step {step}", d.run.0, d.panel, d.slot));
+                    line(&format!(
+                        "  run {} panel {} slot {:>3}  {uid}  last step {step}",
+                        d.run.0, d.panel, d.slot
+                    ));
                 }
             }
         }
@@ -156,7 +162,12 @@ fn print_unit(unit: &UnitHistory) {
         let seconds = attempt.seconds.map_or_else(String::new, |s| format!("{s:.3} s"));
         line(&format!(
             "  {} run {} panel {} slot {} attempt {}: {} {code} {seconds}",
-            attempt.started, attempt.run.run.0, attempt.run.panel, attempt.slot, attempt.number, attempt.result,
+            attempt.started,
+            attempt.run.run.0,
+            attempt.run.panel,
+            attempt.slot,
+            attempt.number,
+            attempt.result,
         ));
         if let Some(detail) = &attempt.detail {
             line(&format!("    {detail}"));
@@ -200,5 +211,9 @@ fn print_units(what: &str, units: &UnitYield) {
     let show = |r: &panel_store::Ratio| {
         r.percent.map_or_else(|| "none".to_owned(), |p| format!("{p:.1} % ({} of {})", r.passed, r.of))
     };
-    line(&format!("units, {what}: first-pass yield {}, final yield {}", show(&units.first_pass), show(&units.at_last)));
+    line(&format!(
+        "units, {what}: first-pass yield {}, final yield {}",
+        show(&units.first_pass),
+        show(&units.at_last)
+    ));
 }
