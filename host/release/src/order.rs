@@ -132,7 +132,7 @@ pub struct WorkOrder {
 }
 
 impl WorkOrder {
-    /// The unsigned file of this order; see [`crate::sign`].
+    /// The unsigned file of this order; see [`crate::sign()`].
     ///
     /// # Errors
     /// [`Refusal::Invalid`] when the order contradicts itself.

@@ -88,7 +88,7 @@ pub struct RootDocument {
 }
 
 impl RootDocument {
-    /// The unsigned file of this document; see [`crate::sign`].
+    /// The unsigned file of this document; see [`crate::sign()`].
     ///
     /// # Errors
     /// [`Refusal::Invalid`] when the document contradicts itself.
