@@ -14,6 +14,8 @@ import sys
 import threading
 import time
 
+import side_by_side
+
 FLASH = 0x08000000
 
 # What the boards are given: real firmware (its own address does not matter here), cut to the flash or to what
@@ -292,10 +294,11 @@ def check_canprog(device, product_id, name, length, pages):
 def main():
     global options
     parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("simulator", "stm32flash", "firmware", "work"):
+    for name in ("simulator", "panelflash", "stm32flash", "firmware", "work"):
         parser.add_argument(f"--{name}", required=True)
     options = parser.parse_args()
     options.simulator = os.path.abspath(options.simulator)
+    options.panelflash = os.path.abspath(options.panelflash)
     if options.stm32flash:
         options.stm32flash = os.path.abspath(options.stm32flash)
     work = pathlib.Path(options.work)
@@ -311,6 +314,7 @@ def main():
         check_stm32loader(*board)
     for board in CAN_BOARDS:
         check_canprog(*board)
+    side_by_side.run(check, serial_board, options.stm32flash, options.panelflash, work)
     print(f"peers took {time.monotonic() - start:.1f} s", file=sys.stderr)
 
     print(f"{passed} passed, {failed} failed", flush=True)

@@ -1,0 +1,55 @@
+"""panelflash and stm32flash side by side: the same simulated board, paced at 115200 baud in real time, the same
+64 KiB, each with erase, write and verify. `check.py` runs this; what is compared is the time on the wall clock,
+start and end of the program included."""
+
+import random
+import subprocess
+import time
+
+FLASH = 0x08000000
+LENGTH = 65536
+BLOCK = 256
+
+
+def dense():
+    """No block is blank."""
+    return random.Random(1).randbytes(LENGTH)
+
+
+def quarter_blank():
+    """Of every four KiB the last is blank, as padding between parts of a real image is."""
+    data = bytearray(dense())
+    for start in range(3 * 1024, LENGTH, 4 * 1024):
+        data[start : start + 1024] = b"\xff" * 1024
+    return bytes(data)
+
+
+def timed(command):
+    start = time.monotonic()
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=120)
+    seconds = time.monotonic() - start
+    if done.returncode != 0:
+        raise AssertionError(f"exit code {done.returncode}: {(done.stdout + done.stderr)[-300:]}")
+    return seconds
+
+
+def compare(board, stm32flash, panelflash, data, path):
+    """Seconds that each program takes for the same job on the same board, which is reset between them."""
+    path.write_bytes(data)
+    with board("F405") as port:
+        theirs = timed([stm32flash, "-b", "0", "-m", "8n1", "-w", str(path), "-v", "-S", f"{FLASH:#x}", port])
+        ours = timed([panelflash, "rom", "write", str(path), "--address", f"{FLASH:#x}", "--port", port])
+        check = [panelflash, "rom", "verify", str(path), "--address", f"{FLASH:#x}", "--port", port]
+        timed(check)
+    return ours, theirs
+
+
+def run(check, board, stm32flash, panelflash, work):
+    """The checks; `check` and `board` are those of check.py."""
+    for name, data, most in [("a quarter blank", quarter_blank(), 0.85), ("dense", dense(), 1.00)]:
+        with check(f"panelflash takes at most {most:.2f} of stm32flash's time for 64 KiB, {name}"):
+            ours, theirs = compare(board, stm32flash, panelflash, data, work / "side-by-side.bin")
+            said = f"{ours:.2f} s, stm32flash {theirs:.2f} s, ratio {ours / theirs:.3f}"
+            print(f"   {name}: panelflash {said}", flush=True)
+            if ours > most * theirs:
+                raise AssertionError(said)
