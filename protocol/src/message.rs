@@ -492,7 +492,7 @@ mod op {
 }
 
 impl Control {
-    /// The opcode, as it stands in byte 0 and in a [`crate::reply::Done`].
+    /// The opcode, as it stands in byte 0 and in a [`crate::reply::Reply::Done`].
     #[must_use]
     pub const fn opcode(&self) -> u8 {
         match self {

@@ -15,7 +15,7 @@ use crate::text;
 use crate::text::At;
 use crate::text::Record;
 
-/// Data bytes in a line that [`write`] makes.
+/// Data bytes in a line that [`write()`] makes.
 const LINE: usize = 32;
 
 /// Reads S-records; `name` is what errors call the file.

@@ -1,6 +1,6 @@
 //! The programmer's end of one bus: discovery, questions, and the stream of image data.
 //!
-//! [`BusMaster`] does one operation at a time ([`BusMaster::discover`], [`BusMaster::ask`],
+//! [`BusMaster`] does one operation at a time ([`BusMaster::discover`], [`BusMaster::ask_all`],
 //! [`BusMaster::program`], [`BusMaster::catch_up`]) and reports with events; who takes part, what a failure
 //! means and what comes next is the engine's business. Contract: after every `handle_*` call or new operation,
 //! drain [`BusMaster::poll_event`], then send what [`BusMaster::poll_transmit`] gives while the link has room,

@@ -5,7 +5,7 @@
 //! times from this crate's own table.
 //!
 //! [`run_uart`] and [`run_can`] move bytes and frames between a session and a toy, at the speed of the link and
-//! without waiting for anything. [`fuzz`] does the same with answers that are wrong in every way, and checks
+//! without waiting for anything. [`fuzz()`] does the same with answers that are wrong in every way, and checks
 //! what the session sends against its plan.
 
 mod can;
