@@ -339,7 +339,12 @@ impl Lane {
     /// The next frame for the bus.
     pub(crate) fn poll_transmit(&mut self, now: Micros) -> Option<Frame> {
         // A board that gives way to every frame of ours is only heard while we are silent.
-        if self.is_flooded() { None } else { self.master.poll_transmit(now) }
+        if self.is_flooded() {
+            return None;
+        }
+        let frame = self.master.poll_transmit(now);
+        self.drain(now); // how far the image is shows as it is sent, not when a board next speaks
+        frame
     }
 
     pub(crate) fn is_done(&self) -> bool {
