@@ -24,11 +24,17 @@ mod view;
 use std::process::ExitCode;
 
 use clap::Parser;
+use panel_codes::Code;
 
 use args::{Cli, Command};
+use failure::Failure;
 
 fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let outcome = match cli.command {
         Command::Run(args) => run::run(&args),
         Command::Plan(args) => plan::plan(&args),
         Command::Bench(args) => bench::bench(&args),
@@ -44,4 +50,16 @@ fn main() -> ExitCode {
             ExitCode::from(failure.exit())
         }
     }
+}
+
+/// Help and version are results; everything else that is wrong with a command line has a code like other errors.
+fn usage(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        out::line(error.to_string().trim_end());
+        return ExitCode::SUCCESS;
+    }
+    let text = error.to_string();
+    let failure = Failure::new(Code::Usage, text.strip_prefix("error: ").unwrap_or(&text).trim_end());
+    out::note(&failure.to_string());
+    ExitCode::from(failure.exit())
 }

@@ -61,7 +61,12 @@ impl RunResult {
         }
     }
 
+    /// 3 if link or fixture failed some board, else 1 if a board failed.
     pub(crate) fn exit(&self) -> u8 {
+        let station = |b: &BoardResult| b.code.as_deref().is_some_and(|code| code.starts_with("E4"));
+        if self.boards.iter().any(station) {
+            return 3;
+        }
         crate::run::exit_of(self.boards.iter().map(|b| match b.result {
             "pass" => Outcome::Pass,
             "skipped" => Outcome::Skipped,

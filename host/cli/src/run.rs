@@ -30,6 +30,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
     let setup = setup::load(args.job.job.as_deref(), args.job.panel.as_deref(), args.scenario.as_deref())?;
     let seed = args.seed.or(setup.scenario.seed).unwrap_or(DEFAULT_SEED);
     let Setup { job, job_sha256, plan, scenario } = setup;
+    setup::only_simulated(&plan.panel)?;
     let plan = Arc::new(plan);
     let mut world = setup::world(&plan, scenario)?;
     world.flash_dir = args.boards.clone();
@@ -38,12 +39,13 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
             .map_err(|e| Failure::new(Code::OutputFile, format!("{}: {e}", dir.display())))?;
     }
     let mut world = World::new(world, seed).map_err(|e| Failure::new(Code::ScenarioFile, e.to_string()))?;
-    let dir = records_dir(args.records.as_ref());
-    let store = Recorder::open(&dir)?;
     let log = args.event_log.as_ref().map(|path| {
         let file = File::create(path);
         file.map_err(|e| Failure::new(Code::OutputFile, format!("{}: {e}", path.display())))
     });
+    let log = log.transpose()?;
+    let dir = records_dir(args.records.as_ref());
+    let store = Recorder::open(&dir)?;
     let start = run_start(args, &job, job_sha256, &plan, seed);
     let recorder = Recorder::begin(store, &start)?;
     let mut watcher = Watcher {
@@ -55,7 +57,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
             args.json,
         ),
         recorder,
-        log: log.transpose()?.map(BufWriter::new),
+        log: log.map(BufWriter::new),
     };
     // Sessions only have to differ from the one before.
     let session = (start.utc_us / 1_000_000 % 251) as u8;

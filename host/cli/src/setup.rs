@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use panel_backplane::{Binding, BusKind, Panel, Problems};
+use panel_backplane::{Binding, BusKind, Connection, Line, Link, Panel, Problems, Slot};
 use panel_codes::Code;
 use panel_engine::chip::Chip;
 use panel_engine::{Limits, Plan, PlanError, Recipe};
-use panel_image::Image;
+use panel_image::{Image, VectorTable};
 use panel_job::{Job, Verify, demo};
 use panel_protocol::time::Span;
-use panel_simulator::{AdapterConfig, BusSpeed, Scenario, SlotConfig, WorldConfig};
+use panel_simulator::{AdapterConfig, BusSpeed, Fault, Scenario, SlotConfig, WorldConfig};
 use sha2::{Digest, Sha256};
 
 use crate::failure::Failure;
@@ -25,9 +25,12 @@ pub(crate) struct Setup {
     pub(crate) scenario: Scenario,
 }
 
-/// Reads a text file.
+/// Reads a text file; `code` if it is no text.
 pub(crate) fn read(path: &Path, code: Code) -> Result<String, Failure> {
-    std::fs::read_to_string(path).map_err(|e| Failure::new(code, format!("{}: {e}", path.display())))
+    let name = path.display();
+    let bytes =
+        std::fs::read(path).map_err(|e| Failure::new(Code::FileUnreadable, format!("{name}: {e}")))?;
+    String::from_utf8(bytes).map_err(|e| Failure::new(code, format!("{name}: not a text file: {e}")))
 }
 
 pub(crate) fn problems(name: &str, code: Code, problems: &Problems) -> Failure {
@@ -69,7 +72,58 @@ pub(crate) fn load(
     let image = image(&job, job_file.is_none())?;
     let recipe = recipe(&job, image)?;
     let plan = Plan::new(recipe, panel).map_err(|e: PlanError| Failure::new(e.code(), e.to_string()))?;
+    check_vectors(&plan)?;
+    check_slots(&scenario, &plan.panel)?;
     Ok(Setup { job, job_sha256: Sha256::digest(text.as_bytes()).into(), plan, scenario })
+}
+
+/// The application that will be started must be one for this chip.
+fn check_vectors(plan: &Plan) -> Result<(), Failure> {
+    let Recipe { image, chip, start_application: true, .. } = &plan.recipe else { return Ok(()) };
+    let ram: Vec<_> = chip.ram.iter().map(|&(from, bytes)| from..from + bytes).collect();
+    let address = image.regions().first().map_or(0, panel_image::Region::address);
+    match VectorTable::check(image, address, &ram) {
+        Ok(_) => Ok(()),
+        Err(problem) => {
+            let origin = image.origin(address).map_or_else(String::new, |o| format!("{o}: "));
+            let text = format!(
+                "{origin}not a program for {} at {address:#010x}: {problem}; data that is not to be started needs \
+                 `start_application = false`",
+                chip.name
+            );
+            Err(Failure::new(Code::ImageWrongChip, text))
+        }
+    }
+}
+
+/// A scenario for another panel is a mistake that would pass for a good run.
+fn check_slots(scenario: &Scenario, panel: &Panel) -> Result<(), Failure> {
+    let twin = |fault: &Fault| if let Fault::SameUid { slot } = fault { Some(*slot) } else { None };
+    let named = scenario.faults.iter().flat_map(|(slot, fault)| [Some(*slot), twin(fault)]).flatten();
+    match named.into_iter().find(|&slot| panel.slot(Slot(slot)).is_none()) {
+        None => Ok(()),
+        Some(slot) => {
+            let text = format!("the scenario names slot {slot}, which panel {} does not have", panel.name);
+            Err(Failure::new(Code::ScenarioFile, text))
+        }
+    }
+}
+
+/// Refuses what is not simulated: there is no driver for it yet.
+pub(crate) fn only_simulated(panel: &Panel) -> Result<(), Failure> {
+    if let Some(bus) = panel.buses.iter().find(|b| b.link != Link::Sim) {
+        let text = format!("bus {}: {} is not supported yet, only `sim` is", bus.name, bus.link);
+        return Err(Failure::new(Code::LinkMissing, text));
+    }
+    let real = |line: &&Line| !matches!(line.wire.connection, Connection::Sim(_));
+    match panel.fixture.lines.iter().find(real) {
+        None => Ok(()),
+        Some(line) => {
+            let text =
+                format!("{}: {} is not supported yet, only `sim:NAME` is", line.function.name(), line.wire);
+            Err(Failure::new(Code::FixtureFault, text))
+        }
+    }
 }
 
 /// The job's image files, merged.
@@ -92,6 +146,7 @@ pub(crate) fn image_failure(error: &panel_image::ImageError) -> Failure {
     let code = match error {
         panel_image::ImageError::Overlap { .. } => Code::ImageOverlap,
         panel_image::ImageError::TooLarge { .. } => Code::ImageTooLarge,
+        panel_image::ImageError::Empty { .. } => Code::ImageEmpty,
         _ => Code::ImageFile,
     };
     Failure::new(code, error.to_string())

@@ -1,6 +1,7 @@
 //! The batch run as a user gets it: the binary, files, exit codes, records. Boards are simulated, time is
 //! virtual except where a test is about real time.
 
+mod bad_input;
 mod binding;
 mod fault_catalogue;
 mod harness;
