@@ -3,5 +3,8 @@
 
 mod bad_input;
 mod binding;
+mod determinism;
 mod fault_catalogue;
 mod harness;
+mod interrupt;
+mod kill;

@@ -1,0 +1,73 @@
+//! Ctrl-C in the middle of a run in real time: boards are left safe, the record is complete.
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use panel_store::{AttemptResult, Filter, Store};
+
+use super::harness::{Place, Run};
+
+#[expect(clippy::disallowed_methods, reason = "this test is about real time")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+#[expect(clippy::disallowed_methods, reason = "this test is about real time")]
+fn wait(time: Duration) {
+    std::thread::sleep(time);
+}
+
+/// A run of about four seconds that gets `signal` after `after`.
+fn interrupted(signal: &str, after: Duration) -> (Place, Run, Duration) {
+    let place = Place::new();
+    let mut command = place.command();
+    let child = command.arg("--json").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let child = child.expect("the binary starts");
+    wait(after);
+    let sent = now();
+    let kill = Command::new("kill").args([signal, &child.id().to_string()]).status();
+    assert!(kill.expect("kill is there").success());
+    let run = Run::of(&child.wait_with_output().expect("it ends"));
+    (place, run, sent.elapsed())
+}
+
+fn assert_left_safe(place: &Place, run: &Run, took: Duration) {
+    assert_eq!(run.exit, Some(130), "{}", run.stderr);
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert_eq!(run.boards().len(), 21);
+    for board in run.boards() {
+        assert_eq!((&board["result"], &board["code"]), (&"aborted".into(), &"E407 interrupted".into()));
+    }
+    let store = Store::open(&place.records()).expect("the database opens");
+    assert_eq!(store.in_doubt().expect("it says who is in doubt"), []);
+    let lines = store.records().csv(&Filter::default()).expect("attempts");
+    assert_eq!(lines.len(), 21);
+    assert!(lines.iter().all(|l| l.result == AttemptResult::Aborted && l.ended.is_some()));
+}
+
+#[test]
+fn an_interrupt_ends_the_run_at_once_with_a_complete_record() {
+    let (place, run, took) = interrupted("-INT", Duration::from_millis(1500));
+    assert_left_safe(&place, &run, took);
+}
+
+#[test]
+fn a_request_to_terminate_does_the_same_even_before_boards_are_found() {
+    let (place, run, took) = interrupted("-TERM", Duration::from_millis(250));
+    assert_left_safe(&place, &run, took);
+}
+
+#[test]
+fn a_run_after_an_interrupted_one_passes() {
+    let place = Place::new();
+    let boards = place.path("boards");
+    let args = ["--boards".as_ref(), boards.as_os_str()];
+    let mut command = place.command();
+    let child =
+        command.args(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the binary starts");
+    wait(Duration::from_millis(1200));
+    let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(kill.expect("kill is there").success());
+    assert_eq!(child.wait_with_output().expect("it ends").status.code(), Some(130));
+    place.run(args).assert_all_pass();
+}
