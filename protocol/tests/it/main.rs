@@ -6,6 +6,7 @@
 mod util;
 
 mod codec;
+mod corpus;
 mod golden;
 mod host_any;
 mod node;
