@@ -32,8 +32,6 @@ pub struct Job {
     pub verify: Verify,
     /// Boards that measure a lower supply are not touched.
     pub minimum_supply_mv: Option<u16>,
-    /// What happens to boards that are locked already.
-    pub protected: Protected,
     /// Whether the application is started at the end.
     pub start_application: bool,
     /// Waits and budgets.
@@ -70,16 +68,6 @@ pub enum Verify {
     Digest,
 }
 
-/// What happens to boards whose readout protection is on before the run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Protected {
-    /// They fail untouched.
-    #[default]
-    Refuse,
-    /// They are programmed like the others, if their bootloader can.
-    Program,
-}
-
 /// Waits and budgets of a run, as data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -99,8 +87,6 @@ pub struct Limits {
     pub straggler_pass: Span,
     /// Share of data frames that a board may miss before the others stop repeating for it, in per mille.
     pub missed_per_mille: u16,
-    /// Receive overruns that a board may report before it fails.
-    pub overruns: u16,
 }
 
 /// `quiet` and `answer` are a node's reaction plus the round trip of a USB adapter; `straggler_wait` is 5 % of
@@ -116,7 +102,6 @@ impl Default for Limits {
             straggler_wait: Span::from_millis(200),
             straggler_pass: Span::from_millis(60_000),
             missed_per_mille: 100,
-            overruns: 1000,
         }
     }
 }

@@ -8,7 +8,7 @@ use panel_backplane::{Problems, Way};
 use panel_protocol::time::Span;
 use toml::de::DeValue;
 
-use crate::job::{ImageFile, Job, Limits, Protected, Target, Verify};
+use crate::job::{ImageFile, Job, Limits, Target, Verify};
 
 impl Job {
     /// Reads the text of a job.toml. `directory` is where the file stands: relative paths in it begin there.
@@ -32,7 +32,6 @@ fn read(mut root: Section<'_>, directory: &Path) -> Option<Job> {
     let retries = ranged(&mut root, "retries", 0, 0..=10);
     let verify = root.get_or("verify", Verify::default());
     let minimum_supply_mv = supply(&mut root);
-    let protected = root.get_or("protected", Protected::default());
     let start_application = root.get_or("start_application", true);
     let target = section(&mut root, "target").and_then(read_target);
     let images = read_images(&mut root, directory);
@@ -50,7 +49,6 @@ fn read(mut root: Section<'_>, directory: &Path) -> Option<Job> {
         retries: u8::try_from(retries).ok()?,
         verify,
         minimum_supply_mv,
-        protected,
         start_application,
         limits,
     })
@@ -134,7 +132,6 @@ fn read_limits(mut section: Section<'_>) -> Limits {
         straggler_pass: time("straggler_pass", usual.straggler_pass),
         tries: u8::try_from(ranged(&mut section, "tries", usual.tries.into(), 1..=20)).unwrap_or(usual.tries),
         missed_per_mille: ranged(&mut section, "missed_per_mille", usual.missed_per_mille, 1..=1000),
-        overruns: section.get_or("overruns", usual.overruns),
     }
 }
 
@@ -159,13 +156,5 @@ impl FromToml for Verify {
 
     fn from_toml(value: &DeValue<'_>) -> Result<Self, Mismatch> {
         word(value, &[("crc+sha256", Self::CrcAndSha256), ("digest", Self::Digest)])
-    }
-}
-
-impl FromToml for Protected {
-    const EXPECTED: &'static str = "a word in quotes";
-
-    fn from_toml(value: &DeValue<'_>) -> Result<Self, Mismatch> {
-        word(value, &[("refuse", Self::Refuse), ("program", Self::Program)])
     }
 }

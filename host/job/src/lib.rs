@@ -13,4 +13,4 @@ mod job;
 mod job_file;
 
 pub use fit::FitError;
-pub use job::{ImageFile, Job, Limits, Protected, Target, Verify};
+pub use job::{ImageFile, Job, Limits, Target, Verify};

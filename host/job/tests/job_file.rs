@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use panel_backplane::{Panel, Slot, Way};
 use panel_codes::Code;
-use panel_job::{FitError, Job, Limits, Protected, Verify, demo};
+use panel_job::{FitError, Job, Limits, Verify, demo};
 use panel_protocol::time::Span;
 use proptest::prelude::*;
 
@@ -27,7 +27,7 @@ fn messages(text: &str) -> Vec<String> {
 fn a_short_job_has_careful_defaults() {
     let job = parse(SHORT);
     assert_eq!((job.name.as_str(), job.product.as_str(), job.production), ("j", "j", false));
-    assert_eq!((job.retries, job.verify, job.protected), (0, Verify::CrcAndSha256, Protected::Refuse));
+    assert_eq!((job.retries, job.verify), (0, Verify::CrcAndSha256));
     assert_eq!((job.limits, job.minimum_supply_mv, job.start_application), (Limits::default(), None, true));
     assert_eq!((&job.target.chip[..], job.target.device_id), ("STM32F405", 0x413));
     assert!(job.ways.is_empty() && job.target.hardware_revisions.is_empty());
@@ -44,17 +44,17 @@ fn relative_paths_begin_at_the_jobs_directory() {
 #[test]
 fn values_with_units_are_read() {
     let text = SHORT.to_owned()
-        + "address = '0x0802_0000'\n[limits]\nanswer = '0.1 s'\nmissed_per_mille = 7\ntries = 9\noverruns = 0\n";
+        + "address = '0x0802_0000'\n[limits]\nanswer = '0.1 s'\nmissed_per_mille = 7\ntries = 9\n";
     let job = parse(&text);
     assert_eq!(job.images[0].address, Some(0x0802_0000));
     assert_eq!((job.limits.answer, job.limits.missed_per_mille), (Span::from_millis(100), 7));
-    assert_eq!((job.limits.tries, job.limits.overruns), (9, 0));
+    assert_eq!(job.limits.tries, 9);
 }
 
 #[test]
 fn every_problem_is_reported_with_its_line() {
     let text = "nmae = 'x'\nretries = 11\nverify = 'crc'\nways = ['multi-drop']\nminimum_supply_mv = 33\n\
-        protected = true\noperator = ''\n\
+        start_application = 'yes'\noperator = ''\n\
         [target]\nchip = 5\ndevice_id = 0x1413\nhardware_revisions = []\n\
         [[image]]\naddress = '08020000'\n\
         [limits]\nanswer = '0 ms'\nquiet = 4\nmissed_per_mille = 0\ncensuss = '1 s'\n";
@@ -69,7 +69,7 @@ fn every_problem_is_reported_with_its_line() {
             "4: `ways` is `multi-drop`, which is none of `multidrop`, `rom-uart`, `rom-can`, `rom-fdcan`, \
              `rom-uart+agent`, `rom-can+agent`, `rom-fdcan+agent`, did you mean `multidrop`?",
             "5: `minimum_supply_mv` is not usable: 33 is not 1620 to 5500",
-            "6: `protected` must be a word in quotes, not true or false",
+            "6: `start_application` must be true or false, not a text in quotes",
             "7: `operator` is not usable: it is empty",
             "9: `chip` must be a text in quotes, not a whole number",
             "10: `device_id` is not usable: 0x1413 is not a 12-bit device ID such as 0x413",

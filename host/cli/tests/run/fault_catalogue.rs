@@ -221,6 +221,16 @@ fn a_slow_flash_holds_the_others_up_no_longer_than_the_job_says() {
 }
 
 #[test]
+fn a_second_pass_that_takes_too_long_ends_with_a_code_of_its_own() {
+    let place = Place::new();
+    let slow = place.file("slow.toml", "[[slot]]\nslot = 7\nfault = \"erase-slow\"\nfactor = 1.9\n");
+    let limits = "limits = { straggler_wait = \"100 ms\", straggler_pass = \"200 ms\" }";
+    let job = place.file("job.toml", job("bench-64k.bin", limits));
+    let run = place.run([job.as_os_str(), "--scenario".as_ref(), slow.as_os_str()]);
+    assert_failures("slow", &run, &[(7, "E311 straggler")]);
+}
+
+#[test]
 fn one_bus_of_two_is_not_troubled_by_the_other() {
     let place = Place::new();
     let panel = place.file(
