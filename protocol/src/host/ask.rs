@@ -89,7 +89,7 @@ impl Request {
     /// Whether `answer` is one to this request.
     fn fits(&self, answer: &Answer) -> bool {
         match (self, answer) {
-            (_, Answer::Done { opcode, .. }) => *opcode == self.opcode(),
+            (_, Answer::Done { opcode, detail, .. }) => *opcode == self.opcode() && self.is_about(*detail),
             (Self::Control(Control::Census), Answer::Status(_))
             | (Self::Control(Control::Identify(IdentifyPart::Info)), Answer::Info(_))
             | (Self::Control(Control::Identify(IdentifyPart::Profile)), Answer::Profile(_))
@@ -103,6 +103,25 @@ impl Request {
                 (i, t) == (item, token)
             }
             _ => false,
+        }
+    }
+
+    /// Whether an outcome with this detail is one of this request, and not of an earlier one that was asked twice.
+    fn is_about(&self, detail: u32) -> bool {
+        match self {
+            Self::Block(BlockKind::Identity, block) => {
+                let place = block.first_chunk().map(|place| u32::from_le_bytes(*place));
+                detail == BlockKind::Identity as u32 || Some(detail) == place
+            }
+            Self::Block(kind, _) => detail == *kind as u32,
+            Self::Control(Control::Start { session: n } | Control::Commit { session: n })
+            | Self::Control(Control::Digest { region: n } | Control::Test { item: n, .. }) => {
+                detail == u32::from(*n)
+            }
+            Self::Control(Control::Read { address, .. } | Control::StartApplication { address }) => {
+                detail == *address
+            }
+            Self::Control(_) => true,
         }
     }
 

@@ -226,3 +226,28 @@ fn a_node_that_is_never_satisfied_ends_alone_and_among_others() {
         }
     }
 }
+
+#[test]
+fn an_answer_that_came_twice_is_not_taken_for_one_to_the_next_question() {
+    let node = NodeId::new(3).expect("a node number");
+    let place = 0x0800_C000u32;
+    let block: Vec<u8> = place.to_le_bytes().into_iter().chain([0, 1, 2, 3, 4]).collect();
+    let block_end = Control::BlockEnd { kind: BlockKind::Identity, len: 0, crc: 0 }.opcode();
+    let commit = Control::Commit { session: 7 };
+    let start = Control::StartApplication { address: place };
+    for (request, opcode, stale, own) in [
+        (Request::Block(BlockKind::Identity, block), block_end, vec![1, 3, 0x0800_8000], place),
+        (Request::Block(BlockKind::Begin, vec![1; 50]), block_end, vec![2, 3, place], 1),
+        (Request::Control(commit), commit.opcode(), vec![6, 8], 7),
+        (Request::Control(start), start.opcode(), vec![0], place),
+    ] {
+        let mut master = BusMaster::new(Timing::default(), 1);
+        master.ask_each(Micros(1), [(node, request.clone())].into(), Span::ZERO);
+        for detail in stale {
+            master.handle_frame(Micros(2), &done(node, opcode, detail));
+            assert!(master.is_busy(), "{request:?} took {detail:#x} for its answer");
+        }
+        master.handle_frame(Micros(3), &done(node, opcode, own));
+        assert!(!master.is_busy(), "{request:?}");
+    }
+}
