@@ -70,6 +70,9 @@ impl Pace {
 /// Runs to the end.
 pub(crate) fn drive(run: &mut Run, world: &mut World, pace: &Pace, observer: &mut dyn Observer) {
     let panel = run.plan().panel.clone();
+    // What the fixture cannot switch has power all the time.
+    let unswitched = panel.slots.iter().filter(|s| s.lines.power.is_none()).map(|s| s.slot.0);
+    world.set_power(&unswitched.collect::<Vec<_>>(), true);
     let mut batch = Vec::new();
     let mut next_tick = Micros::ZERO;
     let mut stopping = false;

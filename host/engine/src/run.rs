@@ -44,7 +44,7 @@ pub struct Run {
     plan: Arc<Plan>,
     lanes: Vec<Lane>,
     sequencer: Sequencer,
-    requests: BTreeMap<RequestId, Option<usize>>,
+    requests: BTreeMap<RequestId, usize>,
     lines: VecDeque<LineAction>,
     wake: Option<Micros>,
     closing: bool,
@@ -209,9 +209,7 @@ impl Run {
                 Output::Line(action) => self.lines.push_back(action),
                 Output::Done(id) => {
                     self.finished |= Some(id) == self.safe;
-                    if let Some(lane) =
-                        self.requests.remove(&id).flatten().and_then(|n| self.lanes.get_mut(n))
-                    {
+                    if let Some(lane) = self.requests.remove(&id).and_then(|n| self.lanes.get_mut(n)) {
                         lane.handle_fixture_done(now);
                     }
                 }
@@ -231,8 +229,8 @@ impl Run {
             lane.take_select(now);
         }
         for n in 0..self.lanes.len() {
-            while let Some(request) = self.lanes[n].fixture.pop_front() {
-                self.request(now, Some(n), request);
+            while let Some((request, waits)) = self.lanes[n].fixture.pop_front() {
+                self.request(now, n, request, waits);
             }
         }
         if !self.closing && self.lanes.iter().all(Lane::is_done) {
@@ -242,18 +240,11 @@ impl Run {
         }
     }
 
-    fn request(&mut self, now: Micros, lane: Option<usize>, request: Request) {
-        // Switching off is never waited for.
-        let waits = !matches!(request, Request::PowerOff(_) | Request::Safe);
+    fn request(&mut self, now: Micros, lane: usize, request: Request, waits: bool) {
         match self.sequencer.request(request) {
             Ok(id) if waits => _ = self.requests.insert(id, lane),
             Ok(_) => {}
-            Err(error) => {
-                let why = error.to_string();
-                if let Some(lane) = lane.and_then(|n| self.lanes.get_mut(n)) {
-                    lane.give_up(now, Code::FixtureFault, &why);
-                }
-            }
+            Err(error) => self.lanes[lane].give_up(now, Code::FixtureFault, &error.to_string()),
         }
     }
 }

@@ -5,6 +5,7 @@ mod bad_input;
 mod binding;
 mod determinism;
 mod fault_catalogue;
+mod fixture;
 mod harness;
 mod interrupt;
 mod kill;

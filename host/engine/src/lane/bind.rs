@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use panel_backplane::{Binding, LineIndex, Request as FixtureRequest, Slot};
+use panel_backplane::{Binding, Request as FixtureRequest, Slot};
 use panel_codes::Code;
 use panel_protocol::host::{Discovered, Duplicate, Found};
 use panel_protocol::node::Uid;
@@ -113,12 +113,16 @@ impl Lane {
             None => self.sense_absent(now),
             Some(slots) if by_select => {
                 self.switch(FixtureRequest::Select(slots.first().copied()));
-                self.wake(&slots);
+                self.wake(&self.still_active(&slots));
             }
             Some(slots) => {
                 let all: Vec<Slot> = self.group.iter().copied().collect();
                 self.hold(&all);
-                self.wake(&slots);
+                self.wake(&self.still_active(&slots));
+                if self.owed == 0 {
+                    // Whoever was to run in this round has failed meanwhile.
+                    self.round_switched(now);
+                }
             }
         }
     }
@@ -212,40 +216,6 @@ impl Lane {
                 self.fail(now, slot, Code::DuplicateUid, text.clone());
             }
         }
-    }
-
-    fn hold(&mut self, slots: &[Slot]) {
-        let (reset, power) = self.by_line(slots);
-        if !reset.is_empty() {
-            self.switch(FixtureRequest::HoldReset(reset));
-        }
-        if !power.is_empty() {
-            self.fixture.push_back(FixtureRequest::PowerOff(power));
-        }
-    }
-
-    fn wake(&mut self, slots: &[Slot]) {
-        let (reset, power) = self.by_line(slots);
-        if !reset.is_empty() {
-            self.switch(FixtureRequest::ReleaseReset(reset));
-        }
-        if !power.is_empty() {
-            self.switch(FixtureRequest::PowerOn(power));
-        }
-        if self.owed == 0 {
-            // Whoever was to run has failed meanwhile: the fixture owes nothing, time goes on by itself.
-            self.switch(FixtureRequest::ReleaseReset(Vec::new()));
-        }
-    }
-
-    /// Slots that still take part, apart by the line that holds them back: NRST, which is faster, or power.
-    fn by_line(&self, slots: &[Slot]) -> (Vec<Slot>, Vec<Slot>) {
-        let active = |s: &&Slot| self.boards.get(s).is_some_and(crate::board::Board::is_active);
-        let own = |line: Option<LineIndex>| {
-            line.and_then(|l| self.plan.panel.line(l)).is_some_and(|line| line.slots.len() == 1)
-        };
-        let nrst = |s: &Slot| self.plan.panel.slot(*s).is_some_and(|s| own(s.lines.nrst));
-        slots.iter().filter(active).partition(|s| nrst(s))
     }
 }
 

@@ -1,6 +1,6 @@
 //! After the image: verification, valid mark, start of the application, and what became of lost boards.
 
-use panel_backplane::{Request as FixtureRequest, Slot};
+use panel_backplane::Slot;
 use panel_codes::Code;
 use panel_protocol::host::{Answer, Discovered, Request};
 use panel_protocol::ident::NodeId;
@@ -243,14 +243,14 @@ impl Lane {
 
     /// Boards that are lost and did not restart by themselves are reset: who answers then was alive but mute.
     pub(super) fn reset_lost(&mut self, now: Micros) {
-        let slots = self.lost_slots();
-        let can = |s: &Slot| self.plan.panel.slot(*s).is_some_and(|s| s.lines.nrst.is_some());
-        if slots.is_empty() || !slots.iter().all(can) {
+        let slots: Vec<Slot> =
+            self.lost_slots().into_iter().filter(|&s| self.own_line(s).is_some()).collect();
+        if slots.is_empty() {
             self.next_group(now);
             return;
         }
         self.stage = Stage::SearchReset;
-        self.switch(FixtureRequest::Reset(slots));
+        self.restart(&slots);
     }
 
     pub(super) fn search_again(&mut self, now: Micros) {

@@ -1,4 +1,4 @@
-//! A board that floods the bus: noticed by frames that are nobody's answer, found by cutting one slot's power
+//! A board that floods the bus: noticed by frames that are nobody's answer, found by cutting one slot off
 //! after the other: first those that draw far more than others, as a transceiver does that drives all the time,
 //! then the board whose number the frames carry.
 //!
@@ -8,7 +8,7 @@
 use core::cmp::Reverse;
 use std::collections::VecDeque;
 
-use panel_backplane::{Request as FixtureRequest, Slot};
+use panel_backplane::Slot;
 use panel_codes::Code;
 use panel_protocol::frame::Frame;
 use panel_protocol::ident::{Channel, NodeId};
@@ -42,7 +42,7 @@ enum State {
     Listening(Micros),
     /// It did not; supply currents are being read.
     Sensing,
-    /// This slot is without power since then.
+    /// This slot is cut off since then.
     Trial(Slot, Micros),
 }
 
@@ -113,11 +113,16 @@ impl Lane {
     }
 
     fn next_trial(&mut self, now: Micros) {
-        let Some(slot) = self.flood.suspects.pop_front() else {
-            self.give_up(now, Code::BusFlooded, "foreign frames flood the bus and no slot is their source");
-            return;
+        let slot = loop {
+            let Some(slot) = self.flood.suspects.pop_front() else {
+                let text = "foreign frames flood the bus and no slot that can be cut off is their source";
+                self.give_up(now, Code::BusFlooded, text);
+                return;
+            };
+            if self.isolate(slot) {
+                break slot;
+            }
         };
-        self.fixture.push_back(FixtureRequest::PowerOff(vec![slot]));
         self.flood.state = State::Trial(slot, now);
         self.flood.look(now);
     }
@@ -136,13 +141,13 @@ impl Lane {
                 self.sense.push_back(powered.map(|b| b.slot).collect());
             }
             (State::Trial(slot, _), true) => {
-                self.fail(now, slot, Code::Babbling, "flooded the bus until its power was cut");
+                self.fail(now, slot, Code::Babbling, "flooded the bus until it was cut off");
                 self.resume(now);
             }
             (State::Trial(slot, _), false) => {
-                // It was not this one, but it has lost its power and all it had received.
+                // It was not this one, but it has lost all it had received.
                 let step = self.boards.get(&slot).map_or(Step::Power, |b| b.step);
-                let text = "switched off while the source of a flood was looked for";
+                let text = "cut off while the source of a flood was looked for";
                 self.end_attempt(now, slot, Verdict::failure(Code::BusFlooded, step, text), true);
                 self.next_trial(now);
             }

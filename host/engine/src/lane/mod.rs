@@ -5,12 +5,13 @@
 //! second pass after the others are done, boards whose failure a new attempt may cure get that last.
 //!
 //! `find.rs` and `bind.rs` have everything up to a checked board, `transfer.rs` the image, `finish.rs` the rest,
-//! `flood.rs` the watch over boards that flood the bus.
+//! `lines.rs` what the fixture is asked for, `flood.rs` the watch over boards that flood the bus.
 
 mod bind;
 mod find;
 mod finish;
 mod flood;
+mod lines;
 mod transfer;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -95,7 +96,8 @@ pub(crate) struct Lane {
     pub(crate) verified: BTreeSet<Slot>,
     /// When the others go on without those that are still to be checked.
     pub(crate) hurry: Option<Micros>,
-    pub(crate) fixture: VecDeque<FixtureRequest>,
+    /// What the fixture is asked for, and whether this lane waits for it.
+    pub(crate) fixture: VecDeque<(FixtureRequest, bool)>,
     pub(crate) sense: VecDeque<Vec<Slot>>,
     pub(crate) events: VecDeque<Event>,
     pub(crate) no_ack: bool,
@@ -176,13 +178,11 @@ impl Lane {
         self.deadline = Some(now + self.plan.budget(self.bus.index()));
         let slots: Vec<Slot> = self.group.iter().copied().collect();
         self.stage = Stage::Power;
-        self.switch(FixtureRequest::PowerOn(slots));
-    }
-
-    /// Asks the fixture for something that this lane then waits for.
-    pub(crate) fn switch(&mut self, request: FixtureRequest) {
-        self.owed += 1;
-        self.fixture.push_back(request);
+        self.switch(FixtureRequest::PowerOn(slots.clone()));
+        let again = |s: &Slot| self.boards.get(s).is_some_and(|b| b.attempt > 1);
+        let again: Vec<Slot> = slots.into_iter().filter(again).collect();
+        // Power may have stayed on for others on the line, and NRST may still be held.
+        self.restart_by_reset(&again);
     }
 
     // Inputs
@@ -441,9 +441,8 @@ impl Lane {
         if again {
             self.again.insert(slot);
         }
-        let switchable = self.plan.panel.slot(slot).is_some_and(|s| s.lines.power.is_some());
-        if powered && switchable && !ok {
-            self.fixture.push_back(FixtureRequest::PowerOff(vec![slot]));
+        if powered && !ok {
+            self.cut(slot);
         }
     }
 
