@@ -298,7 +298,7 @@ mod tests {
     }
 
     fn done(control: Control) -> Answer {
-        Answer::Done { opcode: control.opcode(), refusal: None, detail: 0 }
+        Answer::Done { opcode: control.opcode(), refusal: None, detail: 7 }
     }
 
     #[test]
@@ -352,7 +352,7 @@ mod tests {
         let mut ask = ask(5, commit);
         let mut out = vec![];
         let refusal = Some(Refusal::Flash);
-        assert!(ask.handle(node(0), &Answer::Done { opcode: commit.opcode(), refusal, detail: 0 }));
+        assert!(ask.handle(node(0), &Answer::Done { opcode: commit.opcode(), refusal, detail: 7 }));
         assert!(matches!(ask.handle_timeout(Micros(1), &mut out), Verdict::Wait));
         assert!(matches!(ask.handle_timeout(Micros(10_000), &mut out), Verdict::Wait));
         let first = Micros::ZERO + WHOLE;
