@@ -32,3 +32,8 @@ pub static CRC32: crc::Crc<u32, crc::Table<CRC_TABLE>> =
 
 /// Lanes of the CRC table: 16 KiB on a host for speed, 1 KiB on a board.
 const CRC_TABLE: usize = if cfg!(feature = "host") { 16 } else { 1 };
+
+/// The README's example, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeExamples;

@@ -125,7 +125,7 @@ variants!(BLOCKS, block_name, BlockKind, {
 });
 
 /// The lines of a golden file: name and columns.
-fn lines(text: &'static str) -> BTreeMap<&'static str, Vec<&'static str>> {
+pub(crate) fn lines(text: &'static str) -> BTreeMap<&'static str, Vec<&'static str>> {
     let entries = text.lines().filter(|l| !l.starts_with('#') && !l.is_empty()).map(|line| {
         let mut columns = line.split('|').map(str::trim);
         (columns.next().expect("a name"), columns.collect())
@@ -180,7 +180,7 @@ fn sha(from: u8) -> [u8; 32] {
     core::array::from_fn(|i| from + i as u8)
 }
 
-fn controls() -> Vec<(&'static str, Control)> {
+pub(crate) fn controls() -> Vec<(&'static str, Control)> {
     let range = |first, last| ChunkRange { first, last };
     let seek = |repair, a, b| Control::Seek(Seek { segment: 0x0103, repair, ranges: (a, b) });
     let discover = |restart| Control::Discover { min: 1, current: 1, restart };
@@ -258,7 +258,7 @@ fn the_host_speaks_version_1() {
     assert_eq!(kinds.collect::<BTreeSet<_>>(), BLOCKS.iter().copied().collect());
 }
 
-fn node_messages() -> Vec<(&'static str, NodeMessage)> {
+pub(crate) fn node_messages() -> Vec<(&'static str, NodeMessage)> {
     let status = |state, flags, missing, programmed, free, detail| {
         let flags = StatusFlags::from_bits_retain(flags);
         NodeMessage::Status(Status { state, flags, missing, programmed, free, detail })
@@ -356,7 +356,7 @@ fn profile() -> Profile {
     Profile { silicon_revision: 0x100F, flash, buffers: 16, max_segments: 512 }
 }
 
-fn replies() -> Vec<(&'static str, Reply<'static>)> {
+pub(crate) fn replies() -> Vec<(&'static str, Reply<'static>)> {
     let info = Info {
         version: 1,
         device_id: 0x413,

@@ -7,6 +7,7 @@ mod util;
 
 mod codec;
 mod corpus;
+mod doc;
 mod golden;
 mod host_any;
 mod node;

@@ -209,6 +209,13 @@ fn boards_that_share_a_discovery_key_get_numbers_of_their_own() {
 }
 
 #[test]
+fn discovery_of_64_boards_costs_what_the_specification_says() {
+    let mut bus = Bus::new(21, boards(64, 1));
+    assert_eq!(bus.discover(true).found.len(), 64);
+    assert_eq!(bus.frames, 64 + 32 + 7 * 64 + 5);
+}
+
+#[test]
 fn a_full_bus_of_128_boards_is_found_and_programmed() {
     let mut bus = Bus::new(9, boards(128, 4));
     bus.log = Some(Vec::new());
