@@ -1,0 +1,385 @@
+//! What the host tells one node or all: one opcode, a few fields, one classical frame.
+//!
+//! Invariant: an opcode is never used again and a layout never changes (`tests/golden` holds them).
+
+use super::{BLOCK_PART, ChunkRange, DecodeError, field, range_of};
+use crate::bytes::{Reader, Short, Writer};
+use crate::ident::NodeId;
+use crate::node::Protection;
+
+/// What a segment's data will be: chunks outside the ranges are blank (0xFF) and are not sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seek {
+    /// Segment number within the session, `0..=0x7FFF`.
+    pub segment: u16,
+    /// Frames that follow repair an earlier pass; the head of the stream does not move.
+    pub repair: bool,
+    /// At least one range; the second is absent where one says it all.
+    pub ranges: (ChunkRange, Option<ChunkRange>),
+}
+
+/// Which part of itself a node is asked to describe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum IdentifyPart {
+    /// The short [`crate::reply::Info`].
+    Info = 0,
+    /// The long [`crate::reply::Profile`].
+    Profile = 1,
+}
+
+/// What a block is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum BlockKind {
+    /// [`crate::block::Begin`]: the session's image.
+    Begin = 1,
+    /// Address and bytes of an identity region.
+    Identity = 2,
+    /// Offset and bytes of option bytes.
+    Options = 3,
+}
+
+/// Host to one node or to all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Control {
+    /// Nodes without a number answer with their UID key. `restart`: everybody first forgets number and session.
+    Discover {
+        /// Oldest version the host speaks.
+        min: u8,
+        /// Newest version the host speaks.
+        current: u8,
+        /// Forget number and session first.
+        restart: bool,
+    },
+    /// The node with this UID key takes the number `first` (the second key: `first + 1`) and announces itself.
+    Assign {
+        /// Number for the first key.
+        first: NodeId,
+        /// One or two UID keys.
+        keys: (u32, Option<u32>),
+    },
+    /// Two nodes share a key and thus a number: the one whose piece reads `bits` takes `to` and announces itself.
+    Split {
+        /// The shared number.
+        from: NodeId,
+        /// Which piece tells them apart.
+        piece: u8,
+        /// Its value in the node that moves.
+        bits: u16,
+        /// The new number.
+        to: NodeId,
+    },
+    /// Announce UID, nonce and straps again.
+    Announce,
+    /// Forget the number.
+    Release,
+    /// Describe yourself.
+    Identify(IdentifyPart),
+    /// Six bytes of a block at `index * 6`; `len` of them count.
+    BlockData {
+        /// Position in units of [`BLOCK_PART`] bytes.
+        index: u8,
+        /// The bytes.
+        bytes: [u8; BLOCK_PART],
+        /// How many count, `1..=6`.
+        len: u8,
+    },
+    /// The block is complete: check and use it.
+    BlockEnd {
+        /// What it is for.
+        kind: BlockKind,
+        /// Its length in bytes.
+        len: u16,
+        /// CRC-32 (ISO-HDLC) over it.
+        crc: u32,
+    },
+    /// CRC-32 of one segment, padded with 0xFF to [`SEGMENT`].
+    Manifest {
+        /// Segment number.
+        segment: u16,
+        /// CRC-32 (ISO-HDLC).
+        crc: u32,
+    },
+    /// The manifest is complete: compare if asked to, mark the image incomplete, erase, receive.
+    Start {
+        /// The session that `Begin` named.
+        session: u8,
+    },
+    /// Data of this segment follows.
+    Seek(Seek),
+    /// Every node reports its status.
+    Census,
+    /// Report what is missing.
+    QueryMissing,
+    /// Report the read-back check of a region as soon as it is known.
+    Verify {
+        /// Region number.
+        region: u8,
+    },
+    /// Report the SHA-256 of a region's flash.
+    Digest {
+        /// Region number.
+        region: u8,
+    },
+    /// Write the valid mark.
+    Commit {
+        /// The session.
+        session: u8,
+    },
+    /// Leave the session; nothing further is written.
+    Abort,
+    /// Report memory.
+    Read {
+        /// First address.
+        address: u32,
+        /// Number of bytes, `1..=192`.
+        len: u8,
+    },
+    /// Set readout protection at the next reset. Level 2 needs [`LEVEL2_CONSENT`].
+    SetProtection {
+        /// The level.
+        level: Protection,
+        /// [`LEVEL2_CONSENT`] for level 2, 0 otherwise.
+        consent: u16,
+    },
+    /// Run a test item.
+    Test {
+        /// Number of the item.
+        item: u8,
+        /// Comes back with the reading.
+        token: u8,
+        /// Meaning depends on the item.
+        argument: u32,
+    },
+    /// Start the application at this address.
+    StartApplication {
+        /// Address of its vector table.
+        address: u32,
+    },
+    /// Reset the chip.
+    Reset,
+    /// Report bus and session statistics.
+    Statistics,
+}
+
+/// Must accompany a request for readout protection level 2, which can never be undone.
+pub const LEVEL2_CONSENT: u16 = 0x4C32;
+
+mod op {
+    pub(super) const DISCOVER: u8 = 0x01;
+    pub(super) const ASSIGN: u8 = 0x02;
+    pub(super) const SPLIT: u8 = 0x03;
+    pub(super) const ANNOUNCE: u8 = 0x04;
+    pub(super) const RELEASE: u8 = 0x05;
+    pub(super) const IDENTIFY: u8 = 0x10;
+    pub(super) const BLOCK_DATA: u8 = 0x11;
+    pub(super) const BLOCK_END: u8 = 0x12;
+    pub(super) const MANIFEST: u8 = 0x13;
+    pub(super) const START: u8 = 0x14;
+    pub(super) const SEEK: u8 = 0x20;
+    pub(super) const CENSUS: u8 = 0x21;
+    pub(super) const QUERY_MISSING: u8 = 0x22;
+    pub(super) const VERIFY: u8 = 0x30;
+    pub(super) const DIGEST: u8 = 0x31;
+    pub(super) const COMMIT: u8 = 0x32;
+    pub(super) const ABORT: u8 = 0x33;
+    pub(super) const READ: u8 = 0x34;
+    pub(super) const SET_PROTECTION: u8 = 0x35;
+    pub(super) const TEST: u8 = 0x36;
+    pub(super) const START_APPLICATION: u8 = 0x37;
+    pub(super) const RESET: u8 = 0x38;
+    pub(super) const STATISTICS: u8 = 0x39;
+    // 0x3F is reserved for parity (repair) frames.
+}
+
+impl Control {
+    /// The opcode, as it stands in byte 0 and in a [`crate::reply::Reply::Done`].
+    #[must_use]
+    pub const fn opcode(&self) -> u8 {
+        match self {
+            Self::Discover { .. } => op::DISCOVER,
+            Self::Assign { .. } => op::ASSIGN,
+            Self::Split { .. } => op::SPLIT,
+            Self::Announce => op::ANNOUNCE,
+            Self::Release => op::RELEASE,
+            Self::Identify(_) => op::IDENTIFY,
+            Self::BlockData { .. } => op::BLOCK_DATA,
+            Self::BlockEnd { .. } => op::BLOCK_END,
+            Self::Manifest { .. } => op::MANIFEST,
+            Self::Start { .. } => op::START,
+            Self::Seek(_) => op::SEEK,
+            Self::Census => op::CENSUS,
+            Self::QueryMissing => op::QUERY_MISSING,
+            Self::Verify { .. } => op::VERIFY,
+            Self::Digest { .. } => op::DIGEST,
+            Self::Commit { .. } => op::COMMIT,
+            Self::Abort => op::ABORT,
+            Self::Read { .. } => op::READ,
+            Self::SetProtection { .. } => op::SET_PROTECTION,
+            Self::Test { .. } => op::TEST,
+            Self::StartApplication { .. } => op::START_APPLICATION,
+            Self::Reset => op::RESET,
+            Self::Statistics => op::STATISTICS,
+        }
+    }
+
+    /// Writes opcode and fields; returns the length.
+    pub(super) fn encode(&self, out: &mut [u8; 8]) -> usize {
+        let mut w = Writer::new(out);
+        w.u8(self.opcode());
+        match *self {
+            Self::Discover { min, current, restart } => w.u8(min).u8(current).u8(restart.into()),
+            Self::Assign { first, keys: (a, b) } => {
+                w.u8(first.get()).put(&key_bytes(a));
+                match b {
+                    Some(b) => w.put(&key_bytes(b)),
+                    None => &mut w,
+                }
+            }
+            Self::Split { from, piece, bits, to } => w.u8(from.get()).u8(piece).u16(bits).u8(to.get()),
+            Self::Announce
+            | Self::Release
+            | Self::Census
+            | Self::QueryMissing
+            | Self::Abort
+            | Self::Reset
+            | Self::Statistics => &mut w,
+            Self::Identify(part) => w.u8(part as u8),
+            Self::BlockData { index, bytes, len } => {
+                w.u8(index).put(&bytes[..usize::from(len).min(BLOCK_PART)])
+            }
+            Self::BlockEnd { kind, len, crc } => w.u8(kind as u8).u16(len).u32(crc),
+            Self::Manifest { segment, crc } => w.u16(segment).u8(0).u32(crc),
+            Self::Start { session } | Self::Commit { session } => w.u8(session),
+            Self::Seek(seek) => encode_seek(&mut w, seek),
+            Self::Verify { region } | Self::Digest { region } => w.u8(region),
+            Self::Read { address, len } => w.u32(address).u8(len),
+            Self::SetProtection { level, consent } => w.u8(level as u8).u16(consent),
+            Self::Test { item, token, argument } => w.u8(item).u8(token).u32(argument),
+            Self::StartApplication { address } => w.u32(address),
+        };
+        w.len()
+    }
+
+    pub(super) fn decode(data: &[u8]) -> Result<Self, DecodeError> {
+        let mut r = Reader(data);
+        Self::read(&mut r).map_err(|e| e.unwrap_or(DecodeError::Short(data.len() as u8)))
+    }
+
+    /// `Err(None)` stands for a short payload.
+    fn read(r: &mut Reader<'_>) -> Result<Self, Option<DecodeError>> {
+        let short = |Short| None;
+        let opcode = r.u8().map_err(short)?;
+        Ok(match opcode {
+            op::DISCOVER => Self::Discover {
+                min: r.u8().map_err(short)?,
+                current: r.u8().map_err(short)?,
+                restart: r.u8().map_err(short)? & 1 != 0,
+            },
+            op::ASSIGN => {
+                let first = node(r)?;
+                let a = key(r).map_err(short)?;
+                let b = if r.0.is_empty() { None } else { Some(key(r).map_err(short)?) };
+                Self::Assign { first, keys: (a, b) }
+            }
+            op::SPLIT => {
+                let from = node(r)?;
+                let piece = r.u8().map_err(short)?;
+                Self::Split { from, piece, bits: r.u16().map_err(short)?, to: node(r)? }
+            }
+            op::ANNOUNCE => Self::Announce,
+            op::RELEASE => Self::Release,
+            op::IDENTIFY => Self::Identify(match r.u8().map_err(short)? {
+                0 => IdentifyPart::Info,
+                1 => IdentifyPart::Profile,
+                other => return Err(Some(field("part", other.into()))),
+            }),
+            op::BLOCK_DATA => {
+                let index = r.u8().map_err(short)?;
+                let len = r.0.len().min(BLOCK_PART);
+                let mut bytes = [0; BLOCK_PART];
+                bytes[..len].copy_from_slice(r.take(len).map_err(short)?);
+                if len == 0 {
+                    return Err(None);
+                }
+                Self::BlockData { index, bytes, len: len as u8 }
+            }
+            op::BLOCK_END => Self::BlockEnd {
+                kind: match r.u8().map_err(short)? {
+                    1 => BlockKind::Begin,
+                    2 => BlockKind::Identity,
+                    3 => BlockKind::Options,
+                    other => return Err(Some(field("kind", other.into()))),
+                },
+                len: r.u16().map_err(short)?,
+                crc: r.u32().map_err(short)?,
+            },
+            op::MANIFEST => {
+                let segment = r.u16().map_err(short)?;
+                r.u8().map_err(short)?;
+                Self::Manifest { segment, crc: r.u32().map_err(short)? }
+            }
+            op::START => Self::Start { session: r.u8().map_err(short)? },
+            op::SEEK => Self::Seek(read_seek(r)?),
+            op::CENSUS => Self::Census,
+            op::QUERY_MISSING => Self::QueryMissing,
+            op::VERIFY => Self::Verify { region: r.u8().map_err(short)? },
+            op::DIGEST => Self::Digest { region: r.u8().map_err(short)? },
+            op::COMMIT => Self::Commit { session: r.u8().map_err(short)? },
+            op::ABORT => Self::Abort,
+            op::READ => Self::Read { address: r.u32().map_err(short)?, len: r.u8().map_err(short)? },
+            op::SET_PROTECTION => Self::SetProtection {
+                level: match r.u8().map_err(short)? {
+                    0 => Protection::Open,
+                    1 => Protection::Level1,
+                    2 => Protection::Level2,
+                    other => return Err(Some(field("level", other.into()))),
+                },
+                consent: r.u16().map_err(short)?,
+            },
+            op::TEST => Self::Test {
+                item: r.u8().map_err(short)?,
+                token: r.u8().map_err(short)?,
+                argument: r.u32().map_err(short)?,
+            },
+            op::START_APPLICATION => Self::StartApplication { address: r.u32().map_err(short)? },
+            op::RESET => Self::Reset,
+            op::STATISTICS => Self::Statistics,
+            other => return Err(Some(DecodeError::Opcode(other))),
+        })
+    }
+}
+
+const REPAIR: u16 = 1 << 15;
+
+fn encode_seek<'w, 'b>(w: &'w mut Writer<'b>, seek: Seek) -> &'w mut Writer<'b> {
+    let Seek { segment, repair, ranges: (a, b) } = seek;
+    w.u16(segment & !REPAIR | if repair { REPAIR } else { 0 }).u8(a.first).u8(a.last);
+    match b {
+        Some(b) => w.u8(b.first).u8(b.last),
+        None => w,
+    }
+}
+
+fn read_seek(r: &mut Reader<'_>) -> Result<Seek, Option<DecodeError>> {
+    let short = |Short| None;
+    let segment = r.u16().map_err(short)?;
+    let a = range_of(r)?;
+    let b = if r.0.is_empty() { None } else { Some(range_of(r)?) };
+    Ok(Seek { segment: segment & !REPAIR, repair: segment & REPAIR != 0, ranges: (a, b) })
+}
+
+fn key_bytes(key: u32) -> [u8; 3] {
+    let [a, b, c, _] = key.to_le_bytes();
+    [a, b, c]
+}
+
+fn key(r: &mut Reader<'_>) -> Result<u32, Short> {
+    r.array().map(|[a, b, c]| u32::from_le_bytes([a, b, c, 0]))
+}
+
+fn node(r: &mut Reader<'_>) -> Result<NodeId, Option<DecodeError>> {
+    let n = r.u8().map_err(|Short| None)?;
+    NodeId::new(n).ok_or_else(|| Some(field("node", n.into())))
+}

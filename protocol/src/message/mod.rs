@@ -1,0 +1,159 @@
+//! Messages that fit in one classical frame: the host's control and data, the nodes' urgent words and status.
+//!
+//! Every message is idempotent or harmless when repeated, so that a lost answer is cured by asking again. All
+//! numbers are little-endian. Payload byte 0 is the opcode wherever the identifier does not say everything.
+//! Longer things travel as blocks ([`crate::block`], host to node) and replies ([`crate::reply`], node to host).
+
+mod control;
+mod node;
+
+pub use control::{BlockKind, Control, IdentifyPart, LEVEL2_CONSENT, Seek};
+pub use node::{ErrorReport, NodeFault, NodeMessage, NodeState, Refusal, Status, StatusFlags};
+
+use crate::bytes::{Reader, Short, Writer};
+use crate::frame::{Frame, Id};
+use crate::ident::{Channel, DataPosition, NodeId};
+
+/// Bytes of image in one segment: the unit of manifest, window and repair.
+pub const SEGMENT: usize = 2048;
+/// Image bytes in a classical data frame.
+pub const CHUNK_CLASSICAL: usize = 8;
+/// Image bytes in an FD data frame.
+pub const CHUNK_FD: usize = 64;
+/// Chunk numbers that fit in one [`NodeMessage::Missing`].
+pub const MISSING_LIST: usize = 6;
+/// Payload bytes of one [`Control::BlockData`].
+pub const BLOCK_PART: usize = 6;
+
+/// An inclusive run of chunk indexes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChunkRange {
+    /// First chunk.
+    pub first: u8,
+    /// Last chunk, not before `first`.
+    pub last: u8,
+}
+
+/// Payload of [`HostMessage::Stop`]: a faulty board that floods identifier 000 with anything else stops nobody.
+pub const STOP_WORD: [u8; 4] = *b"STOP";
+/// Follows the number in the payload of [`HostMessage::Silence`], for the same reason.
+pub const SILENCE_WORD: [u8; 4] = *b"HUSH";
+
+/// Anything the host sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostMessage<'a> {
+    /// Abandon everything.
+    Stop,
+    /// This node falls silent until it is reset.
+    Silence(NodeId),
+    /// Control to one node, or to all.
+    Control(Option<NodeId>, Control),
+    /// Image data.
+    Data(DataPosition, &'a [u8]),
+}
+
+/// Why a frame is no message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// The plan gives the identifier to nobody, or not to this side.
+    #[error("identifier {0:?} is not one of this side's")]
+    Identifier(Id),
+    /// Unknown opcode: perhaps a newer version.
+    #[error("unknown opcode {0:#04x}")]
+    Opcode(u8),
+    /// The payload ends too early.
+    #[error("payload of {0} bytes is too short")]
+    Short(u8),
+    /// A field has a value it cannot have.
+    #[error("field {field} cannot be {value}")]
+    Field {
+        /// Name of the field.
+        field: &'static str,
+        /// The value found.
+        value: u32,
+    },
+}
+
+const fn field(field: &'static str, value: u32) -> DecodeError {
+    DecodeError::Field { field, value }
+}
+
+impl HostMessage<'_> {
+    /// The frame of this message; data longer than 8 bytes goes in an FD frame.
+    #[must_use]
+    pub fn to_frame(&self) -> Frame {
+        let mut buffer = [0; 8];
+        let (channel, len) = match *self {
+            Self::Stop => (Channel::Stop, Writer::new(&mut buffer).put(&STOP_WORD).len()),
+            Self::Silence(node) => {
+                (Channel::Silence, Writer::new(&mut buffer).u8(node.get()).put(&SILENCE_WORD).len())
+            }
+            Self::Control(to, control) => {
+                (to.map_or(Channel::ControlAll, Channel::Control), control.encode(&mut buffer))
+            }
+            Self::Data(position, bytes) => return data_frame(position, bytes),
+        };
+        Frame::classical(channel.id(), &buffer[..len]).unwrap_or_else(|| Frame::empty(channel.id()))
+    }
+
+    /// The message in a frame from the host.
+    ///
+    /// # Errors
+    /// [`DecodeError`]; nodes ignore such frames.
+    pub fn decode(frame: &Frame) -> Result<HostMessage<'_>, DecodeError> {
+        let data = frame.data();
+        let short = |Short| DecodeError::Short(data.len() as u8);
+        match Channel::of(frame.id()) {
+            Some(Channel::Data(position)) => Ok(HostMessage::Data(position, data)),
+            Some(Channel::Stop) => {
+                check_word(&mut Reader(data), STOP_WORD).map_err(|e| e.unwrap_or_else(|| short(Short)))?;
+                Ok(HostMessage::Stop)
+            }
+            Some(Channel::Silence) => {
+                let mut r = Reader(data);
+                let n = r.u8().map_err(short)?;
+                check_word(&mut r, SILENCE_WORD).map_err(|e| e.unwrap_or_else(|| short(Short)))?;
+                NodeId::new(n).map(HostMessage::Silence).ok_or_else(|| field("node", n.into()))
+            }
+            Some(Channel::ControlAll) => Ok(HostMessage::Control(None, Control::decode(data)?)),
+            Some(Channel::Control(node)) => Ok(HostMessage::Control(Some(node), Control::decode(data)?)),
+            _ => Err(DecodeError::Identifier(frame.id())),
+        }
+    }
+}
+
+/// `Err(None)` stands for a short payload.
+fn check_word(r: &mut Reader<'_>, word: [u8; 4]) -> Result<(), Option<DecodeError>> {
+    let got: [u8; 4] = r.array().map_err(|Short| None)?;
+    if got == word { Ok(()) } else { Err(Some(field("word", u32::from_be_bytes(got)))) }
+}
+
+fn data_frame(position: DataPosition, bytes: &[u8]) -> Frame {
+    let id = Channel::Data(position).id();
+    let bytes = &bytes[..bytes.len().min(CHUNK_FD)];
+    Frame::classical(id, bytes).or_else(|| Frame::fd(id, bytes)).unwrap_or_else(|| Frame::empty(id))
+}
+
+fn range_of(r: &mut Reader<'_>) -> Result<ChunkRange, Option<DecodeError>> {
+    let short = |Short| None;
+    let (first, last) = (r.u8().map_err(short)?, r.u8().map_err(short)?);
+    if first > last { Err(Some(field("last", last.into()))) } else { Ok(ChunkRange { first, last }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_board_that_floods_the_first_identifiers_stops_and_silences_nobody() {
+        let node = NodeId::new(5).expect("valid");
+        for message in [HostMessage::Stop, HostMessage::Silence(node)] {
+            let frame = message.to_frame();
+            assert_eq!(HostMessage::decode(&frame), Ok(message));
+            for payload in [&[][..], &[5], &[0xBA; 8], &[5, b'S', b'T', b'O', b'P']] {
+                let flood = Frame::classical(frame.id(), payload).expect("short");
+                assert!(HostMessage::decode(&flood).is_err(), "{payload:02x?}");
+            }
+        }
+    }
+}

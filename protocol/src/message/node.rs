@@ -1,0 +1,362 @@
+//! What a node says in one classical frame: urgent words, what is missing, status, a part of a reply.
+//!
+//! Invariant: an opcode or code is never used again and a layout never changes (`tests/golden` holds them).
+
+use super::{ChunkRange, DecodeError, MISSING_LIST, field, range_of};
+use crate::bytes::{Reader, Short, Writer};
+use crate::frame::Frame;
+use crate::ident::{Channel, NodeId};
+
+/// What went wrong in a node's flash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum NodeFault {
+    /// The flash controller reported an erase error.
+    EraseFailed = 1,
+    /// An erase took longer than the datasheet's maximum.
+    EraseTooSlow = 2,
+    /// The flash controller reported a programming error.
+    ProgramFailed = 3,
+    /// Programming took longer than the datasheet's maximum.
+    ProgramTooSlow = 4,
+    /// A byte read back differs from the byte programmed.
+    ReadbackDiffers = 5,
+    /// The image record could not be written.
+    RecordFailed = 6,
+}
+
+/// An error with its place: a node sends it once when it fails and again on every census.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ErrorReport {
+    /// What went wrong.
+    pub fault: NodeFault,
+    /// Flash address.
+    pub address: u32,
+    /// Expected byte (read-back), else 0.
+    pub expected: u8,
+    /// Byte found (read-back), else 0.
+    pub got: u8,
+}
+
+/// Where a node stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum NodeState {
+    /// Has a number, no session.
+    Idle = 1,
+    /// Has a session, collects the manifest.
+    Manifest = 2,
+    /// Compares its flash with the manifest.
+    Comparing = 3,
+    /// Erases, receives, programs.
+    Receiving = 4,
+    /// Every segment is in flash; the read-back check may still run.
+    Programmed = 5,
+    /// The valid mark is written.
+    Committed = 6,
+    /// An error was reported; the session is over for this node.
+    Failed = 7,
+}
+
+bitflags::bitflags! {
+    /// Details of a [`Status`]. Unknown bits survive.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct StatusFlags: u8 {
+        /// The node asks the host to pause.
+        const HOLDING = 1 << 0;
+        /// An erase is running.
+        const ERASING = 1 << 1;
+        /// The flash is busy.
+        const FLASH_BUSY = 1 << 2;
+        /// Every manifest entry is known.
+        const MANIFEST_COMPLETE = 1 << 3;
+        /// Every region reads back as the manifest says.
+        const VERIFIED = 1 << 4;
+        const _ = !0;
+    }
+}
+
+/// A node's answer to a census.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Status {
+    /// Where the node stands.
+    pub state: NodeState,
+    /// Details.
+    pub flags: StatusFlags,
+    /// Segments not yet whole in RAM or flash.
+    pub missing: u16,
+    /// Segments programmed.
+    pub programmed: u16,
+    /// Free segment buffers.
+    pub free: u8,
+    /// [`NodeFault`] if `state` is failed, else 0.
+    pub detail: u8,
+}
+
+/// Why a node refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Refusal {
+    /// The image is for another chip.
+    WrongChip = 1,
+    /// An address is outside the flash.
+    OutsideFlash = 2,
+    /// An address belongs to the bootloader or its records.
+    Reserved = 3,
+    /// Length or CRC of a block is wrong.
+    BadBlock = 4,
+    /// More segments or regions than the node can keep track of.
+    TooLarge = 5,
+    /// The manifest has gaps.
+    ManifestIncomplete = 6,
+    /// Not in this state.
+    WrongState = 7,
+    /// The chip is protected.
+    Protected = 8,
+    /// The place is not blank and may not be erased.
+    NotBlank = 9,
+    /// The node cannot do this.
+    Unsupported = 10,
+    /// Address or length does not fit the flash's unit.
+    Unaligned = 11,
+    /// Level 2 without consent.
+    NoConsent = 12,
+    /// A region does not read back as the manifest says.
+    NotVerified = 13,
+    /// The flash refused.
+    Flash = 14,
+}
+
+/// Anything a node sends in one frame, besides discovery answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NodeMessage {
+    /// Pause the data: so many segment buffers are free.
+    Hold {
+        /// Free segment buffers.
+        free: u8,
+    },
+    /// Go on.
+    Resume,
+    /// This node has failed.
+    Error(ErrorReport),
+    /// These whole segments are missing.
+    MissingSegments {
+        /// First of them.
+        first: u16,
+        /// How many.
+        count: u16,
+    },
+    /// These chunks of one segment are missing.
+    MissingSpan {
+        /// The segment.
+        segment: u16,
+        /// The chunks.
+        chunks: ChunkRange,
+    },
+    /// These chunks of one segment are missing.
+    Missing {
+        /// The segment.
+        segment: u16,
+        /// Chunk numbers; `len` of them count.
+        chunks: [u8; MISSING_LIST],
+        /// How many count, `1..=6`.
+        len: u8,
+    },
+    /// Answer to a census.
+    Status(Status),
+    /// Seven bytes of a reply.
+    ReplyPart {
+        /// Number of the part, `0..=127`.
+        sequence: u8,
+        /// No part follows.
+        last: bool,
+        /// The bytes; `len` of them count.
+        bytes: [u8; 7],
+        /// How many count, `0..=7`.
+        len: u8,
+    },
+}
+
+mod op {
+    pub(super) const HOLD: u8 = 0x01;
+    pub(super) const RESUME: u8 = 0x02;
+    pub(super) const ERROR: u8 = 0x03;
+    pub(super) const MISSING_SEGMENTS: u8 = 0x04;
+    pub(super) const MISSING_SPAN: u8 = 0x05;
+}
+
+impl NodeMessage {
+    /// The frame of this message from `node`.
+    #[must_use]
+    pub fn to_frame(&self, node: NodeId) -> Frame {
+        let mut buffer = [0; 8];
+        let mut w = Writer::new(&mut buffer);
+        let channel = match *self {
+            Self::Hold { free } => {
+                w.u8(op::HOLD).u8(free);
+                Channel::Urgent(node)
+            }
+            Self::Resume => {
+                w.u8(op::RESUME);
+                Channel::Urgent(node)
+            }
+            Self::Error(ErrorReport { fault, address, expected, got }) => {
+                w.u8(op::ERROR).u8(fault as u8).u32(address).u8(expected).u8(got);
+                Channel::Urgent(node)
+            }
+            Self::MissingSegments { first, count } => {
+                w.u8(op::MISSING_SEGMENTS).u16(first).u16(count);
+                Channel::Urgent(node)
+            }
+            Self::MissingSpan { segment, chunks } => {
+                w.u8(op::MISSING_SPAN).u16(segment).u8(chunks.first).u8(chunks.last);
+                Channel::Urgent(node)
+            }
+            Self::Missing { segment, chunks, len } => {
+                w.u16(segment).put(&chunks[..usize::from(len).min(MISSING_LIST)]);
+                Channel::Missing(node)
+            }
+            Self::Status(Status { state, flags, missing, programmed, free, detail }) => {
+                w.u8(state as u8).u8(flags.bits()).u16(missing).u16(programmed).u8(free).u8(detail);
+                Channel::Status(node)
+            }
+            Self::ReplyPart { sequence, last, bytes, len } => {
+                w.u8(sequence & 0x7F | u8::from(last) << 7).put(&bytes[..usize::from(len).min(7)]);
+                Channel::Reply(node)
+            }
+        };
+        let len = w.len();
+        Frame::classical(channel.id(), &buffer[..len]).unwrap_or_else(|| Frame::empty(channel.id()))
+    }
+
+    /// The message in a frame from a node, with the node's number.
+    ///
+    /// # Errors
+    /// [`DecodeError`], also for discovery answers, which have no payload ([`Channel::of`] reads them).
+    pub fn decode(frame: &Frame) -> Result<(NodeId, Self), DecodeError> {
+        let data = frame.data();
+        let short = |Short| DecodeError::Short(data.len() as u8);
+        let mut r = Reader(data);
+        match Channel::of(frame.id()) {
+            Some(Channel::Urgent(n)) => Ok((n, read_urgent(&mut r, data.len())?)),
+            Some(Channel::Missing(n)) => {
+                let segment = r.u16().map_err(short)?;
+                let len = r.0.len().min(MISSING_LIST);
+                if len == 0 {
+                    return Err(short(Short));
+                }
+                let mut chunks = [0; MISSING_LIST];
+                chunks[..len].copy_from_slice(r.take(len).map_err(short)?);
+                Ok((n, Self::Missing { segment, chunks, len: len as u8 }))
+            }
+            Some(Channel::Status(n)) => Ok((n, Self::Status(read_status(&mut r, data.len())?))),
+            Some(Channel::Reply(n)) => {
+                let head = r.u8().map_err(short)?;
+                let len = r.0.len().min(7);
+                let mut bytes = [0; 7];
+                bytes[..len].copy_from_slice(r.take(len).map_err(short)?);
+                Ok((
+                    n,
+                    Self::ReplyPart { sequence: head & 0x7F, last: head & 0x80 != 0, bytes, len: len as u8 },
+                ))
+            }
+            _ => Err(DecodeError::Identifier(frame.id())),
+        }
+    }
+}
+
+fn read_urgent(r: &mut Reader<'_>, total: usize) -> Result<NodeMessage, DecodeError> {
+    let short = |Short| DecodeError::Short(total as u8);
+    Ok(match r.u8().map_err(short)? {
+        op::HOLD => NodeMessage::Hold { free: r.u8().map_err(short)? },
+        op::RESUME => NodeMessage::Resume,
+        op::ERROR => {
+            let fault = r.u8().map_err(short)?;
+            NodeMessage::Error(ErrorReport {
+                fault: NodeFault::from_byte(fault).ok_or_else(|| field("fault", fault.into()))?,
+                address: r.u32().map_err(short)?,
+                expected: r.u8().map_err(short)?,
+                got: r.u8().map_err(short)?,
+            })
+        }
+        op::MISSING_SEGMENTS => {
+            NodeMessage::MissingSegments { first: r.u16().map_err(short)?, count: r.u16().map_err(short)? }
+        }
+        op::MISSING_SPAN => {
+            let segment = r.u16().map_err(short)?;
+            let chunks = range_of(r).map_err(|e| e.unwrap_or(DecodeError::Short(total as u8)))?;
+            NodeMessage::MissingSpan { segment, chunks }
+        }
+        other => return Err(DecodeError::Opcode(other)),
+    })
+}
+
+fn read_status(r: &mut Reader<'_>, total: usize) -> Result<Status, DecodeError> {
+    let short = |Short| DecodeError::Short(total as u8);
+    let state = r.u8().map_err(short)?;
+    Ok(Status {
+        state: NodeState::from_byte(state).ok_or_else(|| field("state", state.into()))?,
+        flags: StatusFlags::from_bits_retain(r.u8().map_err(short)?),
+        missing: r.u16().map_err(short)?,
+        programmed: r.u16().map_err(short)?,
+        free: r.u8().map_err(short)?,
+        detail: r.u8().map_err(short)?,
+    })
+}
+
+impl NodeFault {
+    /// The fault of a wire byte.
+    #[must_use]
+    pub const fn from_byte(b: u8) -> Option<Self> {
+        Some(match b {
+            1 => Self::EraseFailed,
+            2 => Self::EraseTooSlow,
+            3 => Self::ProgramFailed,
+            4 => Self::ProgramTooSlow,
+            5 => Self::ReadbackDiffers,
+            6 => Self::RecordFailed,
+            _ => return None,
+        })
+    }
+}
+
+impl NodeState {
+    /// The state of a wire byte.
+    #[must_use]
+    pub const fn from_byte(b: u8) -> Option<Self> {
+        Some(match b {
+            1 => Self::Idle,
+            2 => Self::Manifest,
+            3 => Self::Comparing,
+            4 => Self::Receiving,
+            5 => Self::Programmed,
+            6 => Self::Committed,
+            7 => Self::Failed,
+            _ => return None,
+        })
+    }
+}
+
+impl Refusal {
+    /// The refusal of a wire byte.
+    #[must_use]
+    pub const fn from_byte(b: u8) -> Option<Self> {
+        Some(match b {
+            1 => Self::WrongChip,
+            2 => Self::OutsideFlash,
+            3 => Self::Reserved,
+            4 => Self::BadBlock,
+            5 => Self::TooLarge,
+            6 => Self::ManifestIncomplete,
+            7 => Self::WrongState,
+            8 => Self::Protected,
+            9 => Self::NotBlank,
+            10 => Self::Unsupported,
+            11 => Self::Unaligned,
+            12 => Self::NoConsent,
+            13 => Self::NotVerified,
+            14 => Self::Flash,
+            _ => return None,
+        })
+    }
+}
