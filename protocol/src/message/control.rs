@@ -94,7 +94,7 @@ pub enum Control {
         /// CRC-32 (ISO-HDLC) over it.
         crc: u32,
     },
-    /// CRC-32 of one segment, padded with 0xFF to [`SEGMENT`].
+    /// CRC-32 of one segment, padded with 0xFF to [`super::SEGMENT`].
     Manifest {
         /// Segment number.
         segment: u16,

@@ -136,7 +136,7 @@ fn limits_and_timers_are_those_of_the_code() {
     let sources = [
         include_str!("../../src/node/receive.rs"),
         include_str!("../../src/node/mod.rs"),
-        include_str!("../../src/host/stream.rs"),
+        include_str!("../../src/host/stream/behind.rs"),
         include_str!("../../src/host/mod.rs"),
     ];
     for row in table("timer | value | where") {

@@ -2,7 +2,11 @@
 //!
 //! Nobody is waited for who is fine: repairs are the union of what nodes report, a hold pauses the stream only
 //! as long as its node keeps to its declared times, and a node that holds the others up or misses too much is
-//! demoted: left alone until the others are done, then served in a second pass ([`Stream::resume`]).
+//! demoted: left alone until the others are done, then served in a second pass ([`Stream::resume`]). Stages are
+//! here, nodes that fall behind in `behind.rs`, what goes out next in `send.rs`.
+
+mod behind;
+mod send;
 
 use super::ask::{Answer, Ask, Request, Verdict};
 use super::chunks::ChunkSet;
@@ -10,28 +14,21 @@ use super::image::Image;
 use super::{BusEvent, ProgramOptions, Timing};
 use crate::block::{Begin, BeginFlags, MAX_BLOCK};
 use crate::frame::Frame;
-use crate::ident::{DataPosition, NodeId};
-use crate::message::{BlockKind, Control, HostMessage, NodeMessage, NodeState, Refusal, Seek, Status};
+use crate::ident::NodeId;
+use crate::message::{BlockKind, Control, HostMessage, NodeState, Refusal, Status};
 use crate::time::{Micros, Span};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
+use send::Window;
 
-/// Windows between two censuses.
-const CENSUS_WINDOWS: u32 = 16;
-/// How long a hold counts unless it is repeated: three times the node's own period.
-const HOLD_LEASE: Span = Span::from_millis(150);
 /// Wait between two closing censuses while nodes still check what they have.
 const CLOSING_WAIT: Span = Span::from_millis(3);
 /// The same wait while a node asks for a pause: flash is slower than that.
 const PAUSED_WAIT: Span = Span::from_millis(20);
 /// Closing rounds without progress after which nodes that miss data are given up.
 const CLOSING_ROUNDS: u8 = 12;
-/// Times the whole image that a node may miss before it is given up.
-const HOPELESS: u64 = 4;
-/// Times the time that boards may need after which holding on is a fault of its own.
-const OVERDUE: u64 = 10;
 /// Times the block, and then the manifest, is sent again to nodes that missed a part.
 const RESEND_TRIES: u8 = 3;
 
@@ -76,12 +73,6 @@ enum Stage {
     Closing(Ask),
     /// Nodes still check what they have: look again then.
     Recheck(Micros),
-}
-
-struct Window {
-    segment: u16,
-    left: ChunkSet,
-    repair: bool,
 }
 
 pub(super) struct Stream {
@@ -186,29 +177,6 @@ impl Stream {
         self.total = self.image.frames();
     }
 
-    pub(super) fn drop_node(&mut self, node: NodeId) {
-        self.nodes.remove(&node);
-        if let Stage::Begin(ask) | Stage::Start(ask) | Stage::Closing(ask) = &mut self.stage {
-            ask.forget(node);
-        }
-        if let Some(census) = &mut self.census {
-            census.forget(node);
-        }
-    }
-
-    /// Goes on without this node, which has been told to leave the session. It still counts as one left behind.
-    pub(super) fn leave_out(&mut self, node: NodeId) {
-        if let Some(progress) = self.nodes.get_mut(&node) {
-            (progress.demoted, progress.left) = (true, true);
-        }
-        if let Stage::Begin(ask) | Stage::Start(ask) | Stage::Closing(ask) = &mut self.stage {
-            ask.forget(node);
-        }
-        if let Some(census) = &mut self.census {
-            census.forget(node);
-        }
-    }
-
     // Inputs
 
     pub(super) fn handle_answer(&mut self, node: NodeId, answer: &Answer, events: &mut VecDeque<BusEvent>) {
@@ -246,104 +214,6 @@ impl Stream {
                 events.push_back(BusEvent::Refused { node, opcode, refusal });
             }
         }
-    }
-
-    pub(super) fn handle_message(
-        &mut self,
-        now: Micros,
-        node: NodeId,
-        message: &NodeMessage,
-        events: &mut VecDeque<BusEvent>,
-    ) {
-        let Some(progress) = self.nodes.get_mut(&node) else { return };
-        match *message {
-            NodeMessage::Hold { .. } => progress.hold_until = Some(now + HOLD_LEASE),
-            NodeMessage::Resume => progress.hold_until = None,
-            NodeMessage::MissingSegments { first, count } => {
-                for n in first..first.saturating_add(count) {
-                    if let Some(ranges) = self.image.segments().get(usize::from(n)).and_then(|s| s.ranges) {
-                        self.missing(node, n, ChunkSet::of(ranges), true, events);
-                    }
-                }
-            }
-            NodeMessage::MissingSpan { segment, chunks } => {
-                let mut set = ChunkSet::default();
-                set.insert_range(chunks);
-                self.missing(node, segment, set, false, events);
-            }
-            NodeMessage::Missing { segment, chunks, len } => {
-                let mut set = ChunkSet::default();
-                chunks[..usize::from(len)].iter().for_each(|&c| set.insert(c));
-                self.missing(node, segment, set, false, events);
-            }
-            NodeMessage::Error(_) | NodeMessage::Status(_) | NodeMessage::ReplyPart { .. } => {}
-        }
-    }
-
-    /// Notes what a node misses, as far as it was ever to be sent. A node that misses a `whole` segment can
-    /// wait for its turn; one that misses a part has a buffer waiting for it.
-    fn missing(
-        &mut self,
-        node: NodeId,
-        segment: u16,
-        mut set: ChunkSet,
-        whole: bool,
-        events: &mut VecDeque<BusEvent>,
-    ) {
-        let Some(ranges) = self.image.segments().get(usize::from(segment)).and_then(|s| s.ranges) else {
-            return;
-        };
-        set.intersect(ChunkSet::of(ranges));
-        let Some(progress) = self.nodes.get_mut(&node).filter(|p| !p.demoted) else { return };
-        let querying = matches!(self.stage, Stage::Query(_));
-        if whole && querying {
-            let todo = self.todo.entry(segment).or_default();
-            let before = todo.len();
-            todo.union(set);
-            self.total += u64::from(todo.len() - before);
-            return;
-        }
-        if whole && self.todo.contains_key(&segment) {
-            return; // it comes anyway
-        }
-        if querying {
-            self.repairs.entry(segment).or_default().union(set);
-            return;
-        }
-        progress.missed += u64::from(set.len());
-        let allowed = 512 + self.sent * u64::from(self.options.missed_per_mille) / 1000;
-        let hopeless = progress.missed > 512 + HOPELESS * self.image.frames();
-        if progress.missed > allowed && self.may_demote() {
-            self.demote(node, Demotion::Deaf, events);
-            return;
-        }
-        if hopeless {
-            self.starved.push(node);
-            self.drop_node(node);
-            return;
-        }
-        // An empty set too: the node did not hear what to expect, and `Seek` tells it.
-        self.repairs.entry(segment).or_default().union(set);
-    }
-
-    fn demote(&mut self, node: NodeId, why: Demotion, events: &mut VecDeque<BusEvent>) {
-        if let Some(progress) = self.nodes.get_mut(&node) {
-            progress.demoted = true;
-            if let Stage::Closing(ask) = &mut self.stage {
-                ask.forget(node);
-            }
-            events.push_back(BusEvent::Demoted(node, why));
-        }
-    }
-
-    /// A quarter of the boards at most is left behind: more than that, and it is the group that is slow.
-    fn may_demote(&self) -> bool {
-        let demoted = self.nodes.values().filter(|p| p.demoted).count();
-        self.nodes.len() > 1 && demoted * 4 < self.nodes.len()
-    }
-
-    fn main_nodes(&self) -> Vec<NodeId> {
-        self.nodes.iter().filter(|(_, p)| !p.demoted).map(|(&n, _)| n).collect()
     }
 
     pub(super) fn handle_timeout(
@@ -396,53 +266,6 @@ impl Stream {
             return Some(self.finish());
         }
         None
-    }
-
-    /// Censuses, holds and their limits, in every stage that has begun.
-    fn watch(&mut self, now: Micros, out: &mut VecDeque<Frame>, events: &mut VecDeque<BusEvent>) {
-        self.looked = now;
-        if let Some(census) = &mut self.census
-            && let Verdict::Done(silent) = verdict(census, now, out)
-        {
-            self.census = None;
-            self.lose(&silent, events);
-        }
-        let late = now.since(self.started) > self.schedule();
-        let mut slow = None;
-        for (&node, progress) in &mut self.nodes {
-            if progress.hold_until.is_some_and(|until| now >= until) {
-                progress.hold_until = None;
-            }
-            if late && progress.hold_until.is_some() && !progress.demoted {
-                slow = slow.or(Some(node));
-            }
-        }
-        let overdue = now.since(self.started) > self.overdue();
-        match slow {
-            Some(node) if self.may_demote() => self.demote(node, Demotion::Slow, events),
-            Some(node) if overdue => self.lose(&[node], events),
-            _ => {}
-        }
-    }
-
-    /// When boards that keep to their typical times would be ready for more than what was sent so far.
-    fn schedule(&self) -> Span {
-        let share = (self.options.flash_time.0 * self.sent).checked_div(self.total).unwrap_or(0);
-        Span(share + share / 50) + self.options.patience
-    }
-
-    /// When even a group of slow boards would long be done.
-    fn overdue(&self) -> Span {
-        Span((self.options.flash_time.0 + self.options.patience.0) * OVERDUE)
-    }
-
-    fn lose(&mut self, silent: &[NodeId], events: &mut VecDeque<BusEvent>) {
-        for &node in silent {
-            let (last, missed, began) =
-                self.nodes.get(&node).map_or((None, 0, false), |p| (p.last, p.missed, p.began));
-            self.drop_node(node);
-            events.push_back(BusEvent::Lost { node, last, missed, began });
-        }
     }
 
     /// Nodes that missed a frame of block or manifest, if another try is left.
@@ -546,91 +369,6 @@ impl Stream {
             .filter(|&l| l > self.looked);
         let census = self.census.as_ref().map(Ask::deadline);
         stage.into_iter().chain(census).chain(holds).chain(late).min()
-    }
-
-    fn paused(&self) -> bool {
-        self.nodes.values().any(|p| p.hold_until.is_some() && !p.demoted)
-    }
-
-    pub(super) fn poll_transmit(
-        &mut self,
-        now: Micros,
-        timing: &Timing,
-        out: &mut VecDeque<Frame>,
-        counters: &mut StreamCounters,
-        events: &mut VecDeque<BusEvent>,
-    ) -> Option<Frame> {
-        if !matches!(self.stage, Stage::Data) {
-            return None;
-        }
-        if self.census.is_none() && (now >= self.census_due || self.windows >= CENSUS_WINDOWS) {
-            self.take_census(now, timing, out);
-            return out.pop_front();
-        }
-        if self.window.is_none() {
-            // A window once open is finished: what a node holds for is the room for the next one. Repairs fill
-            // room that is taken already, and without them it would never be free.
-            if self.repairs.is_empty() && self.paused() {
-                return None;
-            }
-            self.next_window(now, timing, out, events);
-            return out.pop_front();
-        }
-        let window = self.window.as_mut()?;
-        let (segment, repair) = (window.segment, window.repair);
-        let index = window.left.pop();
-        if window.left.is_empty() {
-            self.window = None;
-        }
-        let index = index?;
-        let bytes = self.image.chunk_at(segment, index)?;
-        let position = DataPosition { tag: (segment % 4) as u8, index };
-        if repair {
-            counters.repeated += 1;
-        } else {
-            counters.data += 1;
-            self.sent += 1;
-        }
-        Some(HostMessage::Data(position, bytes).to_frame())
-    }
-
-    fn take_census(&mut self, now: Micros, timing: &Timing, out: &mut VecDeque<Frame>) {
-        self.windows = 0;
-        self.census_due = now + timing.census;
-        let request = Request::Control(Control::Census);
-        request.frames(None, out);
-        let nodes: Vec<NodeId> = self.nodes.iter().filter(|(_, p)| !p.left).map(|(&n, _)| n).collect();
-        self.census = Some(ask(now, timing, &nodes, &request, Span::ZERO, out));
-    }
-
-    /// Opens the next window: first what nodes reported missing, then the stream, then the closing census.
-    fn next_window(
-        &mut self,
-        now: Micros,
-        timing: &Timing,
-        out: &mut VecDeque<Frame>,
-        events: &mut VecDeque<BusEvent>,
-    ) {
-        let (repair, next) = match self.repairs.pop_first() {
-            Some(next) => (true, Some(next)),
-            None => (false, self.todo.pop_first()),
-        };
-        let Some((segment, left)) = next else {
-            self.close(now, timing, out);
-            return;
-        };
-        let Some(ranges) = self.image.segments().get(usize::from(segment)).and_then(|s| s.ranges) else {
-            return;
-        };
-        let seek = control(Control::Seek(Seek { segment, repair, ranges }));
-        out.push_back(seek);
-        if repair {
-            out.push_back(seek); // whoever misses it would miss the whole repair
-        } else {
-            self.windows += 1;
-            events.push_back(BusEvent::Progress { sent: self.sent, total: self.total });
-        }
-        self.window = (!left.is_empty()).then_some(Window { segment, left, repair });
     }
 }
 
