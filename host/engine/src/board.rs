@@ -53,6 +53,10 @@ pub(crate) struct Board {
     pub(crate) lost: Option<Option<Status>>,
     /// It had begun to erase when it stopped answering.
     pub(crate) began: bool,
+    /// It was cut off from power or held in reset for good.
+    pub(crate) cut: bool,
+    /// It missed a share of the frames that tells it from others.
+    pub(crate) deaf: bool,
     /// Supply current when it stopped answering or was not found, in mA.
     pub(crate) current: Option<u32>,
     pub(crate) status: Option<Status>,
@@ -77,6 +81,8 @@ impl Board {
             info: None,
             lost: None,
             began: false,
+            cut: false,
+            deaf: false,
             current: None,
             status: None,
             verdict: None,

@@ -120,6 +120,8 @@ pub enum BusEvent {
 pub struct BusTally {
     /// Frames received that are no answer of ours.
     pub foreign: u64,
+    /// Frames received that ask for image data when none is being sent.
+    pub late: u64,
     /// Frames received.
     pub received: u64,
     /// Frames handed to the link.
@@ -322,8 +324,11 @@ impl BusMaster {
             | NodeMessage::MissingSegments { .. }
             | NodeMessage::MissingSpan { .. }
             | NodeMessage::Missing { .. } => match &mut self.operation {
-                Operation::Stream(stream) => stream.handle_message(now, node, &message, &mut self.events),
-                _ => self.tally.foreign += 1,
+                Operation::Stream(stream) => {
+                    self.counters.holds += u64::from(stream.begins_pause(node, &message));
+                    stream.handle_message(now, node, &message, &mut self.events);
+                }
+                _ => self.tally.late += 1,
             },
         }
         self.advance(now);

@@ -9,3 +9,4 @@ mod fixture;
 mod harness;
 mod interrupt;
 mod kill;
+mod random_faults;

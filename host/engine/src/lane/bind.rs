@@ -14,7 +14,7 @@ use panel_protocol::host::{Discovered, Duplicate, Found};
 use panel_protocol::node::Uid;
 use panel_protocol::time::Micros;
 
-use super::find::list;
+use super::find::{LOOKS, list};
 use super::{Lane, Stage};
 
 /// The rounds of one binding.
@@ -30,6 +30,10 @@ pub(crate) struct Rounds {
     heard: BTreeMap<Uid, u32>,
     /// Boards that fit no slot.
     pub(super) strays: usize,
+    /// Discoveries repeated in this round.
+    looks: u8,
+    /// Slots held back because nobody answered when they were selected.
+    held: Vec<Slot>,
 }
 
 impl Rounds {
@@ -107,9 +111,15 @@ impl Lane {
     fn next_round(&mut self, now: Micros) {
         let by_select = self.plan.panel.binding == Binding::Select;
         let slots = self.binding.rounds.get(self.binding.round).cloned();
+        self.binding.looks = 0;
         self.stage = Stage::BindSwitch;
         match slots {
-            None if by_select => self.switch(FixtureRequest::Select(None)),
+            None if by_select => {
+                self.switch(FixtureRequest::Select(None));
+                // Their currents will say more when they run.
+                let held = core::mem::take(&mut self.binding.held);
+                self.wake(&self.still_active(&held));
+            }
             None => self.sense_absent(now),
             Some(slots) if by_select => {
                 self.switch(FixtureRequest::Select(slots.first().copied()));
@@ -150,6 +160,12 @@ impl Lane {
     /// A round of discovery is over.
     pub(super) fn round_over(&mut self, now: Micros, discovered: &Discovered) {
         if self.plan.panel.binding == Binding::Select {
+            let nobody = discovered.found.is_empty() && discovered.duplicates.is_empty();
+            if nobody && self.binding.looks < LOOKS {
+                self.binding.looks += 1;
+                self.bind_discover(now);
+                return;
+            }
             self.selected(now, discovered);
         } else if self.binding.round + 1 < self.binding.rounds.len() {
             let found = discovered.found.iter().map(|f| f.uid);
@@ -190,6 +206,11 @@ impl Lane {
                     self.fail(now, slot, Code::SlotBinding, text);
                 }
             }
+        }
+        // A board that missed the question while it was selected would answer when another is.
+        if self.boards.get(&slot).is_some_and(|b| b.is_active() && b.node.is_none()) {
+            self.hold(&[slot]);
+            self.binding.held.push(slot);
         }
     }
 

@@ -1,5 +1,7 @@
 //! After the image: verification, valid mark, start of the application, and what became of lost boards.
 
+use std::collections::BTreeMap;
+
 use panel_backplane::Slot;
 use panel_codes::Code;
 use panel_protocol::host::{Answer, Discovered, Request};
@@ -195,18 +197,19 @@ impl Lane {
         self.after_group(now);
     }
 
-    /// This group is done: deaf boards are questioned, lost boards are looked for, then come stragglers, then
+    /// This group is done: deaf and lost boards are questioned, those that stay silent are looked for, then come stragglers, then
     /// further attempts.
     pub(super) fn after_group(&mut self, now: Micros) {
-        let deaf: Vec<NodeId> =
-            self.deaf.keys().filter_map(|s| self.boards.get(s)).filter_map(|b| b.node).collect();
-        if deaf.is_empty() {
+        let lost = self.lost_slots();
+        let asked = self.deaf.keys().chain(&lost).filter_map(|s| self.boards.get(s)).filter_map(|b| b.node);
+        let asked: BTreeMap<NodeId, Request> =
+            asked.map(|node| (node, Request::Control(Control::Statistics))).collect();
+        if asked.is_empty() {
             self.search(now);
-            return;
+        } else {
+            self.stage = Stage::Statistics;
+            self.master.ask_each(now, asked, Span::ZERO);
         }
-        self.stage = Stage::Statistics;
-        let ask = Request::Control(Control::Statistics);
-        self.master.ask_each(now, deaf.into_iter().map(|node| (node, ask.clone())).collect(), Span::ZERO);
     }
 
     /// Why a board misses frames: its own FIFO ran over, or its connection is poor.
@@ -223,7 +226,11 @@ impl Lane {
 
     fn questioned(&mut self, now: Micros) {
         for (slot, _) in core::mem::take(&mut self.deaf) {
-            self.fail(now, slot, Code::ReceptionPoor, "misses too many frames to be questioned");
+            let last = self.boards.get(&slot).and_then(|b| b.status);
+            if let Some(board) = self.boards.get_mut(&slot) {
+                board.deaf = true;
+            }
+            self.mark_lost(slot, last);
         }
         self.search(now);
     }
@@ -336,6 +343,7 @@ impl Lane {
         let last = board.lost.flatten();
         let erased = last.is_none_or(|s| s.flags.contains(StatusFlags::ERASING) || s.programmed == 0);
         let (code, text) = match (board.began, erased) {
+            _ if board.deaf => (Code::ReceptionPoor, "misses too much of what is sent"),
             (true, true) => (Code::SilentAfterErase, "nothing heard since its flash was erased"),
             (true, false) => (Code::BoardSilent, "stopped answering"),
             (false, _) if last.is_none() => (Code::ReceptionPoor, "misses too much of what is sent"),

@@ -77,6 +77,12 @@ impl Lane {
         self.flood.state != State::Usual
     }
 
+    /// A board that is left to a second pass goes on asking for what it lacks.
+    pub(super) fn may_be_late(&self, frame: &Frame) -> bool {
+        let slot = number(frame).and_then(|node| self.slot_of(node));
+        slot.is_some_and(|slot| self.stragglers.contains(&slot))
+    }
+
     /// Takes note of a frame that was nobody's answer.
     pub(super) fn watch_flood(&mut self, now: Micros, frame: &Frame) {
         let flood = &mut self.flood;
@@ -106,7 +112,9 @@ impl Lane {
         suspects.sort_by_key(|&(slot, ma)| (Reverse(ma), slot));
         let usual = suspects.get(suspects.len() / 2).map_or(0, |&(_, ma)| ma);
         let named = self.flood.named;
-        suspects.sort_by_key(|&(slot, ma)| (ma <= usual + DRIVING_MA, named != Some(slot)));
+        // Boards that are done lose nothing by a trial.
+        let done = |slot| self.boards.get(&slot).is_some_and(|b| b.verdict.is_some());
+        suspects.sort_by_key(|&(slot, ma)| (ma <= usual + DRIVING_MA, !done(slot), named != Some(slot)));
         self.flood.suspects = suspects.into_iter().map(|(slot, _)| slot).collect();
         self.next_trial(now);
         true
@@ -137,11 +145,13 @@ impl Lane {
             (State::Listening(_), true) => self.resume(now),
             (State::Listening(_), false) => {
                 self.flood.state = State::Sensing;
-                let powered = self.boards.values().filter(|b| b.attempt > 0 && b.verdict.is_none());
+                let powered = self.boards.values().filter(|b| b.attempt > 0 && !b.cut);
                 self.sense.push_back(powered.map(|b| b.slot).collect());
             }
             (State::Trial(slot, _), true) => {
-                self.fail(now, slot, Code::Babbling, "flooded the bus until it was cut off");
+                let text = "flooded the bus until it was cut off";
+                self.note(Some(slot), "babbling", text.to_owned());
+                self.fail(now, slot, Code::Babbling, text);
                 self.resume(now);
             }
             (State::Trial(slot, _), false) => {

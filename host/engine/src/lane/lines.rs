@@ -93,6 +93,9 @@ impl Lane {
             Some(_) => self.tell(Request::HoldReset(vec![slot])),
             None => return false,
         }
+        if let Some(board) = self.boards.get_mut(&slot) {
+            board.cut = true;
+        }
         true
     }
 
@@ -106,6 +109,11 @@ impl Lane {
             None => false,
         };
         if line.slots.iter().all(over) {
+            for slot in line.slots.clone() {
+                if let Some(board) = self.boards.get_mut(&slot) {
+                    board.cut = true;
+                }
+            }
             self.tell(Request::PowerOff(vec![slot]));
         }
     }

@@ -102,6 +102,8 @@ pub(crate) struct Lane {
     pub(crate) events: VecDeque<Event>,
     pub(crate) no_ack: bool,
     pub(crate) interrupted: bool,
+    /// Data frames of the pass sent so far.
+    pub(crate) sent: u64,
     /// Error frames since a frame of a board was last heard.
     pub(crate) errors: u32,
     /// When the pass under way is given up.
@@ -141,6 +143,7 @@ impl Lane {
             events: VecDeque::new(),
             no_ack: false,
             interrupted: false,
+            sent: 0,
             errors: 0,
             deadline: None,
             looks: 0,
@@ -193,9 +196,10 @@ impl Lane {
         if self.is_flooded() {
             self.master.postpone(now);
         }
-        let foreign = self.master.tally().foreign;
+        let before = self.master.tally();
         self.master.handle_frame(now, frame);
-        if self.master.tally().foreign > foreign {
+        let after = self.master.tally();
+        if after.foreign > before.foreign || (after.late > before.late && !self.may_be_late(frame)) {
             self.watch_flood(now, frame);
         }
         self.drain(now);
@@ -313,6 +317,7 @@ impl Lane {
             BusEvent::Demoted(node, why) => self.demoted(node, why),
             BusEvent::Census(node, status) => self.census(node, status),
             BusEvent::Progress { sent, total } => {
+                self.sent = sent;
                 self.events.push_back(Event::Progress { bus: self.bus, sent, total });
                 self.dismiss_deaf();
             }
