@@ -12,5 +12,6 @@ mod golden;
 mod host_any;
 mod node;
 mod node_any;
+mod node_commands;
 mod pair;
 mod power;

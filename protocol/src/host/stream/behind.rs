@@ -53,6 +53,12 @@ impl Stream {
         }
     }
 
+    /// Whether this is the first word of a pause, and not one of those that prolong it.
+    pub(in crate::host) fn begins_pause(&self, node: NodeId, message: &NodeMessage) -> bool {
+        matches!(message, NodeMessage::Hold { .. })
+            && self.nodes.get(&node).is_some_and(|p| p.hold_until.is_none() && !p.demoted)
+    }
+
     /// Notes what a node misses, as far as it was ever to be sent. A node that misses a `whole` segment can
     /// wait for its turn; one that misses a part has a buffer waiting for it.
     pub(super) fn missing(
