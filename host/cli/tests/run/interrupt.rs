@@ -1,5 +1,6 @@
 //! Ctrl-C in the middle of a run in real time: boards are left safe, the record is complete.
 
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -17,18 +18,21 @@ fn wait(time: Duration) {
     std::thread::sleep(time);
 }
 
-/// A run of about four seconds that gets `signal` after `after`.
-fn interrupted(signal: &str, after: Duration) -> (Place, Run, Duration) {
-    let place = Place::new();
-    let mut command = place.command();
-    let child = command.arg("--json").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-    let child = child.expect("the binary starts");
+/// A run of about four seconds that gets `signal` so long after its first word.
+fn interrupted(place: &Place, command: &mut Command, signal: &str, after: Duration) -> (Run, Duration) {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
+    let mut stderr = BufReader::new(child.stderr.take().expect("it is piped"));
+    let mut said = String::new();
+    stderr.read_line(&mut said).expect("it says something");
+    assert!(place.records().exists(), "{said}");
     wait(after);
     let sent = now();
     let kill = Command::new("kill").args([signal, &child.id().to_string()]).status();
     assert!(kill.expect("kill is there").success());
+    // Whoever stopped listening would keep the program from ending.
+    std::io::copy(&mut stderr, &mut std::io::sink()).expect("until it ends");
     let run = Run::of(&child.wait_with_output().expect("it ends"));
-    (place, run, sent.elapsed())
+    (run, sent.elapsed())
 }
 
 fn assert_left_safe(place: &Place, run: &Run, took: Duration) {
@@ -47,13 +51,15 @@ fn assert_left_safe(place: &Place, run: &Run, took: Duration) {
 
 #[test]
 fn an_interrupt_ends_the_run_at_once_with_a_complete_record() {
-    let (place, run, took) = interrupted("-INT", Duration::from_millis(1500));
+    let place = Place::new();
+    let (run, took) = interrupted(&place, place.command().arg("--json"), "-INT", Duration::from_millis(1500));
     assert_left_safe(&place, &run, took);
 }
 
 #[test]
 fn a_request_to_terminate_does_the_same_even_before_boards_are_found() {
-    let (place, run, took) = interrupted("-TERM", Duration::from_millis(250));
+    let place = Place::new();
+    let (run, took) = interrupted(&place, place.command().arg("--json"), "-TERM", Duration::ZERO);
     assert_left_safe(&place, &run, took);
 }
 
@@ -62,12 +68,7 @@ fn a_run_after_an_interrupted_one_passes() {
     let place = Place::new();
     let boards = place.path("boards");
     let args = ["--boards".as_ref(), boards.as_os_str()];
-    let mut command = place.command();
-    let child =
-        command.args(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the binary starts");
-    wait(Duration::from_millis(1200));
-    let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
-    assert!(kill.expect("kill is there").success());
-    assert_eq!(child.wait_with_output().expect("it ends").status.code(), Some(130));
+    let (run, _) = interrupted(&place, place.command().args(args), "-INT", Duration::from_millis(1200));
+    assert_eq!(run.exit, Some(130));
     place.run(args).assert_all_pass();
 }
