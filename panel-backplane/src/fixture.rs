@@ -84,6 +84,20 @@ pub enum Connection {
     Manual(String),
 }
 
+impl Connection {
+    /// Somebody else switches it, and says later that it is done: a relay board over a serial port, the operator.
+    #[must_use]
+    pub const fn is_slow(&self) -> bool {
+        matches!(self, Self::Lcus { .. } | Self::AsciiRelay { .. } | Self::Manual(_))
+    }
+
+    /// The operator switches it.
+    #[must_use]
+    pub const fn is_manual(&self) -> bool {
+        matches!(self, Self::Manual(_))
+    }
+}
+
 /// A connection with its polarity. Written with `!` in front if the line is low when on.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Wire {

@@ -8,6 +8,8 @@
 //!    off for `discharge`.
 //! 3. Switching power off never waits: it overtakes everything and takes its slots out of what was asked before.
 //! 4. A slot marked bad is never powered by a line of its own.
+//! 5. Lines that are switched by somebody else (a relay board, the operator) count from the moment that
+//!    [`Sequencer::switched`] says so: no settle time begins before, and nothing is reported done.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -109,6 +111,8 @@ pub enum Output {
         /// What is waited for.
         why: Wait,
     },
+    /// Nothing until this line is [`Sequencer::switched`], unless something is asked for.
+    Switching(LineIndex),
     /// Nothing at all until something is asked for.
     Idle,
 }
@@ -158,6 +162,10 @@ pub struct Sequencer {
     finished: VecDeque<RequestId>,
     steps: VecDeque<Step>,
     deadline: Option<Micros>,
+    /// Lines that were emitted and whose driver has not said yet that they are switched.
+    under_way: BTreeSet<LineIndex>,
+    /// The safe state was asked for: nobody waits for the operator any more.
+    closing: bool,
     pending: VecDeque<(RequestId, Request)>,
     next_id: u32,
 }
@@ -174,6 +182,8 @@ impl Sequencer {
             finished: VecDeque::new(),
             steps: VecDeque::new(),
             deadline: None,
+            under_way: BTreeSet::new(),
+            closing: false,
             pending: VecDeque::new(),
             next_id: 0,
             fixture,
@@ -199,11 +209,17 @@ impl Sequencer {
                 self.pending.clear();
                 self.steps.clear();
                 self.deadline = None;
+                self.closing = true;
+                let Self { fixture, under_way, .. } = self;
+                under_way.retain(|l| !fixture.lines[l.index()].wire.connection.is_manual());
                 self.urgent = safe_state(&self.fixture).into();
                 self.finished.clear();
                 self.finished.push_back(id);
             }
-            other => self.pending.push_back((id, other)),
+            other => {
+                self.closing = false;
+                self.pending.push_back((id, other));
+            }
         }
         Ok(id)
     }
@@ -213,6 +229,11 @@ impl Sequencer {
         loop {
             if let Some(action) = self.urgent.pop_front() {
                 return self.act(action, now);
+            }
+            if !matches!(self.steps.front(), Some(Step::Act(_)))
+                && let Some(&line) = self.under_way.first()
+            {
+                return Output::Switching(line);
             }
             if let Some(id) = self.finished.pop_front() {
                 return Output::Done(id);
@@ -253,6 +274,16 @@ impl Sequencer {
         }
     }
 
+    /// What [`Output::Line`] named is done since `now`. Needed for lines whose
+    /// [`Connection::is_slow`](crate::Connection::is_slow); settle times begin now. What was overtaken by a later
+    /// action on the same line says nothing.
+    pub fn switched(&mut self, action: LineAction, now: Micros) {
+        let Some(line) = self.lines.get_mut(action.line.index()) else { return };
+        if line.on == action.on && self.under_way.remove(&action.line) {
+            line.since = now;
+        }
+    }
+
     /// Whether `slot` has power; `None` if the panel has no such slot.
     #[must_use]
     pub fn power(&self, slot: Slot) -> Option<SlotPower> {
@@ -276,6 +307,10 @@ impl Sequencer {
         // A line that is off already keeps its time: it was off all along.
         if line.on != action.on {
             *line = LineState { on: action.on, since: now };
+        }
+        let connection = &self.fixture.lines[action.line.index()].wire.connection;
+        if connection.is_slow() && !(self.closing && connection.is_manual()) {
+            self.under_way.insert(action.line);
         }
         Output::Line(action)
     }

@@ -177,6 +177,86 @@ fn one_slot_is_selected_at_a_time() {
     );
 }
 
+/// Relay boards and operators take their time; this panel has one of each.
+fn slow_panel() -> Panel {
+    let text = "name='s'\nrows=1\ncolumns=2\nbus=[{}]\n[fixture]\npower='lcus:/dev/r#{slot}'\n\
+                boot0='manual:the BOOT switch'\n";
+    Panel::parse(text).unwrap()
+}
+
+/// The first actions of a sequencer of that panel: everything off, said to be done at `now`.
+fn slow_and_safe(panel: &Panel, now: Micros) -> Sequencer {
+    let mut sequencer = Sequencer::new(panel, Micros::ZERO);
+    let mut asked = Vec::new();
+    while let Output::Line(action) = sequencer.poll(Micros::ZERO) {
+        asked.push(action);
+    }
+    assert_eq!(asked.len(), 3);
+    for action in asked {
+        assert_eq!(sequencer.poll(now), Output::Switching(action.line));
+        sequencer.switched(action, now);
+    }
+    assert_eq!(sequencer.poll(now), Output::Idle);
+    sequencer
+}
+
+#[test]
+fn settle_times_begin_when_a_relay_board_says_that_it_has_switched() {
+    let panel = slow_panel();
+    let mut sequencer = slow_and_safe(&panel, Micros(10_000));
+    let id = sequencer.request(Request::PowerOn(slots(1..=2))).unwrap();
+    // The discharge counts from the relays, not from the command.
+    let until = Micros(60_000);
+    assert_eq!(sequencer.poll(Micros(50_000)), Output::Wait { until, why: Wait::Discharge });
+    let mut on = Vec::new();
+    while let Output::Line(action) = sequencer.poll(until) {
+        on.push(action);
+    }
+    assert_eq!(on.len(), 2, "the whole group is under way at once");
+    sequencer.switched(on[0], Micros(64_000));
+    assert_eq!(sequencer.poll(Micros(66_000)), Output::Switching(on[1].line), "and all of it is waited for");
+    sequencer.switched(on[1], Micros(68_000));
+    let until = Micros(73_000);
+    assert_eq!(sequencer.poll(Micros(68_000)), Output::Wait { until, why: Wait::PowerSettle });
+    assert_eq!(sequencer.poll(until), Output::Done(id));
+    assert_eq!(sequencer.power(Slot(2)), Some(SlotPower::On { since: Micros(68_000) }));
+}
+
+#[test]
+fn an_overtaken_switch_is_not_taken_for_the_one_that_overtook_it() {
+    let panel = slow_panel();
+    let mut sequencer = slow_and_safe(&panel, Micros::ZERO);
+    sequencer.request(Request::PowerOn(slots(1..=1))).unwrap();
+    let Output::Line(on) = sequencer.poll(Micros(50_000)) else { panic!("no line") };
+    sequencer.request(Request::PowerOff(slots(1..=1))).unwrap();
+    let Output::Line(off) = sequencer.poll(Micros(51_000)) else { panic!("no line") };
+    assert!(on.on && !off.on);
+    sequencer.switched(on, Micros(54_000));
+    assert_eq!(sequencer.poll(Micros(54_000)), Output::Switching(off.line));
+    sequencer.switched(off, Micros(58_000));
+    assert_eq!(sequencer.power(Slot(1)), Some(SlotPower::Off { since: Micros(58_000) }));
+}
+
+#[test]
+fn an_operator_is_waited_for_without_end_but_not_when_everything_closes() {
+    let panel = slow_panel();
+    let mut sequencer = slow_and_safe(&panel, Micros::ZERO);
+    sequencer.request(Request::Boot0 { slots: slots(1..=2), on: true }).unwrap();
+    let Output::Line(boot) = sequencer.poll(Micros::ZERO) else { panic!("no line") };
+    assert_eq!(sequencer.poll(Micros(3_600_000_000)), Output::Switching(boot.line));
+    let safe = sequencer.request(Request::Safe).unwrap();
+    let mut relays = Vec::new();
+    while let Output::Line(action) = sequencer.poll(Micros(3_600_000_000)) {
+        relays.extend((action.line != boot.line).then_some(action));
+    }
+    // The relay boards are waited for to the end, the operator only told.
+    for relay in relays {
+        assert_eq!(sequencer.poll(Micros(3_600_010_000)), Output::Switching(relay.line));
+        sequencer.switched(relay, Micros(3_600_010_000));
+    }
+    assert_eq!(sequencer.poll(Micros(3_600_010_000)), Output::Done(safe));
+}
+
 #[test]
 fn the_safe_state_drops_everything_else() {
     let mut rig = Rig::new(panel(2));
@@ -257,7 +337,7 @@ proptest! {
                         prop_assert!(wake > now);
                         now = wake;
                     }
-                    Output::Wait { .. } | Output::Idle => break,
+                    Output::Wait { .. } | Output::Switching(_) | Output::Idle => break,
                 }
             }
             now = until;

@@ -108,6 +108,13 @@ impl Run {
         self.settle(now);
     }
 
+    /// What [`Self::poll_line`] asked for is done. Needed for lines that the fixture takes its time for
+    /// (`Connection::is_slow`); nothing that depends on them begins before.
+    pub fn handle_switched(&mut self, now: Micros, action: LineAction) {
+        self.sequencer.switched(action, now);
+        self.settle(now);
+    }
+
     /// The fixture could not switch a line: nothing more is powered, the run ends.
     pub fn handle_fixture_fault(&mut self, now: Micros, why: &str) {
         self.lanes.iter_mut().for_each(|lane| lane.give_up(now, Code::FixtureFault, why));
@@ -217,7 +224,7 @@ impl Run {
                     self.wake = Some(until);
                     return;
                 }
-                Output::Idle => return,
+                Output::Switching(_) | Output::Idle => return,
             }
         }
     }
