@@ -6,5 +6,5 @@
 pub mod lines;
 mod serial;
 
-pub use lines::{FixtureDriver, FixtureError, Switched};
+pub use lines::{FixtureDriver, FixtureError, FixtureEvent, Switched};
 pub use serial::{Latency, LinkError, Parity, SerialLink};

@@ -1,29 +1,34 @@
 //! Fixture lines: what switches power, NRST, BOOT0 and slot select of a real panel.
 //!
 //! The sequencer of `panel-backplane` says which line and when; a [`FixtureDriver`] does it. The driver of a run
-//! calls it from its one loop, so nothing here waits: a line that an operator switches by hand reports
-//! [`Switched::Waiting`], and until it is done the clock of the run stands still. Invariant: [`FixtureDriver::safe`]
-//! tries every line, whatever fails on the way.
+//! calls it from its one loop, so nothing here waits or reads a clock. Lines that somebody else switches (a relay
+//! board, the operator) answer [`Switched::Waiting`] and report [`FixtureEvent::Switched`] when it is done; the run
+//! is told (`Run::handle_switched`), and until then its sequencer holds back what depends on the line. Invariant:
+//! [`FixtureDriver::safe`] tries every line, whatever fails on the way.
+
+mod error;
+
+pub use error::FixtureError;
 
 use panel_backplane::{LineAction, Slot};
+use panel_protocol::time::Micros;
 
 /// How far a line that was to be switched is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Switched {
     /// It is as it should be.
     Done,
-    /// Somebody has yet to do it; ask [`FixtureDriver::poll`].
+    /// Somebody has yet to do it; [`FixtureDriver::poll`] tells when.
     Waiting,
 }
 
-/// A line that could not be switched or an input that could not be read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{line}: {reason}")]
-pub struct FixtureError {
-    /// The line as panel.toml names it, or the fixture's device.
-    pub line: String,
-    /// What was wanted and what came instead.
-    pub reason: String,
+/// What a fixture reports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FixtureEvent {
+    /// A line that was waited for is as it should be.
+    Switched(LineAction),
+    /// The operator is to do this, and to say so ([`FixtureDriver::confirm`]); show it.
+    Ask(String),
 }
 
 /// The lines of one fixture.
@@ -32,15 +37,23 @@ pub trait FixtureDriver {
     ///
     /// # Errors
     /// [`FixtureError`]; what the line is like then is unknown.
-    fn switch(&mut self, action: LineAction) -> Result<Switched, FixtureError>;
+    fn switch(&mut self, now: Micros, action: LineAction) -> Result<Switched, FixtureError>;
 
-    /// Whether the line that was waited for is as it should be. Called at least every 50 ms while waiting.
+    /// What has happened; call until `None`, whenever the loop turns and at [`Self::next_timeout`].
     ///
     /// # Errors
-    /// [`FixtureError`], also if nobody did it in time.
-    fn poll(&mut self) -> Result<Switched, FixtureError> {
-        Ok(Switched::Done)
+    /// [`FixtureError`], also if a relay board did not answer in time.
+    fn poll(&mut self, _now: Micros) -> Result<Option<FixtureEvent>, FixtureError> {
+        Ok(None)
     }
+
+    /// When to call [`Self::poll`] at the latest; `None` while nothing is waited for.
+    fn next_timeout(&self) -> Option<Micros> {
+        None
+    }
+
+    /// The operator says that what was asked is done.
+    fn confirm(&mut self) {}
 
     /// Supply currents in milliamperes; `None` where the fixture cannot measure.
     ///
@@ -51,7 +64,7 @@ pub trait FixtureDriver {
     }
 
     /// Everything off at once: power, then BOOT0, select, NRST released ([`panel_backplane::safe_state`]). Called
-    /// on every way out, also after an error; tries all lines.
+    /// on every way out, also after an error; tries all lines, and may wait up to a second for a relay board.
     ///
     /// # Errors
     /// The first line that could not be switched.
