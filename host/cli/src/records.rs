@@ -172,7 +172,17 @@ fn record(event: &Event) -> Option<store::Event> {
             "image-found",
             serde_json::json!({ "state": format!("{state:?}"), "same": same }),
         ),
-        Event::State { .. } | Event::Phase { .. } | Event::Progress { .. } => return None,
+        Event::Reserved { slot, serial: Some(serial) } => {
+            store::Event::SerialGiven { slot: slot.0, serial: serial.clone() }
+        }
+        Event::LockProved { slot, proof } => {
+            note(Some(slot.0), "lock-proof", crate::result::lock_proof(proof))
+        }
+        Event::Reserved { serial: None, .. }
+        | Event::IdentityWritten { .. }
+        | Event::State { .. }
+        | Event::Phase { .. }
+        | Event::Progress { .. } => return None,
     })
 }
 

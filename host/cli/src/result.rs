@@ -87,7 +87,7 @@ fn board(report: &SlotReport) -> BoardResult {
     BoardResult {
         slot: report.slot.0,
         uid: report.uid.map(|u| u.to_string()),
-        serial: None,
+        serial: report.serial.clone(),
         result,
         code: verdict.and_then(|v| v.code).map(|c| c.to_string()),
         detail: verdict.map(|v| v.detail.clone()).filter(|d| !d.is_empty()),
@@ -95,6 +95,19 @@ fn board(report: &SlotReport) -> BoardResult {
         attempts: report.attempts,
         seconds: report.ended.since(report.started).as_secs_f64(),
     }
+}
+
+/// The proof of a lock, with the raw answers in hexadecimal.
+pub(crate) fn lock_proof(proof: &panel_engine::LockProof) -> serde_json::Value {
+    let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+    serde_json::json!({
+        "level": proof.level as u8,
+        "found_locked": proof.found_locked,
+        "restarted_by": proof.restarted_by.map(panel_engine::RestartedBy::word),
+        "identify": hex(&proof.identify),
+        "read_address": proof.read_address,
+        "read": hex(&proof.read),
+    })
 }
 
 /// One event as a JSON object on one line.
@@ -107,6 +120,13 @@ pub(crate) fn event_line(now: Micros, event: &Event) -> String {
         }
         Event::ImageFound { slot, state, same } => {
             json!({"event": "image-found", "slot": slot.0, "state": format!("{state:?}"), "same": same})
+        }
+        Event::Reserved { slot, serial } => {
+            json!({"event": "reserved", "slot": slot.0, "serial": serial})
+        }
+        Event::IdentityWritten { slot } => json!({"event": "identity-written", "slot": slot.0}),
+        Event::LockProved { slot, proof } => {
+            json!({"event": "lock-proved", "slot": slot.0, "proof": lock_proof(proof)})
         }
         Event::StepBegan { slot, step } => {
             json!({"event": "step-began", "slot": slot.0, "step": step.name()})

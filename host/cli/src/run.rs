@@ -133,7 +133,7 @@ fn run_start(
         program_version: env!("CARGO_PKG_VERSION").to_owned(),
         simulation: Some(store::Simulation { seed, virtual_time: args.virtual_time }),
         shipment: store::Shipment::Forbidden,
-        required_steps: vec![panel_engine::Step::Commit.name().to_owned()],
+        required_steps: plan.required_steps().iter().map(|step| step.name().to_owned()).collect(),
     }
 }
 

@@ -175,6 +175,7 @@ fn recipe(job: &Job, image: Image) -> Result<Recipe, Failure> {
         retries: job.retries,
         digest: job.verify == Verify::Digest,
         start_application: job.start_application,
+        finishing: panel_engine::Finishing::default(),
         limits: limits(&job.limits),
     })
 }

@@ -7,7 +7,8 @@
 use std::time::Duration;
 
 use panel_backplane::{BusIndex, LineAction, LineFunction, Panel, Slot};
-use panel_engine::{Event, LinkEvent, Run};
+use panel_engine::{Event, LinkEvent, Refused, Reserved, Run};
+use panel_protocol::node::Uid;
 use panel_protocol::time::{Micros, Span};
 use panel_simulator::{HostEvent, World};
 
@@ -28,6 +29,9 @@ pub(crate) fn in_flight(latency: Span, bit_rate: u32) -> usize {
     IN_FLIGHT + frames as usize
 }
 
+/// A slot, and what its board is to become or why not.
+pub(crate) type Reservation = (Slot, Result<Reserved, Refused>);
+
 /// Whoever watches a run: records, view.
 pub(crate) trait Observer {
     /// Events in order, before their effects.
@@ -35,6 +39,10 @@ pub(crate) trait Observer {
     /// # Errors
     /// Why they could not be made durable.
     fn events(&mut self, now: Micros, events: &[Event]) -> Result<(), String>;
+    /// What becomes of these boards, durable when it returns. Without a ledger nobody gets an identity.
+    fn reserve(&mut self, _now: Micros, boards: &[(Slot, Uid)]) -> Vec<Reservation> {
+        boards.iter().map(|&(slot, _)| (slot, Ok(Reserved::default()))).collect()
+    }
     /// The simulated panel as the events just told left it.
     fn look(&mut self, _now: Micros, _world: &World, _events: &[Event]) {}
     /// Called at least every 50 ms of the run's time. `true`: stop.
@@ -154,6 +162,11 @@ fn flush(
             }
             observer.look(now, world, batch);
             batch.clear();
+            continue;
+        }
+        if let Some(boards) = run.poll_reserve() {
+            let answers = observer.reserve(now, &boards);
+            run.handle_reserved(now, answers);
             continue;
         }
         let mut moved = false;

@@ -82,6 +82,7 @@ fn plan(boards: u16) -> Result<Plan, Failure> {
         retries: 1,
         digest: false,
         start_application: false,
+        finishing: panel_engine::Finishing::default(),
         limits: Limits::default(),
     };
     let bus = Bus::simulated("can", BusKind::Classical, BitRate::M1);

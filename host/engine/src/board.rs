@@ -8,6 +8,7 @@ use panel_protocol::reply::Info;
 use panel_protocol::time::Micros;
 
 use crate::event::Step;
+use crate::finishing::Reserved;
 use crate::verdict::Verdict;
 
 /// What a slot's cell shows.
@@ -60,6 +61,9 @@ pub(crate) struct Board {
     /// Supply current when it stopped answering or was not found, in mA.
     pub(crate) current: Option<u32>,
     pub(crate) status: Option<Status>,
+    pub(crate) reserved: Option<Reserved>,
+    /// Its lock is proven.
+    pub(crate) proved: bool,
     pub(crate) verdict: Option<Verdict>,
     pub(crate) started: Micros,
     pub(crate) ended: Micros,
@@ -85,6 +89,8 @@ impl Board {
             deaf: false,
             current: None,
             status: None,
+            reserved: None,
+            proved: false,
             verdict: None,
             started: Micros::ZERO,
             ended: Micros::ZERO,

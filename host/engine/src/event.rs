@@ -1,7 +1,7 @@
 //! What a run tells: the only thing that records, screens and JSON are made of.
 //!
-//! Order per slot: `Attempt`, then `Identified`, then `StepBegan`/`StepEnded` pairs with `Measured` between
-//! them, then `Ended`. A driver makes an event durable before it carries out any effect that the run asked for
+//! Order per slot: `Attempt`, then `Identified`, then `StepBegan`/`StepEnded` pairs with `Measured`, `Reserved`,
+//! `IdentityWritten` and `LockProved` between them, then `Ended`. A driver makes an event durable before it carries out any effect that the run asked for
 //! after it.
 
 use panel_backplane::{BusIndex, Slot};
@@ -9,6 +9,7 @@ use panel_protocol::node::Uid;
 use panel_protocol::reply::ImageState;
 
 use crate::board::SlotState;
+use crate::finishing::LockProof;
 use crate::verdict::Verdict;
 
 /// A step of a board's attempt.
@@ -20,12 +21,22 @@ pub enum Step {
     Discover,
     /// The board says what it is, and it is what the job wants.
     Identify,
+    /// Whoever keeps the identities reserves one for it.
+    Reserve,
     /// Erase, receive, program.
     Program,
     /// Flash is read back: CRC-32 and SHA-256 per region.
     Verify,
+    /// Its identity is written and read back.
+    Identity,
     /// The valid mark is written.
     Commit,
+    /// Option bytes are set, loaded and read back.
+    Options,
+    /// Readout protection is set.
+    Lock,
+    /// The board has started anew: it answers, reports its protection and refuses to be read.
+    ProveLock,
     /// The application is started.
     Start,
 }
@@ -38,9 +49,14 @@ impl Step {
             Self::Power => "power",
             Self::Discover => "discover",
             Self::Identify => "identify",
+            Self::Reserve => "reserve",
             Self::Program => "program",
             Self::Verify => "verify",
+            Self::Identity => "identity",
             Self::Commit => "commit",
+            Self::Options => "options",
+            Self::Lock => "lock",
+            Self::ProveLock => "prove-lock",
             Self::Start => "start",
         }
     }
@@ -113,6 +129,26 @@ pub enum Event {
         state: ImageState,
         /// Whether it is about this very image.
         same: bool,
+    },
+    /// An identity is reserved for the board.
+    Reserved {
+        /// Slot.
+        slot: Slot,
+        /// Its serial number, if it gets one.
+        serial: Option<String>,
+    },
+    /// The identity was read back from the board and is right. The step [`Step::Identity`] began before the first
+    /// byte of it was sent.
+    IdentityWritten {
+        /// Slot.
+        slot: Slot,
+    },
+    /// The board is locked and has proved it.
+    LockProved {
+        /// Slot.
+        slot: Slot,
+        /// What it answered.
+        proof: LockProof,
     },
     /// A step begins.
     StepBegan {

@@ -8,6 +8,7 @@
 mod board;
 pub mod chip;
 mod event;
+mod finishing;
 mod lane;
 mod plan;
 mod run;
@@ -15,6 +16,9 @@ mod verdict;
 
 pub use board::SlotState;
 pub use event::{Event, LinkEvent, Phase, Step};
+pub use finishing::{
+    Consent, Finishing, IdentityPlace, Lock, LockProof, OptionWrite, Refused, Reserved, RestartedBy,
+};
 pub use plan::{Limits, Plan, PlanError, Recipe};
 pub use run::{Run, SlotReport};
 pub use verdict::{Outcome, Verdict};

@@ -10,6 +10,8 @@ use panel_protocol::node::EraseUnit;
 use panel_protocol::time::Span;
 
 use crate::chip::Chip;
+use crate::event::Step;
+use crate::finishing::Finishing;
 
 /// Budgets and waits of a run, as data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +70,8 @@ pub struct Recipe {
     pub digest: bool,
     /// Start the application at the end.
     pub start_application: bool,
+    /// Identity, option bytes and protection.
+    pub finishing: Finishing,
     /// Budgets and waits.
     pub limits: Limits,
 }
@@ -193,6 +197,20 @@ impl Plan {
         let images = images.collect::<Result<_, _>>()?;
         let flash_time = flash_time(&recipe, &regions, &units);
         Ok(Self { recipe, panel, images, regions, units, flash_time })
+    }
+
+    /// Steps without which no board passes, beside [`Step::Verify`].
+    #[must_use]
+    pub fn required_steps(&self) -> Vec<Step> {
+        let Finishing { reserve, identity, options, lock } = &self.recipe.finishing;
+        let wanted = [
+            (Step::Reserve, *reserve),
+            (Step::Identity, identity.is_some()),
+            (Step::Commit, true),
+            (Step::Options, !options.is_empty()),
+            (Step::ProveLock, lock.level().is_some()),
+        ];
+        wanted.into_iter().filter_map(|(step, wanted)| wanted.then_some(step)).collect()
     }
 
     /// Waits of one bus.

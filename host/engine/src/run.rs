@@ -1,8 +1,8 @@
 //! A batch run: every bus of the panel at once, one fixture, one stream of events.
 //!
 //! Contract: after every `handle_*` call or [`Run::interrupt`], take [`Run::poll_event`] until it is empty and
-//! make those events durable; only then carry out [`Run::poll_line`], [`Run::poll_sense`] and
-//! [`Run::poll_transmit`]; then wait for a frame, an answer or [`Run::next_timeout`]. Events describe what
+//! make those events durable; only then carry out [`Run::poll_reserve`], [`Run::poll_line`],
+//! [`Run::poll_sense`] and [`Run::poll_transmit`]; then wait for a frame, an answer or [`Run::next_timeout`]. Events describe what
 //! follows, so this order is what makes records true whatever happens to the station.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -16,6 +16,7 @@ use panel_protocol::node::Uid;
 use panel_protocol::time::Micros;
 
 use crate::event::{Event, LinkEvent};
+use crate::finishing::{Refused, Reserved};
 use crate::lane::Lane;
 use crate::plan::Plan;
 use crate::verdict::Verdict;
@@ -29,6 +30,8 @@ pub struct SlotReport {
     pub bus: BusIndex,
     /// UID, if the board was found.
     pub uid: Option<Uid>,
+    /// Serial number that was reserved for it.
+    pub serial: Option<String>,
     /// Attempts begun.
     pub attempts: u8,
     /// Verdict of the last attempt.
@@ -115,6 +118,18 @@ impl Run {
         self.settle(now);
     }
 
+    /// What became of reservations asked for by [`Self::poll_reserve`]; boards of a bus go on when each of them has
+    /// its answer.
+    pub fn handle_reserved(&mut self, now: Micros, answers: Vec<(Slot, Result<Reserved, Refused>)>) {
+        for (slot, answer) in answers {
+            let lane = self.lanes.iter_mut().find(|lane| lane.boards.contains_key(&slot));
+            if let Some(lane) = lane {
+                lane.reserved(now, slot, answer);
+            }
+        }
+        self.settle(now);
+    }
+
     /// The fixture could not switch a line: nothing more is powered, the run ends.
     pub fn handle_fixture_fault(&mut self, now: Micros, why: &str) {
         self.lanes.iter_mut().for_each(|lane| lane.give_up(now, Code::FixtureFault, why));
@@ -159,6 +174,13 @@ impl Run {
         Some(slots)
     }
 
+    /// Boards that are found and checked and wait for their identity before their first erase, if the recipe says
+    /// that somebody keeps identities. Make the reservations durable, then call [`Self::handle_reserved`].
+    pub fn poll_reserve(&mut self) -> Option<Vec<(Slot, Uid)>> {
+        let asked: Vec<(Slot, Uid)> = self.lanes.iter_mut().flat_map(|lane| lane.reserve.drain(..)).collect();
+        (!asked.is_empty()).then_some(asked)
+    }
+
     /// The next frame for a bus; call while its link has room.
     pub fn poll_transmit(&mut self, now: Micros, bus: BusIndex) -> Option<Frame> {
         self.lanes.get_mut(bus.index())?.poll_transmit(now)
@@ -185,6 +207,7 @@ impl Run {
                 slot: b.slot,
                 bus: b.bus,
                 uid: b.uid,
+                serial: b.reserved.as_ref().and_then(|r| r.serial.clone()),
                 attempts: b.attempt,
                 verdict: b.verdict.clone(),
                 started: b.started,

@@ -88,6 +88,7 @@ fn plan(point: &Point) -> Result<Plan, Failure> {
         retries: 1,
         digest: false,
         start_application: false,
+        finishing: panel_engine::Finishing::default(),
         limits: Limits { quiet: limits.quiet + round_trip, answer: limits.answer + round_trip, ..limits },
     };
     Plan::new(recipe, panel(point)?).map_err(|e| internal(&e))

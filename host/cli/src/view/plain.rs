@@ -100,6 +100,9 @@ impl Reporter {
             Event::Attempt { .. }
             | Event::Identified { .. }
             | Event::ImageFound { .. }
+            | Event::Reserved { .. }
+            | Event::IdentityWritten { .. }
+            | Event::LockProved { .. }
             | Event::StepBegan { .. }
             | Event::StepEnded { .. }
             | Event::Measured { .. }

@@ -171,6 +171,9 @@ impl RunView {
                 }
             }
             Event::ImageFound { .. }
+            | Event::Reserved { .. }
+            | Event::IdentityWritten { .. }
+            | Event::LockProved { .. }
             | Event::StepBegan { .. }
             | Event::StepEnded { ok: false, .. }
             | Event::Measured { .. }

@@ -22,6 +22,7 @@ pub(super) fn run_view(rows: u16, columns: u16, buses: u8) -> RunView {
         retries: 1,
         digest: false,
         start_application: false,
+        finishing: panel_engine::Finishing::default(),
         limits: panel_engine::Limits::default(),
     };
     let plan = panel_engine::Plan::new(recipe, panel).unwrap();

@@ -200,7 +200,7 @@ impl Lane {
         }
         match self.stage {
             Stage::Info => self.ask_profiles(now),
-            Stage::Profile => self.program(now),
+            Stage::Profile => self.reserve(now),
             Stage::SearchInfo => self.reset_lost(now),
             _ => self.finish_asked(now),
         }

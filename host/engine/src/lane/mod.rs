@@ -4,10 +4,12 @@
 //! board that fails leaves with its own verdict and the others go on. Boards that held the others up get a
 //! second pass after the others are done, boards whose failure a new attempt may cure get that last.
 //!
-//! `find.rs` and `bind.rs` have everything up to a checked board, `transfer.rs` the image, `finish.rs` the rest,
+//! `find.rs` and `bind.rs` have everything up to a checked board, `transfer.rs` the image, `factory.rs` identities
+//! and protection, `finish.rs` the rest,
 //! `lines.rs` what the fixture is asked for, `flood.rs` the watch over boards that flood the bus.
 
 mod bind;
+mod factory;
 mod find;
 mod finish;
 mod flood;
@@ -22,12 +24,13 @@ use panel_codes::Code;
 use panel_protocol::frame::Frame;
 use panel_protocol::host::{BusEvent, BusMaster};
 use panel_protocol::ident::NodeId;
+use panel_protocol::node::Uid;
 use panel_protocol::time::{Micros, Span};
 
 use crate::board::{Board, SlotState};
 use crate::event::{Event, LinkEvent, Phase, Step};
 use crate::plan::Plan;
-use crate::verdict::Verdict;
+use crate::verdict::{Outcome, Verdict};
 use bind::Rounds;
 use flood::Flood;
 
@@ -53,6 +56,8 @@ pub(crate) enum Stage {
     SenseAbsent,
     Info,
     Profile,
+    /// Whoever keeps the identities is asked.
+    Reserve,
     Program,
     /// Full digests and region checks.
     Verify(u8),
@@ -99,6 +104,8 @@ pub(crate) struct Lane {
     /// What the fixture is asked for, and whether this lane waits for it.
     pub(crate) fixture: VecDeque<(FixtureRequest, bool)>,
     pub(crate) sense: VecDeque<Vec<Slot>>,
+    /// Boards that wait for an identity and have not been asked for yet.
+    pub(crate) reserve: Vec<(Slot, Uid)>,
     pub(crate) events: VecDeque<Event>,
     pub(crate) no_ack: bool,
     pub(crate) interrupted: bool,
@@ -140,6 +147,7 @@ impl Lane {
             hurry: None,
             fixture: VecDeque::new(),
             sense: VecDeque::new(),
+            reserve: Vec::new(),
             events: VecDeque::new(),
             no_ack: false,
             interrupted: false,
@@ -268,6 +276,7 @@ impl Lane {
         }
         self.again.clear();
         self.stragglers.clear();
+        self.reserve.clear();
         self.flood = Flood::default();
         self.stage = Stage::Done;
         self.phase(Phase::Done);
@@ -427,8 +436,12 @@ impl Lane {
     }
 
     /// Ends an attempt; `again`: another one follows.
-    pub(crate) fn end_attempt(&mut self, now: Micros, slot: Slot, verdict: Verdict, again: bool) {
+    pub(crate) fn end_attempt(&mut self, now: Micros, slot: Slot, mut verdict: Verdict, again: bool) {
+        let locks = self.plan.recipe.finishing.lock.level().is_some();
         let Some(board) = self.boards.get_mut(&slot).filter(|b| b.verdict.is_none()) else { return };
+        if verdict.outcome == Outcome::Pass && locks && !board.proved {
+            verdict = Verdict::failure(Code::LockNotProven, board.step, "no proof of its lock");
+        }
         let ok = verdict.code.is_none();
         if board.attempt > 0 {
             self.events.push_back(Event::StepEnded { slot, step: board.step, ok });

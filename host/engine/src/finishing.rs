@@ -1,0 +1,143 @@
+//! What a factory does to a board beside its image: identity, option bytes, protection, and the proof of it.
+//!
+//! Plain data of the recipe, and what passes between a run and whoever keeps the identities. The order is the
+//! engine's and no recipe changes it: identify, reserve, erase, program, verify, identity, commit, options, lock,
+//! prove the lock, start. A board whose recipe asks for a lock does not pass without [`LockProof`].
+
+use panel_codes::Code;
+use panel_protocol::node::Protection;
+
+/// What is to be done to a board beside its image.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Finishing {
+    /// Boards that were found and checked wait for [`crate::Run::handle_reserved`] before anything is erased.
+    pub reserve: bool,
+    /// Where the identity is written that [`Reserved`] brings.
+    pub identity: Option<IdentityPlace>,
+    /// Option bytes.
+    pub options: Vec<OptionWrite>,
+    /// Readout protection.
+    pub lock: Lock,
+}
+
+impl Finishing {
+    /// Whether there is anything to do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The place of the identity region.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IdentityPlace {
+    /// Flash address, a multiple of the chip's programming unit.
+    pub address: u32,
+    /// Bytes set aside, a multiple of the programming unit.
+    pub length: u32,
+    /// The erase units of the place may be erased when they are not blank. They never are if image, bootloader or
+    /// records have a byte in them.
+    pub may_erase: bool,
+}
+
+/// Option bytes as declared data: bits of the family's option area and what they must be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OptionWrite {
+    /// Name for records and messages, such as `BOR_LEV`.
+    pub name: String,
+    /// Offset of the first byte in the option area.
+    pub offset: u8,
+    /// The bytes; bits outside `mask` do not count.
+    pub bytes: Vec<u8>,
+    /// Which bits are set; as long as `bytes`.
+    pub mask: Vec<u8>,
+}
+
+/// Readout protection that boards leave with.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Lock {
+    /// None.
+    #[default]
+    None,
+    /// RDP level 1: nothing can be read; lifting it erases the chip.
+    Level1,
+    /// RDP level 2: for ever.
+    Level2(Consent),
+}
+
+impl Lock {
+    /// The protection that is set; `None` if none is.
+    #[must_use]
+    pub const fn level(&self) -> Option<Protection> {
+        match self {
+            Self::None => None,
+            Self::Level1 => Some(Protection::Level1),
+            Self::Level2(_) => Some(Protection::Level2),
+        }
+    }
+}
+
+/// Two persons in charge have agreed to a lock that lasts for ever: a release's second signature.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Consent {
+    /// Who, for the record.
+    pub by: String,
+}
+
+/// The answer to a reservation: what this board is to become.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Reserved {
+    /// Bytes of the identity region, at most as long as its place. `None`: nothing is written.
+    pub identity: Option<Vec<u8>>,
+    /// Serial number, for records and screens.
+    pub serial: Option<String>,
+    /// This very identity was read back from this very chip in an earlier run. A board that is found locked can
+    /// no longer show its identity; without this it does not pass.
+    pub written: bool,
+}
+
+/// Why a board gets no identity; it is left as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// Its code.
+    pub code: Code,
+    /// Values.
+    pub text: String,
+}
+
+/// What a board answered after it was locked and started anew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LockProof {
+    /// Protection that it reports.
+    pub level: Protection,
+    /// It was found locked and not touched; otherwise this attempt locked it.
+    pub found_locked: bool,
+    /// How it was started after the lock was set; `None` if it was found locked.
+    pub restarted_by: Option<RestartedBy>,
+    /// Its whole reply to Identify, as received.
+    pub identify: Vec<u8>,
+    /// Address that was asked for.
+    pub read_address: u32,
+    /// Its whole reply to Read, as received: a refusal.
+    pub read: Vec<u8>,
+}
+
+/// How a board was started anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RestartedBy {
+    /// The fixture took its power and gave it back.
+    Power,
+    /// It reset itself when told to.
+    Reset,
+}
+
+impl RestartedBy {
+    /// The word in records.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Power => "power",
+            Self::Reset => "reset",
+        }
+    }
+}
