@@ -297,6 +297,7 @@ def main():
     for name in ("simulator", "panelflash", "stm32flash", "firmware", "work"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--clock", action="store_true", help="also compare times with stm32flash, by the wall clock")
+    parser.add_argument("--turns", type=int, default=5, metavar="N", help="how often each of them, for --clock")
     options = parser.parse_args()
     options.simulator = os.path.abspath(options.simulator)
     options.panelflash = os.path.abspath(options.panelflash)
@@ -316,7 +317,7 @@ def main():
     for board in CAN_BOARDS:
         check_canprog(*board)
     if options.clock:
-        side_by_side.run(check, serial_board, options.stm32flash, options.panelflash, work)
+        side_by_side.run(check, serial_board, options.stm32flash, options.panelflash, work, options.turns)
     print(f"peers took {time.monotonic() - start:.1f} s", file=sys.stderr)
 
     print(f"{passed} passed, {failed} failed", flush=True)

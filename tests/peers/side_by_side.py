@@ -1,8 +1,10 @@
 """panelflash and stm32flash side by side: the same simulated board, paced at 115200 baud in real time, the same
 64 KiB, each with erase, write and verify. `check.py` runs this; what is compared is the time on the wall clock,
-start and end of the program included."""
+start and end of the program included: the medians of several turns taken alternately, because a busy machine wakes
+either program late now and then."""
 
 import random
+import statistics
 import subprocess
 import time
 
@@ -33,28 +35,38 @@ def timed(command):
     return seconds
 
 
-def compare(board, stm32flash, panelflash, data, more, path):
-    """Seconds that each program takes for the same job on the same board, which is reset between them."""
+def compare(board, stm32flash, panelflash, data, more, path, turns):
+    """Seconds that each program takes for the same job on the same board, turn by turn; the board is reset between
+    them."""
     path.write_bytes(data)
+    image = [str(path), "--address", f"{FLASH:#x}"]
+    ours, theirs = [], []
     with board("F405") as port:
-        theirs = timed([stm32flash, "-b", "0", "-m", "8n1", "-w", str(path), "-v", "-S", f"{FLASH:#x}", port])
-        ours = timed([panelflash, "rom", "write", str(path), "--address", f"{FLASH:#x}", "--port", port, *more])
-        timed([panelflash, "rom", "verify", str(path), "--address", f"{FLASH:#x}", "--port", port])
+        for _ in range(turns):
+            theirs.append(timed([stm32flash, "-b", "0", "-m", "8n1", "-w", str(path), "-v", "-S", f"{FLASH:#x}", port]))
+            ours.append(timed([panelflash, "rom", "write", *image, "--port", port, *more]))
+        timed([panelflash, "rom", "verify", *image, "--port", port])
     return ours, theirs
 
 
-def run(check, board, stm32flash, panelflash, work):
+def run(check, board, stm32flash, panelflash, work, turns):
     """The checks; `check` and `board` are those of check.py."""
     cases = [
         ("a quarter blank", quarter_blank(), [], 0.85),
-        # The same bytes cross the wire; panelflash first reads UID, flash size and protection, 40 ms.
-        ("dense", dense(), [], 1.01),
+        # The same bytes cross the wire, but for those with which each begins.
+        ("dense", dense(), [], 1.00),
         ("dense, supply voltage stated", dense(), ["--voltage", "3.3"], 0.95),
     ]
     for name, data, more, most in cases:
         with check(f"panelflash takes at most {most:.2f} of stm32flash's time for 64 KiB, {name}"):
-            ours, theirs = compare(board, stm32flash, panelflash, data, more, work / "side-by-side.bin")
-            said = f"panelflash {ours:.2f} s, stm32flash {theirs:.2f} s, ratio {ours / theirs:.3f}"
+            ours, theirs = compare(board, stm32flash, panelflash, data, more, work / "side-by-side.bin", turns)
+            medians = statistics.median(ours), statistics.median(theirs)
+            ratio = medians[0] / medians[1]
+            said = (
+                f"panelflash {medians[0]:.2f} s (least {min(ours):.2f}), "
+                f"stm32flash {medians[1]:.2f} s (least {min(theirs):.2f}), "
+                f"ratio of medians {ratio:.3f}, of least {min(ours) / min(theirs):.3f}, {turns} turns"
+            )
             print(f"   {name}: {said}", flush=True)
-            if ours > most * theirs:
+            if ratio > most:
                 raise AssertionError(said)

@@ -8,7 +8,9 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use serial2::{CharSize, SerialPort, Settings, StopBits};
 
 /// Parity of a port.
@@ -60,6 +62,9 @@ pub enum LinkError {
         source: io::Error,
     },
 }
+
+/// The longest a port may take no byte at all; drivers buffer thousands.
+const LONGEST_SEND: Duration = Duration::from_secs(3);
 
 /// How long an adapter sits on received bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,29 +123,44 @@ impl SerialLink {
     /// # Errors
     /// [`LinkError::Gone`].
     pub fn send(&self, bytes: &[u8]) -> Result<(), LinkError> {
-        self.port.write_all(bytes).map_err(|e| self.gone(e))
+        let mut left = bytes;
+        while !left.is_empty() {
+            // Straight to the system: a port nearly always has room, and asking first costs every frame a call.
+            match rustix::io::write(&self.port, left) {
+                Ok(count) => left = &left[count..],
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) if self.is_ready(PollFlags::OUT, LONGEST_SEND)? => {}
+                Err(Errno::AGAIN) => return Err(self.gone(ErrorKind::TimedOut.into())),
+                Err(errno) => return Err(self.gone(errno.into())),
+            }
+        }
+        Ok(())
     }
 
-    /// Waits at most `patience` (rounded up to a millisecond) for bytes; 0 if none came.
+    /// Waits at most `patience` for bytes; 0 if none came.
     ///
     /// # Errors
     /// [`LinkError::Gone`].
-    pub fn receive(&mut self, buffer: &mut [u8], patience: Duration) -> Result<usize, LinkError> {
-        let patience = patience.max(Duration::from_millis(1));
-        self.port.set_read_timeout(patience).map_err(|e| self.gone(e))?;
-        match self.port.read(buffer) {
+    pub fn receive(&self, buffer: &mut [u8], patience: Duration) -> Result<usize, LinkError> {
+        if !self.is_ready(PollFlags::IN, patience)? {
+            return Ok(0);
+        }
+        match rustix::io::read(&self.port, buffer) {
             // A port that is at its end has been unplugged.
             Ok(0) => Err(self.gone(ErrorKind::UnexpectedEof.into())),
             Ok(count) => Ok(count),
-            Err(e)
-                if matches!(
-                    e.kind(),
-                    ErrorKind::TimedOut | ErrorKind::WouldBlock | ErrorKind::Interrupted
-                ) =>
-            {
-                Ok(0)
-            }
-            Err(e) => Err(self.gone(e)),
+            Err(Errno::AGAIN | Errno::INTR) => Ok(0),
+            Err(errno) => Err(self.gone(errno.into())),
+        }
+    }
+
+    /// Whether the port is ready before `patience` is over.
+    fn is_ready(&self, what: PollFlags, patience: Duration) -> Result<bool, LinkError> {
+        let limit = Timespec::try_from(patience).ok();
+        match poll(&mut [PollFd::new(&self.port, what)], limit.as_ref()) {
+            Ok(count) => Ok(count > 0),
+            Err(Errno::INTR) => Ok(false),
+            Err(errno) => Err(self.gone(errno.into())),
         }
     }
 

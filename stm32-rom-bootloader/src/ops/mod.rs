@@ -7,6 +7,7 @@
 mod compare;
 mod erase;
 mod execute;
+mod identify;
 mod info;
 mod job;
 mod memory;
@@ -22,6 +23,7 @@ use crate::rom::Rom;
 pub use compare::{Compare, Compared, Verified, Verify};
 pub use erase::{EraseFlash, EraseTarget, Erased};
 pub use execute::{Execute, Executed, Go, Started};
+pub use identify::Identify;
 pub use info::{Field, Info, Inspect};
 pub use memory::{MemoryRead, ReadMemory};
 pub use options::{OptionsWritten, WriteOptions};

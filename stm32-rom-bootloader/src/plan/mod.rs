@@ -18,6 +18,10 @@ pub use estimate::{Estimate, LinkModel, LinkSpeed, PlanEstimate};
 /// The most that one write or read moves, and the boundary no block crosses.
 pub(crate) const BLOCK: u32 = 256;
 
+/// No member of any die has a smaller share of its flash than this: 64 KiB of 1 MiB on the STM32F750, 128 KiB of
+/// 2 MiB on the STM32H750 (their datasheets).
+const SMALLEST_SHARE: u16 = 16;
+
 /// Why there is no plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -172,6 +176,18 @@ impl Plan {
             voltage,
             pages_per_erase: traits.pages_per_erase,
         })
+    }
+
+    /// Whether a plan may come out differently on another member of the same die, so that the chip's flash size is
+    /// worth reading. A small image that erases by units needs no such read: it fits on all of them.
+    #[must_use]
+    pub fn depends_on_flash_size(device: &'static Device, image: &Image<'_>, options: &PlanOptions) -> bool {
+        let with = |kib| Self::new(device, image, &PlanOptions { flash_kib: Some(kib), ..options.clone() });
+        let Some(max_kib) = device.flash.map(|flash| flash.max_kib) else { return true };
+        let (Ok(largest), Ok(smallest)) = (with(max_kib), with(max_kib / SMALLEST_SHARE)) else {
+            return true;
+        };
+        Self { flash_kib: max_kib, ..smallest } != largest
     }
 
     /// The chip the plan is for.

@@ -217,3 +217,26 @@ fn plans_for_every_chip_stay_within_their_rules() {
         }
     }
 }
+
+#[test]
+fn the_flash_size_is_worth_a_read_only_if_a_smaller_chip_would_get_another_plan() {
+    let depends = |product_id, address, len: usize, options: &PlanOptions| {
+        let data = vec![1; len];
+        let image = Image::new([Region { address, data: &data }]).unwrap();
+        Plan::depends_on_flash_size(device(product_id), &image, options)
+    };
+    let touched = with(EraseChoice::Touched);
+    // 64 KiB fit on every STM32F40x, and what lies behind them need not.
+    assert!(!depends(0x413, 0x0800_0000, 64 << 10, &touched));
+    assert!(depends(0x413, 0x0800_0000, (64 << 10) + 1, &touched));
+    assert!(depends(0x413, 0x0804_0000, 4, &touched));
+    // What is lost by erasing everything is a matter of size; so are the banks of an F42x and of an L47x.
+    assert!(depends(0x410, 0x0800_0000, 4 << 10, &with(EraseChoice::Everything)));
+    assert!(depends(0x419, 0x0800_0000, 4 << 10, &touched));
+    // RAM is the same on all of them.
+    assert!(!depends(0x413, 0x2000_4000, 64, &touched));
+    // And nobody knows the flash of this one.
+    let unknown = Device::all().iter().find(|device| device.flash.is_none()).unwrap();
+    let image = Image::new([Region { address: 0x0800_0000, data: &[1; 4] }]).unwrap();
+    assert!(Plan::depends_on_flash_size(unknown, &image, &touched));
+}

@@ -5,8 +5,8 @@ use core::time::Duration;
 use stm32_rom_bootloader::device::RdpLevel;
 use stm32_rom_bootloader::testing::{Quirks, UartLink};
 use stm32_rom_bootloader::{
-    Area, Command, EraseFlash, EraseTarget, Error, Event, Execute, Field, Go, Inspect, LineAction, Opcode,
-    Protect, Protection, ReadMemory, Reply, Step, WriteOptions,
+    Area, Command, EraseFlash, EraseTarget, Error, Event, Execute, Field, Go, Identify, Inspect, LineAction,
+    Opcode, Protect, Protection, ReadMemory, Reply, Step, WriteOptions,
 };
 
 use crate::common::{device, run, run_on, toy};
@@ -52,6 +52,19 @@ fn a_protected_chip_is_recognised_and_still_says_who_it_is() {
     assert_eq!(info.identity.protected, Some(true));
     assert_eq!(info.readout, Some(RdpLevel::One));
     assert_eq!(info.is_blank(), None);
+}
+
+#[test]
+fn identifying_tells_protection_with_as_few_bytes_as_possible() {
+    for (product_id, protected) in [(0x413, false), (0x413, true), (0x410, false), (0x410, true)] {
+        let mut toy = toy(product_id, Quirks { protected, ..Quirks::default() });
+        let run = run(Identify, &mut toy);
+        // Get, Get ID and one Read of three frames: of the ROM's version, or where it has none of the flash.
+        let asked = run.sent.iter().filter(|frame| **frame != [0x7F]);
+        assert!(asked.count() <= 5, "{:02x?}", run.sent);
+        let identity = run.result.unwrap().unwrap();
+        assert_eq!((identity.product_id, identity.protected), (product_id, Some(protected)));
+    }
 }
 
 #[test]

@@ -9,8 +9,8 @@ use panel_image::Image;
 use serde_json::{Value, json};
 use stm32_rom_bootloader as stm32;
 use stm32_rom_bootloader::{
-    Area, EraseFlash, EraseTarget, Event, Field, Finish, Go, Info, Inspect, Plan, PlanOptions, Program,
-    Protect, Protection, ReadMemory, Region, Resume, Verify, WriteOptions,
+    Area, EraseFlash, EraseTarget, Event, Field, Finish, Go, Identify, Identity, Inspect, Plan, PlanOptions,
+    Program, Protect, Protection, ReadMemory, Region, Resume, Verify, WriteOptions,
 };
 
 use super::{Command, ImageArgs, Port, RomArgs, Settings, plan_failure};
@@ -95,13 +95,6 @@ impl Bench {
         result
     }
 
-    /// Asks the chip who it is; later operations go on where this one stopped.
-    fn inspect(&mut self) -> Result<Info, Failure> {
-        let info = self.run(Inspect)?;
-        self.settings.0.entry = stm32::Entry::Connected(info.identity.clone());
-        Ok(info)
-    }
-
     fn info(&mut self) -> Result<Value, Failure> {
         let info = self.run(Inspect)?;
         let id = &info.identity;
@@ -139,14 +132,15 @@ impl Bench {
         }))
     }
 
-    /// The plan for this chip.
+    /// The chip and the plan for it. Of the chip only that is read on which the plan depends: every answer costs
+    /// time, and the unique ID, which nobody asked for, 26 ms on an F4.
     fn plan(
         &mut self,
         image: &stm32::Image<'_>,
         choice: Option<&WriteChoice>,
-    ) -> Result<(Info, Plan), Failure> {
-        let info = self.inspect()?;
-        let id = &info.identity;
+    ) -> Result<(Identity, Plan), Failure> {
+        let id = self.run(Identify)?;
+        self.settings.0.entry = stm32::Entry::Connected(id.clone());
         let device = id.device.ok_or_else(|| {
             let text = format!(
                 "unknown product ID {:#05x}; --force-device NAME treats it as a known chip",
@@ -155,8 +149,7 @@ impl Bench {
             Failure::with_exit(Code::RomUnknownChip, text, 1)
         })?;
         let voltage = choice.and_then(|c| c.voltage).map(supply).transpose()?;
-        let options = PlanOptions {
-            flash_kib: if let Field::Value(kib) = info.flash_kib { Some(kib) } else { None },
+        let mut options = PlanOptions {
             bootloader_id: id.bootloader_id,
             erase: if choice.is_some_and(|c| c.mass_erase) {
                 stm32::EraseChoice::Everything
@@ -166,20 +159,23 @@ impl Bench {
             voltage,
             ..PlanOptions::default()
         };
+        if id.protected != Some(true) && Plan::depends_on_flash_size(device, image, &options) {
+            options.flash_kib = self.run(Inspect)?.flash_kib.value().copied();
+        }
         let plan = Plan::new(device, image, &options).map_err(|e| plan_failure(&e))?;
-        Ok((info, plan))
+        Ok((id, plan))
     }
 
     fn write(&mut self, image: &Image, choice: &WriteChoice) -> Result<Value, Failure> {
         let regions = regions(image)?;
-        let (info, plan) = self.plan(&regions, Some(choice))?;
+        let (identity, plan) = self.plan(&regions, Some(choice))?;
         for area in plan.lost() {
             note(&format!(
                 "{:#010x} to {:#010x} shares an erase unit with the image and is lost",
                 area.start, area.end
             ));
         }
-        let locked = info.identity.protected == Some(true);
+        let locked = identity.protected == Some(true);
         if locked && !choice.unprotect {
             let text = "the chip is readout protected; --unprotect lifts it and ERASES THE WHOLE CHIP";
             return Err(Failure::with_exit(Code::RomProtected, text, 1));
@@ -296,7 +292,7 @@ pub(crate) fn supply(volts: f64) -> Result<stm32::device::SupplyVoltage, Failure
     found.ok_or_else(|| Failure::new(Code::Usage, format!("--voltage {volts}: 1.8 to 3.6 V")))
 }
 
-pub(crate) fn chip_name(identity: &stm32::Identity) -> String {
+pub(crate) fn chip_name(identity: &Identity) -> String {
     identity.device.map_or_else(|| format!("product ID {:#05x}", identity.product_id), |d| d.name.to_owned())
 }
 
@@ -310,10 +306,16 @@ fn field<T>(field: &Field<T>, show: impl Fn(&T) -> Value) -> Value {
 }
 
 /// Progress on stderr: a line that is rewritten on a terminal, a line per quarter elsewhere.
-#[derive(Default)]
 pub(crate) struct Progress {
     told: BTreeMap<String, u32>,
     open: bool,
+    terminal: bool,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self { told: BTreeMap::new(), open: false, terminal: std::io::stderr().is_terminal() }
+    }
 }
 
 impl Progress {
@@ -321,7 +323,7 @@ impl Progress {
         match event {
             Event::Progress { step, done, total } if *total > 0 => {
                 let percent = u64::from(*done) * 100 / u64::from(*total);
-                if std::io::stderr().is_terminal() {
+                if self.terminal {
                     crate::out::screen(&format!("\r{step}: {percent:>3} %  "));
                     self.open = true;
                 } else {
