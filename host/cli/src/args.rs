@@ -34,6 +34,10 @@ pub(crate) enum Command {
     Recover(crate::recover::RecoverArgs),
     /// Simulated boards on real links.
     Sim(crate::sim::SimArgs),
+    /// Signed releases, work orders and root documents: pack, sign, verify, show.
+    Release(crate::release::ReleaseArgs),
+    /// Serial numbers and addresses given to boards, and the balance of work orders.
+    Ledger(crate::ledger::LedgerArgs),
     /// Read back what was recorded.
     Report(crate::report::ReportArgs),
 }

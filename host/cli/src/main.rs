@@ -8,10 +8,13 @@ mod args;
 mod bench;
 mod bounds;
 mod failure;
+mod files;
+mod ledger;
 mod out;
 mod plan;
 mod records;
 mod recover;
+mod release;
 mod report;
 mod result;
 mod rom;
@@ -41,6 +44,8 @@ fn main() -> ExitCode {
         Command::Rom(args) => rom::rom(args),
         Command::Recover(args) => recover::recover(&args),
         Command::Sim(args) => sim::sim(args),
+        Command::Release(args) => release::release(&args),
+        Command::Ledger(args) => ledger::ledger(&args),
         Command::Report(args) => report::report(&args),
     };
     match outcome {

@@ -355,6 +355,18 @@ codes! {
         "an output file cannot be written",
         "The directory does not exist, is not writable, or the file is there and may not be replaced.",
         "Choose another path or remove the old file.";
+    Description = 517 "description" Usage,
+        "the description of what to pack is not valid",
+        "A key of the TOML file is unknown, missing or has a value that is not allowed; the line is shown.",
+        "Correct the line shown; docs/engineer-guide.md lists every key.";
+    StationFile = 518 "station-file" Usage,
+        "the station file is not valid",
+        "A key of station.toml is unknown, missing or has a value that is not allowed; the line is shown.",
+        "Correct the line shown; docs/engineer-guide.md lists every key.";
+    KeyFile = 519 "key-file" Usage,
+        "a key file cannot be used",
+        "It is no key of the kind that is needed here.",
+        "Give the right file; `panelflash release key --help` says which kinds there are.";
 
     // E6xx: release, order, identity and protection.
 

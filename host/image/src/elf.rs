@@ -39,6 +39,20 @@ pub(crate) fn parse(bytes: &[u8], name: &str) -> Result<Image, ImageError> {
     builder.finish()
 }
 
+/// Bytes of debug information in an ELF file: its sections called `.debug_*` or `.stab*`. They are in no
+/// [`Image`], since nothing loads them; 0 for a file that is no ELF or has none.
+#[must_use]
+pub fn debug_bytes(bytes: &[u8]) -> u64 {
+    let Ok(header) = header(bytes) else { return 0 };
+    let Ok(sections) = header.sections(LittleEndian, bytes) else { return 0 };
+    let is_debug = |name: &[u8]| [&b".debug_"[..], b".zdebug_", b".stab"].iter().any(|p| name.starts_with(p));
+    let sizes = sections.iter().filter_map(|section| {
+        let name = sections.section_name(LittleEndian, section).ok()?;
+        is_debug(name).then(|| u64::from(section.sh_size(LittleEndian)))
+    });
+    sizes.sum()
+}
+
 /// Whether the file has ELF's magic number.
 pub(crate) fn looks_like(bytes: &[u8]) -> bool {
     bytes.starts_with(&elf::ELFMAG)

@@ -34,6 +34,7 @@ pub mod srec;
 mod text;
 mod vectors;
 
+pub use elf::debug_bytes;
 pub use error::ElfProblem;
 pub use error::ImageError;
 pub use error::SyntaxProblem;

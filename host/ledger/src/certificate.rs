@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use ed25519_dalek::pkcs8::DecodePrivateKey;
+use ed25519_dalek::pkcs8::{DecodePrivateKey, EncodePrivateKey};
 use jiff::Timestamp;
 use p256::ecdsa::signature::Verifier;
 use x509_cert::{
@@ -14,7 +14,8 @@ use x509_cert::{
     builder::{self, Builder, CertificateBuilder, profile::BuilderProfile},
     certificate::TbsCertificate,
     der::{
-        Decode, DecodePem, Encode, asn1::BitString, asn1::GeneralizedTime, asn1::UtcTime, flagset::FlagSet,
+        Decode, DecodePem, Encode, EncodePem, asn1::BitString, asn1::GeneralizedTime, asn1::UtcTime,
+        flagset::FlagSet, pem::LineEnding,
     },
     ext::{
         Extension, ToExtension,
@@ -26,6 +27,7 @@ use x509_cert::{
     spki::{DecodePublicKey, ObjectIdentifier, SubjectPublicKeyInfoRef},
     time::{Time, Validity},
 };
+use zeroize::Zeroizing;
 
 use crate::{
     types::Hash,
@@ -239,6 +241,26 @@ impl Issuer {
     /// [`CertificateError::Encoding`] if the encoder fails.
     pub fn certificate(&self) -> Result<Vec<u8>, CertificateError> {
         self.certificate.to_der().map_err(CertificateError::encoding)
+    }
+
+    /// The issuer's certificate as PEM, for the owner's file.
+    ///
+    /// # Errors
+    /// [`CertificateError::Encoding`] if the encoder fails.
+    pub fn certificate_pem(&self) -> Result<String, CertificateError> {
+        self.certificate.to_pem(LineEnding::LF).map_err(CertificateError::encoding)
+    }
+
+    /// The issuer's key as PKCS#8 PEM, for the owner's file. Keys of units have no such way out.
+    ///
+    /// # Errors
+    /// [`CertificateError::Encoding`] if the encoder fails.
+    pub fn key_pem(&self) -> Result<Zeroizing<String>, CertificateError> {
+        match &self.key {
+            KeyPair::Ed25519(key) => key.to_pkcs8_pem(LineEnding::LF),
+            KeyPair::P256(key) => key.to_pkcs8_pem(LineEnding::LF),
+        }
+        .map_err(CertificateError::encoding)
     }
 
     /// A certificate for a key that was made at the station.

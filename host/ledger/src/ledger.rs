@@ -114,6 +114,12 @@ pub trait Ledger {
     /// Only those of the database.
     fn pools(&self) -> Result<Vec<PoolLevel>, LedgerError>;
 
+    /// The numbers of all orders that were opened, ascending.
+    ///
+    /// # Errors
+    /// Only those of the database.
+    fn orders(&self) -> Result<Vec<String>, LedgerError>;
+
     /// Where every unit of an order is.
     ///
     /// # Errors

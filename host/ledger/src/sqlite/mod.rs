@@ -110,6 +110,10 @@ impl Ledger for SqliteLedger {
         pools::levels(&self.connection)
     }
 
+    fn orders(&self) -> Result<Vec<String>, LedgerError> {
+        read::orders(&self.connection)
+    }
+
     fn balance(&self, order: &str) -> Result<Balance, LedgerError> {
         read::balance(&self.connection, order)
     }

@@ -137,6 +137,11 @@ pub(super) fn head(connection: &Connection) -> Result<Option<Checkpoint>, Ledger
     Ok(head.optional()?)
 }
 
+pub(super) fn orders(connection: &Connection) -> Result<Vec<String>, LedgerError> {
+    let mut statement = connection.prepare_cached("SELECT id FROM work_order ORDER BY id")?;
+    Ok(statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
+}
+
 /// The quota is counted in ways that do not depend on each other: what the order says is left, and what the
 /// chips that took from it are now. They must agree.
 pub(super) fn balance(connection: &Connection, order: &str) -> Result<Balance, LedgerError> {

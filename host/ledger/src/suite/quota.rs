@@ -133,6 +133,7 @@ fn two_orders(rig: &mut dyn Rig) {
         ..terms(2)
     };
     rig.ledger().open_order(&second, at(0)).unwrap();
+    assert_eq!(rig.ledger().orders().unwrap(), [ORDER, "WO-2"]);
     let first = reserve(rig, [1]).remove(0);
     let wanted = Request { order: Some("WO-2".to_owned()), ..request([1, 2]) };
     let reserved = rig.ledger().reserve_many(&wanted, at(2)).unwrap();

@@ -1,0 +1,509 @@
+//! `panelflash ledger`: the numbers given to boards, the count of what was ordered, and whether both add up.
+//!
+//! Reads and changes the ledger beside the records. Whatever can be looked at can be had as JSON; what does not
+//! add up ends with exit code 1.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use jiff::Timestamp;
+use panel_codes::{Class, Code};
+use panel_ledger::{
+    Balance, Block, Change, Checkpoint, Chip, Eui, EuiBlock, EuiKind, Hash, Ledger, LedgerError, Needs,
+    NumberKind, Pool, Request, SerialBlock, SqliteLedger, State, Step, Uid, Unit, UnitId,
+};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::args::records_dir;
+use crate::failure::Failure;
+use crate::out::line;
+
+/// Units and log entries fetched at a time.
+const PAGE: usize = 1000;
+
+#[derive(Debug, Args)]
+pub(crate) struct LedgerArgs {
+    #[command(subcommand)]
+    command: LedgerCommand,
+    /// Where the ledger is: ledger.db in the directory of the records [default: the user's data directory].
+    #[arg(long, value_name = "DIR", global = true)]
+    records: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum LedgerCommand {
+    /// Reserve numbers for boards by hand, such as on a bench: the same chip gets the same numbers again.
+    ///
+    /// `panelflash run` does this by itself for every board of a panel. Example:
+    /// panelflash ledger allocate --product widget --serial --uid 1e002f0033393739473935303031
+    Allocate(Allocate),
+    /// Add a block of serial numbers or addresses to give out, for jobs without a work order.
+    ///
+    /// Work orders bring their own blocks. Example:
+    /// panelflash ledger add --product widget --serial-format 'W-{date:YYMM}-{counter:5}{check:mod37}' --first 1 --count 1000
+    Add(AddBlock),
+    /// Show a unit, or without one what is in the ledger: units by state, and what is left of every block.
+    Show {
+        /// UID, serial number, address, or the ledger's own number of a unit.
+        unit: Option<String>,
+        /// List the units in this state, such as in_doubt.
+        #[arg(long, value_name = "STATE", conflicts_with = "unit")]
+        state: Option<String>,
+    },
+    /// Say where every unit of an order is: ordered = passed + failed + scrapped + in doubt + remaining.
+    ///
+    /// Exit code 1 if that does not add up, with what does not.
+    Balance {
+        /// The order; without it, all of them.
+        order: Option<String>,
+    },
+    /// Look through everything: duplicates, gaps, states against the log, the log's chain.
+    ///
+    /// Exit code 1 if anything is wrong. Prints the checkpoint to write down elsewhere; give one that was written
+    /// down to see that no older copy of the ledger was put back.
+    Audit {
+        /// A checkpoint written down before, as NUMBER:HASH; may be given several times.
+        #[arg(long, value_name = "NUMBER:HASH")]
+        checkpoint: Vec<String>,
+    },
+    /// Read a list of numbers made elsewhere (CSV with the columns serial, eui48, eui64), one line per unit.
+    Import {
+        /// The list.
+        file: PathBuf,
+        /// The product it is for.
+        #[arg(long, value_name = "NAME")]
+        product: String,
+        /// The order it belongs to.
+        #[arg(long, value_name = "ORDER")]
+        order: Option<String>,
+    },
+    /// Write all units as CSV (with --json one object a line), or the log.
+    Export {
+        /// The log instead of the units, one JSON object a line.
+        #[arg(long)]
+        log: bool,
+        /// Into this file instead of to stdout.
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Take a unit out for ever: its numbers are never given again.
+    Void {
+        /// The ledger's own number of the unit, as `ledger show` prints it.
+        unit: i64,
+        /// Why.
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Allocate {
+    /// The product.
+    #[arg(long, value_name = "NAME")]
+    product: String,
+    /// The chips, 24 hex digits each, in the order in which numbers are given.
+    #[arg(long, value_name = "UID", required = true, num_args = 1..)]
+    uid: Vec<String>,
+    /// The order whose quota is used; without one, no quota is.
+    #[arg(long, value_name = "ORDER")]
+    order: Option<String>,
+    /// Give a serial number.
+    #[arg(long)]
+    serial: bool,
+    /// Give this many EUI-48 addresses.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    eui48: u8,
+    /// Give this many EUI-64 addresses.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    eui64: u8,
+    /// Station, for the record.
+    #[arg(long, value_name = "NAME", env = "PANELFLASH_STATION", default_value = "unnamed")]
+    station: String,
+}
+
+#[derive(Debug, Args)]
+struct AddBlock {
+    /// The product; without it, for all products.
+    #[arg(long, value_name = "NAME")]
+    product: Option<String>,
+    /// A block of serial numbers of this format.
+    #[arg(long, value_name = "FORMAT", required_unless_present_any = ["eui48", "eui64"])]
+    serial_format: Option<String>,
+    /// A block of EUI-48 addresses from this one on.
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["serial_format", "eui64"])]
+    eui48: Option<String>,
+    /// A block of EUI-64 addresses from this one on.
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "serial_format")]
+    eui64: Option<String>,
+    /// First counter of the serial numbers.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    first: u64,
+    /// How many serial numbers or addresses.
+    #[arg(long, value_name = "N")]
+    count: u64,
+    /// Addresses set aside per unit: 1, 2, 4 ... 256.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    step: u64,
+    /// The addresses are meant to be locally administered.
+    #[arg(long)]
+    local: bool,
+}
+
+/// The ledger's file in a record directory.
+pub(crate) fn path(records: &Path) -> PathBuf {
+    records.join("ledger.db")
+}
+
+/// A refusal of the ledger as the end of a command: no board is at fault when none was touched.
+pub(crate) fn failure(error: &LedgerError) -> Failure {
+    let code = error.code();
+    let exit = if code.class() == Class::Station { 3 } else { 2 };
+    Failure::with_exit(code, error.to_string(), exit)
+}
+
+pub(crate) fn ledger(args: &LedgerArgs) -> Result<u8, Failure> {
+    let path = path(&records_dir(args.records.as_ref()));
+    let makes = matches!(
+        args.command,
+        LedgerCommand::Allocate(_) | LedgerCommand::Add(_) | LedgerCommand::Import { .. }
+    );
+    if !makes && !path.exists() {
+        return Err(Failure::new(
+            Code::FileUnreadable,
+            format!("{}: there is no ledger yet", path.display()),
+        ));
+    }
+    if let Some(dir) = path.parent().filter(|_| makes) {
+        std::fs::create_dir_all(dir)
+            .map_err(|e| Failure::new(Code::RecordsUnwritable, format!("{}: {e}", dir.display())))?;
+    }
+    let mut ledger = SqliteLedger::open(&path).map_err(|e| failure(&e))?;
+    match &args.command {
+        LedgerCommand::Allocate(what) => allocate(&mut ledger, what, args.json),
+        LedgerCommand::Add(block) => add(&mut ledger, block, args.json),
+        LedgerCommand::Show { unit: Some(unit), .. } => show_unit(&ledger, unit, args.json),
+        LedgerCommand::Show { state: Some(state), .. } => show_state(&ledger, state, args.json),
+        LedgerCommand::Show { .. } => show(&ledger, args.json),
+        LedgerCommand::Balance { order } => balance(&ledger, order.as_deref(), args.json),
+        LedgerCommand::Audit { checkpoint } => audit(&ledger, checkpoint, args.json),
+        LedgerCommand::Import { file, product, order } => {
+            import(&mut ledger, file, product, order.as_ref(), args.json)
+        }
+        LedgerCommand::Export { log, output } => export(&ledger, *log, output.as_deref(), args.json),
+        LedgerCommand::Void { unit, reason } => void(&mut ledger, UnitId(*unit), reason, args.json),
+    }
+}
+
+fn allocate(ledger: &mut SqliteLedger, what: &Allocate, as_json: bool) -> Result<u8, Failure> {
+    let uids = what.uid.iter().map(|text| parse_uid(text)).collect::<Result<Vec<_>, _>>()?;
+    let request = Request {
+        product: what.product.clone(),
+        order: what.order.clone(),
+        release: None,
+        run: "by hand".to_owned(),
+        station: what.station.clone(),
+        panel: None,
+        needs: Needs { serial: what.serial, eui48: what.eui48, eui64: what.eui64 },
+        chips: (1..).zip(uids).map(|(slot, uid)| Chip { slot, uid }).collect(),
+    };
+    let reserved = ledger.reserve_many(&request, Timestamp::now()).map_err(|e| failure(&e))?;
+    for r in reserved {
+        if as_json {
+            line(
+                &json!({ "unit": r.unit.0, "uid": r.chip.uid, "numbers": r.numbers, "state": r.state,
+                          "consumed": r.consumed })
+                .to_string(),
+            );
+        } else {
+            let known = if r.before.is_some() { ", known before" } else { "" };
+            line(&format!("{} {} {}{known}", r.unit, r.chip.uid, numbers_text(&r.numbers)));
+        }
+    }
+    Ok(0)
+}
+
+fn add(ledger: &mut SqliteLedger, what: &AddBlock, as_json: bool) -> Result<u8, Failure> {
+    let eui = |kind, first: &str| {
+        let first = Eui::parse(kind, first).map_err(|e| failure(&e.into()))?;
+        Ok(Block::Eui(EuiBlock { first, count: what.count, step: what.step, local: what.local }))
+    };
+    let block = match (&what.serial_format, &what.eui48, &what.eui64) {
+        (Some(format), ..) => {
+            let format = format.parse().map_err(|e: panel_ledger::SerialError| failure(&e.into()))?;
+            Block::Serial(SerialBlock { format, first: what.first, count: what.count })
+        }
+        (None, Some(first), _) => eui(EuiKind::Eui48, first)?,
+        (None, None, first) => eui(EuiKind::Eui64, first.as_deref().unwrap_or_default())?,
+    };
+    let pool = Pool { product: what.product.clone(), order: None, block };
+    add_pool(ledger, &pool, as_json)
+}
+
+fn import(
+    ledger: &mut SqliteLedger,
+    file: &Path,
+    product: &str,
+    order: Option<&String>,
+    as_json: bool,
+) -> Result<u8, Failure> {
+    let name = file.display();
+    let text = std::fs::read(file).map_err(|e| Failure::new(Code::FileUnreadable, format!("{name}: {e}")))?;
+    let rows = panel_ledger::read_list(&text).map_err(|e| Failure::new(e.code(), format!("{name}: {e}")))?;
+    let pool = Pool { product: Some(product.to_owned()), order: order.cloned(), block: Block::List(rows) };
+    add_pool(ledger, &pool, as_json)
+}
+
+fn add_pool(ledger: &mut SqliteLedger, pool: &Pool, as_json: bool) -> Result<u8, Failure> {
+    ledger.add_pool(pool, Timestamp::now()).map_err(|e| failure(&e))?;
+    let pools = ledger.pools().map_err(|e| failure(&e))?;
+    let Some(added) = pools.last() else { return Ok(0) };
+    if as_json {
+        print_json(added)?;
+    } else {
+        line(&format!("pool {}: {}, enough for {} units", added.pool, added.holds, added.left));
+    }
+    Ok(0)
+}
+
+fn show(ledger: &SqliteLedger, as_json: bool) -> Result<u8, Failure> {
+    let states = ledger.audit(&[]).map_err(|e| failure(&e))?.states;
+    let pools = ledger.pools().map_err(|e| failure(&e))?;
+    let orders = ledger.orders().map_err(|e| failure(&e))?;
+    if as_json {
+        let states: Vec<_> = states.iter().map(|(s, n)| json!({ "state": s, "units": n })).collect();
+        print_json(&json!({ "states": states, "pools": pools, "orders": orders }))?;
+        return Ok(0);
+    }
+    states.iter().for_each(|(state, units)| line(&format!("{units:>8} units {state}")));
+    for pool in &pools {
+        let of = pool.order.as_ref().map_or_else(String::new, |order| format!(" of order {order}"));
+        line(&format!("pool {}: {}{of}, {} of {} units left", pool.pool, pool.holds, pool.left, pool.units));
+    }
+    orders.iter().for_each(|order| line(&format!("order {order}")));
+    Ok(0)
+}
+
+fn show_unit(ledger: &SqliteLedger, query: &str, as_json: bool) -> Result<u8, Failure> {
+    let units = find(ledger, query)?;
+    if units.is_empty() {
+        return Err(Failure::new(Code::Usage, format!("no unit has UID, serial number or address {query}")));
+    }
+    print_units(&units, as_json)?;
+    Ok(0)
+}
+
+/// Units by UID, serial number, address, fingerprint, or the ledger's own number.
+fn find(ledger: &SqliteLedger, query: &str) -> Result<Vec<Unit>, Failure> {
+    let mut found = Vec::new();
+    if let Ok(number) = query.trim_start_matches("unit ").parse() {
+        found.extend(ledger.unit(UnitId(number)).map_err(|e| failure(&e))?);
+    }
+    let low = query.to_ascii_lowercase();
+    let address: String = low.chars().filter(|c| !matches!(c, ':' | '-')).collect();
+    let kinds = [
+        (NumberKind::Serial, query),
+        (NumberKind::Eui48, &address),
+        (NumberKind::Eui64, &address),
+        (NumberKind::Key, &low),
+        (NumberKind::Certificate, &low),
+    ];
+    for (kind, value) in kinds {
+        found.extend(ledger.find_number(kind, value).map_err(|e| failure(&e))?);
+    }
+    if let Ok(uid) = parse_uid(query) {
+        each_unit(ledger, |unit| {
+            if unit.uid == uid {
+                found.push(unit);
+            }
+            Ok(())
+        })?;
+    }
+    Ok(found)
+}
+
+fn show_state(ledger: &SqliteLedger, state: &str, as_json: bool) -> Result<u8, Failure> {
+    let known =
+        [State::Reserved, State::Writing, State::Written, State::Confirmed, State::InDoubt, State::Void];
+    let Some(state) = known.into_iter().find(|s| s.word() == state.replace('-', "_")) else {
+        let words: Vec<_> = known.iter().map(|s| s.word()).collect();
+        return Err(Failure::new(Code::Usage, format!("--state {state} is none of {}", words.join(", "))));
+    };
+    let mut units = Vec::new();
+    each_unit(ledger, |unit| {
+        if unit.state == state {
+            units.push(unit);
+        }
+        Ok(())
+    })?;
+    print_units(&units, as_json)?;
+    Ok(0)
+}
+
+fn balance(ledger: &SqliteLedger, order: Option<&str>, as_json: bool) -> Result<u8, Failure> {
+    let orders = match order {
+        Some(order) => vec![order.to_owned()],
+        None => ledger.orders().map_err(|e| failure(&e))?,
+    };
+    let balances: Vec<Balance> = orders
+        .iter()
+        .map(|order| ledger.balance(order))
+        .collect::<Result<_, _>>()
+        .map_err(|e| failure(&e))?;
+    if as_json {
+        print_json(&balances)?;
+    } else {
+        balances.iter().for_each(print_balance);
+    }
+    Ok(u8::from(!balances.iter().all(Balance::adds_up)))
+}
+
+fn print_balance(balance: &Balance) {
+    let Balance { order, ordered, passed, failed, scrapped, in_doubt, remaining, discrepancies } = balance;
+    let sign = if balance.adds_up() { "=" } else { "IS NOT" };
+    line(&format!(
+        "{order}: {ordered} ordered {sign} {passed} passed + {failed} failed + {scrapped} scrapped + \
+         {in_doubt} in doubt + {remaining} remaining"
+    ));
+    discrepancies.iter().for_each(|what| line(&format!("  {}: {what}", Code::LedgerUnbalanced)));
+}
+
+fn audit(ledger: &SqliteLedger, checkpoints: &[String], as_json: bool) -> Result<u8, Failure> {
+    let written_down =
+        checkpoints.iter().map(|text| parse_checkpoint(text)).collect::<Result<Vec<_>, _>>()?;
+    let audit = ledger.audit(&written_down).map_err(|e| failure(&e))?;
+    let head = ledger.head().map_err(|e| failure(&e))?;
+    let good = audit.findings.is_empty();
+    if as_json {
+        let findings: Vec<_> = audit.findings.iter().map(ToString::to_string).collect();
+        let states: Vec<_> = audit.states.iter().map(|(s, n)| json!({ "state": s, "units": n })).collect();
+        print_json(&json!({ "good": good, "findings": findings, "states": states, "events": audit.events,
+                            "explained": audit.explained, "checkpoint": head }))?;
+        return Ok(u8::from(!good));
+    }
+    audit.findings.iter().for_each(|finding| line(&format!("{}: {finding}", Code::LedgerBroken)));
+    for (number, reason) in &audit.explained {
+        line(&format!("void: {number}: {reason}"));
+    }
+    if let Some(Checkpoint { seq, hash }) = head {
+        line(&format!("{} entries; checkpoint to write down: {seq}:{hash}", audit.events));
+    }
+    line(if good { "the ledger is as it was written" } else { "THE LEDGER IS NOT AS IT WAS WRITTEN" });
+    Ok(u8::from(!good))
+}
+
+fn export(ledger: &SqliteLedger, log: bool, output: Option<&Path>, as_json: bool) -> Result<u8, Failure> {
+    let mut text = Vec::new();
+    let failed = |e: panel_ledger::ExportError| Failure::new(Code::OutputFile, e.to_string());
+    if log {
+        let mut after = 0;
+        loop {
+            let events = ledger.events(after, PAGE).map_err(|e| failure(&e))?;
+            let Some(last) = events.last() else { break };
+            after = last.seq;
+            panel_ledger::write_json_lines(events, &mut text).map_err(failed)?;
+        }
+    } else {
+        let mut units = Vec::new();
+        each_unit(ledger, |unit| {
+            units.push(unit);
+            Ok(())
+        })?;
+        if as_json {
+            panel_ledger::write_json_lines(units, &mut text).map_err(failed)?;
+        } else {
+            panel_ledger::write_units_csv(units, &mut text).map_err(failed)?;
+        }
+    }
+    match output {
+        Some(path) => crate::files::replace(path, &text)?,
+        None => std::io::stdout()
+            .write_all(&text)
+            .map_err(|e| Failure::new(Code::OutputFile, format!("stdout: {e}")))?,
+    }
+    Ok(0)
+}
+
+fn void(ledger: &mut SqliteLedger, unit: UnitId, reason: &str, as_json: bool) -> Result<u8, Failure> {
+    let change = Change::Void { reason: reason.to_owned() };
+    let step = Step { unit, run: "by hand".to_owned(), change };
+    ledger.advance(&[step], Timestamp::now()).map_err(|e| failure(&e))?;
+    if as_json {
+        print_json(&json!({ "unit": unit, "state": State::Void, "reason": reason }))?;
+    } else {
+        line(&format!("{unit} is void: {reason}"));
+    }
+    Ok(0)
+}
+
+/// Every unit, page by page.
+fn each_unit(
+    ledger: &SqliteLedger,
+    mut take: impl FnMut(Unit) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut after = None;
+    loop {
+        let units = ledger.units(after, PAGE).map_err(|e| failure(&e))?;
+        let Some(last) = units.last() else { return Ok(()) };
+        after = Some(last.unit);
+        units.into_iter().try_for_each(&mut take)?;
+    }
+}
+
+fn print_units(units: &[Unit], as_json: bool) -> Result<(), Failure> {
+    if as_json {
+        return print_json(&units);
+    }
+    for unit in units {
+        let of = unit.order.as_ref().map_or_else(String::new, |order| format!(" of order {order}"));
+        line(&format!("{}: {} {}{of}: {}", unit.unit, unit.product, unit.uid, unit.state));
+        line(&format!("  {}", numbers_text(&unit.numbers)));
+        let run = &unit.run;
+        line(&format!("  run {run} at {}, slot {}, {}", unit.station, unit.slot, unit.changed_at));
+        let facts = [
+            ("failed", unit.failed.clone()),
+            ("reason", unit.reason.clone()),
+            ("key", unit.keys.last().cloned()),
+            ("certificate", unit.certificates.last().cloned()),
+            ("release", unit.release.map(|h| h.to_string())),
+            ("record", unit.record.map(|h| h.to_string())),
+            ("proof of lock", unit.lock_proof.map(|h| h.to_string())),
+            ("supersedes", unit.supersedes.map(|u| u.to_string())),
+        ];
+        for (name, value) in facts {
+            value.iter().for_each(|value| line(&format!("  {name} {value}")));
+        }
+    }
+    Ok(())
+}
+
+fn numbers_text(numbers: &panel_ledger::Numbers) -> String {
+    let serial = numbers.serial.clone().unwrap_or_else(|| "no serial number".to_owned());
+    let euis = numbers.eui48.iter().chain(&numbers.eui64);
+    euis.fold(serial, |text, eui| format!("{text} {eui}"))
+}
+
+fn parse_uid(text: &str) -> Result<Uid, Failure> {
+    let mut uid = [0; 12];
+    hex::decode_to_slice(text, &mut uid)
+        .map_err(|e| Failure::new(Code::Usage, format!("UID {text:?} is not 24 hex digits: {e}")))?;
+    Ok(Uid(uid))
+}
+
+fn parse_checkpoint(text: &str) -> Result<Checkpoint, Failure> {
+    let wrong = || Failure::new(Code::Usage, format!("checkpoint {text:?} is not NUMBER:HASH"));
+    let (seq, hash) = text.split_once(':').ok_or_else(wrong)?;
+    let mut bytes = [0; 32];
+    hex::decode_to_slice(hash, &mut bytes).map_err(|_| wrong())?;
+    Ok(Checkpoint { seq: seq.parse().map_err(|_| wrong())?, hash: Hash(bytes) })
+}
+
+fn print_json(value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string(value).map_err(|e| Failure::new(Code::Internal, e.to_string()))?;
+    line(&text);
+    Ok(())
+}

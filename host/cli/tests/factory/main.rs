@@ -1,0 +1,7 @@
+//! The binary in the factory: signed releases and orders, the ledger, runs of work orders.
+
+#![expect(clippy::unwrap_used, reason = "a step that cannot be taken is a failed test")]
+
+mod ledger;
+mod owner;
+mod release;
