@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -187,6 +188,12 @@ impl SerialLink {
 
     fn gone(&self, source: io::Error) -> LinkError {
         LinkError::Gone { path: self.path.clone(), source }
+    }
+}
+
+impl AsFd for SerialLink {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.port.as_fd()
     }
 }
 
