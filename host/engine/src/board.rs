@@ -18,6 +18,8 @@ pub enum SlotState {
     Waiting,
     /// Power is on, the board is looked for.
     Searching,
+    /// The RAM agent is on its way into it, in percent.
+    Loading(u8),
     /// Identified, waiting for data.
     Found,
     /// Its flash is being erased.
@@ -54,6 +56,8 @@ pub(crate) struct Board {
     pub(crate) lost: Option<Option<Status>>,
     /// It had begun to erase when it stopped answering.
     pub(crate) began: bool,
+    /// The RAM agent was loaded and started in this attempt.
+    pub(crate) loaded: bool,
     /// It was cut off from power or held in reset for good.
     pub(crate) cut: bool,
     /// It missed a share of the frames that tells it from others.
@@ -85,6 +89,7 @@ impl Board {
             info: None,
             lost: None,
             began: false,
+            loaded: false,
             cut: false,
             deaf: false,
             current: None,
@@ -115,4 +120,9 @@ impl Board {
     pub(crate) const fn is_active(&self) -> bool {
         self.attempt > 0 && self.verdict.is_none() && self.lost.is_none()
     }
+}
+
+/// All bits equal: not the UID of any STM32.
+pub(crate) fn implausible(uid: &Uid) -> bool {
+    uid.0.iter().all(|&b| b == 0) || uid.0.iter().all(|&b| b == 0xFF)
 }

@@ -17,6 +17,8 @@ use crate::verdict::Verdict;
 pub enum Step {
     /// Power comes on, the board starts.
     Power,
+    /// The RAM agent is loaded through the ROM and started.
+    Load,
     /// The board is found, numbered and bound to its slot.
     Discover,
     /// The board says what it is, and it is what the job wants.
@@ -47,6 +49,7 @@ impl Step {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Power => "power",
+            Self::Load => "load",
             Self::Discover => "discover",
             Self::Identify => "identify",
             Self::Reserve => "reserve",
@@ -237,4 +240,25 @@ pub enum LinkEvent {
     Down,
     /// A frame has waited for its transmission for longer than the driver allows.
     Stuck,
+}
+
+/// What a port is to do next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PortOutput {
+    /// Set the line: 8 data bits, even parity, 1 stop bit (AN3155), at this rate. Throws away what is on its way.
+    Configure {
+        /// Bits per second.
+        baud: u32,
+    },
+    /// Send these bytes in one piece.
+    Write(Vec<u8>),
+}
+
+/// The rates that a bus's adapter is to have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BusRate {
+    /// Bits per second, of arbitration on FD.
+    pub nominal: u32,
+    /// Bits per second of the data phase; `None` for classical frames.
+    pub data: Option<u32>,
 }

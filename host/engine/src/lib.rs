@@ -10,15 +10,17 @@ pub mod chip;
 mod event;
 mod finishing;
 mod lane;
+mod lines;
 mod plan;
+pub mod rom;
 mod run;
 mod verdict;
 
 pub use board::SlotState;
-pub use event::{Event, LinkEvent, Phase, Step};
+pub use event::{BusRate, Event, LinkEvent, Phase, PortOutput, Step};
 pub use finishing::{
     Consent, Finishing, IdentityPlace, Lock, LockProof, OptionWrite, Refused, Reserved, RestartedBy,
 };
 pub use plan::{Limits, Plan, PlanError, Recipe};
-pub use run::{Run, SlotReport};
+pub use run::{PortIndex, Run, SlotReport};
 pub use verdict::{Outcome, Verdict};

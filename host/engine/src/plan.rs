@@ -1,8 +1,9 @@
 //! The plan of a run: everything that can be decided before anything is powered, as a value.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use panel_backplane::{Binding, BusKind, LineIndex, Panel};
+use panel_backplane::{Binding, BusIndex, BusKind, LineIndex, Panel, PanelSlot, Slot, Way};
 use panel_codes::Code;
 use panel_image::Image;
 use panel_protocol::host::{self, Timing};
@@ -12,6 +13,7 @@ use panel_protocol::time::Span;
 use crate::chip::Chip;
 use crate::event::Step;
 use crate::finishing::Finishing;
+use crate::rom::{PlanPort, RomPlan, Ways, is_agent};
 
 /// Budgets and waits of a run, as data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,6 +148,81 @@ pub enum PlanError {
         /// The slot.
         slot: u16,
     },
+    /// A slot whose way needs a port.
+    #[error("slot {slot} has no port, which its way needs")]
+    NoPort {
+        /// The slot.
+        slot: u16,
+    },
+    /// The chip is in no table of ROM bootloaders.
+    #[error("no ROM bootloader is known for {chip}")]
+    NoRom {
+        /// The chip.
+        chip: &'static str,
+    },
+    /// The chip's ROM does not speak on this interface, or the bus is of the other kind.
+    #[error(
+        "slot {slot}: the way \"{way}\" needs a ROM that has it (AN2606 table 3) and a bus of its kind; chip {chip}"
+    )]
+    NoRomInterface {
+        /// The slot.
+        slot: u16,
+        /// The way.
+        way: Way,
+        /// The chip.
+        chip: &'static str,
+    },
+    /// Two ways that cannot share a bus.
+    #[error("bus {bus}: slot {slot} goes the way \"{}\", which cannot share a bus with \"{}\"", ways[1], ways[0])]
+    MixedBus {
+        /// Name of the bus.
+        bus: String,
+        /// The slot.
+        slot: u16,
+        /// The two ways.
+        ways: [Way; 2],
+    },
+    /// A board on a bus that cannot be held back while another one's ROM is talked to.
+    #[error(
+        "slot {slot} has no power or NRST line of its own: ROM bootloaders on a bus all answer alike, so that only \
+         one may run"
+    )]
+    NoOwnLineForRom {
+        /// The slot.
+        slot: u16,
+    },
+    /// There is no RAM agent for the chip.
+    #[error("there is no RAM agent for {chip}")]
+    NoAgent {
+        /// The chip.
+        chip: &'static str,
+    },
+    /// Finding out who sits where would restart the boards and wipe their agents out.
+    #[error(
+        "ways with an agent need `binding = \"straps\"`: the other bindings restart boards, which lose their agents"
+    )]
+    AgentBinding,
+    /// The image lies where the agent keeps its records.
+    #[error(
+        "the image has data at {address:#010x}, in the erase unit where the RAM agent of {chip} keeps its records"
+    )]
+    AgentRecords {
+        /// First address of the unit.
+        address: u32,
+        /// The chip.
+        chip: &'static str,
+    },
+    /// The job asks for what a ROM bootloader does not do.
+    #[error("slot {slot}: the way \"{way}\" writes no identity and no option bytes and sets no lock, which the job asks for")]
+    RomFinishing {
+        /// The slot.
+        slot: u16,
+        /// Its way.
+        way: Way,
+    },
+    /// The ROM client cannot lay it out.
+    #[error(transparent)]
+    Rom(#[from] stm32_rom_bootloader::PlanError),
 }
 
 impl PlanError {
@@ -158,7 +235,16 @@ impl PlanError {
             Self::Reserved { .. } => Code::ImageReservedArea,
             Self::TooLarge { .. } | Self::Protocol(_) => Code::ImageTooLarge,
             Self::NoSlots | Self::NoOwnLine { .. } => Code::PanelFile,
-            Self::NoFd { .. } | Self::NoBus { .. } => Code::WayNotOffered,
+            Self::NoFd { .. }
+            | Self::NoBus { .. }
+            | Self::NoPort { .. }
+            | Self::NoRom { .. }
+            | Self::NoRomInterface { .. }
+            | Self::RomFinishing { .. }
+            | Self::NoAgent { .. } => Code::WayNotOffered,
+            Self::MixedBus { .. } | Self::NoOwnLineForRom { .. } | Self::AgentBinding => Code::PanelFile,
+            Self::AgentRecords { .. } => Code::ImageReservedArea,
+            Self::Rom(_) => Code::ImageOutsideFlash,
         }
     }
 }
@@ -178,17 +264,35 @@ pub struct Plan {
     pub units: Vec<EraseUnit>,
     /// Typical time to erase and program one board.
     pub flash_time: Span,
+    /// The way of every slot that is not marked bad.
+    pub ways: BTreeMap<Slot, Way>,
+    /// The ports of slots that are reached by one; [`crate::PortIndex`] counts them.
+    pub ports: Vec<PlanPort>,
+    /// What goes through ROM bootloaders, if anything does.
+    pub rom: Option<RomPlan>,
 }
 
 impl Plan {
-    /// Lays the image on the chip and the panel.
+    /// Lays the image on the chip and the panel, every board reached by `multidrop`.
     ///
     /// # Errors
     /// [`PlanError`]: the image does not fit the chip, or the panel has nothing to program.
     pub fn new(recipe: Recipe, panel: Panel) -> Result<Self, PlanError> {
-        check_panel(&panel, recipe.chip)?;
-        check_image(&recipe)?;
+        Self::with_ways(recipe, panel, Ways::default())
+    }
+
+    /// The same, with a way for each slot.
+    ///
+    /// # Errors
+    /// [`PlanError`]: also for ways that this chip or this panel does not offer.
+    pub fn with_ways(recipe: Recipe, panel: Panel, mut ways: Ways) -> Result<Self, PlanError> {
+        let good: Vec<Slot> = panel.slots.iter().filter(|s| !s.bad).map(|s| s.slot).collect();
+        ways.of.retain(|slot, _| good.contains(slot));
+        good.into_iter().for_each(|slot| _ = ways.of.entry(slot).or_insert(Way::Multidrop));
+        check_panel(&panel, recipe.chip, &ways.of)?;
+        check_image(&recipe, &ways.of)?;
         let regions = padded(&recipe);
+        let rom = RomPlan::new(&recipe, &panel, &ways, &regions)?;
         let units = touched(&recipe, &regions);
         let images = panel.buses.iter().map(|bus| {
             let fd = matches!(bus.kind, BusKind::Fd { .. });
@@ -196,7 +300,32 @@ impl Plan {
         });
         let images = images.collect::<Result<_, _>>()?;
         let flash_time = flash_time(&recipe, &regions, &units);
-        Ok(Self { recipe, panel, images, regions, units, flash_time })
+        let ports = ports(&panel, &ways.of);
+        Ok(Self { recipe, panel, images, regions, units, flash_time, ways: ways.of, ports, rom })
+    }
+
+    /// Boards that are reached by their own ports alone are a group beside the buses; its number in events. `None`
+    /// if there are none.
+    #[must_use]
+    pub fn ports_group(&self) -> Option<BusIndex> {
+        let any = self.panel.slots.iter().any(|s| self.home(s) == Home::Ports);
+        any.then_some(BusIndex(self.panel.buses.len() as u8))
+    }
+
+    /// Bytes of the RAM agent; 0 without one.
+    #[must_use]
+    pub fn agent_bytes(&self) -> usize {
+        self.rom.as_ref().map_or(0, RomPlan::agent_bytes)
+    }
+
+    /// Who works on this slot.
+    pub(crate) fn home(&self, slot: &PanelSlot) -> Home {
+        let way = self.ways.get(&slot.slot).copied();
+        match (way, slot.bus) {
+            (Some(Way::RomUart), _) | (_, None) => Home::Ports,
+            (Some(Way::RomCan | Way::RomFdcan), Some(bus)) => Home::RomBus(bus),
+            (_, Some(bus)) => Home::Bus(bus),
+        }
     }
 
     /// Steps without which no board passes, beside [`Step::Verify`].
@@ -206,7 +335,8 @@ impl Plan {
         let wanted = [
             (Step::Reserve, *reserve),
             (Step::Identity, identity.is_some()),
-            (Step::Commit, true),
+            // A ROM has no valid mark to write; what it wrote is read back.
+            (Step::Commit, self.ways.values().all(|way| way.broadcasts())),
             (Step::Options, !options.is_empty()),
             (Step::ProveLock, lock.level().is_some()),
         ];
@@ -235,12 +365,33 @@ impl Plan {
     }
 }
 
-fn check_panel(panel: &Panel, chip: &'static Chip) -> Result<(), PlanError> {
+/// Who works on a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Home {
+    /// Its bus, with all others there.
+    Bus(BusIndex),
+    /// Its bus, one board at a time.
+    RomBus(BusIndex),
+    /// Its own port.
+    Ports,
+}
+
+fn ports(panel: &Panel, ways: &BTreeMap<Slot, Way>) -> Vec<PlanPort> {
+    let by_port = |s: &&PanelSlot| ways.get(&s.slot).is_some_and(|way| way.needs_port());
+    let ports = panel
+        .slots
+        .iter()
+        .filter(by_port)
+        .filter_map(|s| Some(PlanPort { slot: s.slot, port: s.port.clone()?, baud: panel.baud }));
+    ports.collect()
+}
+
+fn check_panel(panel: &Panel, chip: &'static Chip, ways: &BTreeMap<Slot, Way>) -> Result<(), PlanError> {
     let mut good = panel.slots.iter().filter(|s| !s.bad).peekable();
     if good.peek().is_none() {
         return Err(PlanError::NoSlots);
     }
-    if let Some(slot) = good.find(|s| s.bus.is_none()) {
+    if let Some(slot) = good.find(|s| s.bus.is_none() && ways[&s.slot].needs_bus()) {
         return Err(PlanError::NoBus { slot: slot.slot.0 });
     }
     let fd = |bus: &&panel_backplane::Bus| matches!(bus.kind, BusKind::Fd { .. });
@@ -249,24 +400,33 @@ fn check_panel(panel: &Panel, chip: &'static Chip) -> Result<(), PlanError> {
     }
     let own =
         |line: Option<LineIndex>| line.and_then(|l| panel.line(l)).is_some_and(|line| line.slots.len() == 1);
-    let mut good = panel.slots.iter().filter(|s| !s.bad && panel.binding == Binding::Select);
+    let bound = |s: &PanelSlot| !s.bad && ways[&s.slot].broadcasts();
+    let mut good = panel.slots.iter().filter(|s| bound(s) && panel.binding == Binding::Select);
     match good.find(|s| !own(s.lines.nrst) && !own(s.lines.power)) {
         Some(slot) => Err(PlanError::NoOwnLine { slot: slot.slot.0 }),
         None => Ok(()),
     }
 }
 
-fn check_image(recipe: &Recipe) -> Result<(), PlanError> {
+/// A resident bootloader has its own area; boards without one are free for the image but for the agent's records.
+fn check_image(recipe: &Recipe, ways: &BTreeMap<Slot, Way>) -> Result<(), PlanError> {
     let Recipe { image, chip, .. } = recipe;
+    let resident = ways.values().any(|way| *way == Way::Multidrop);
+    let from = if resident { chip.flash.app_base } else { chip.flash.base };
+    let records =
+        chip.flash.erase_unit(chip.flash.record_base).filter(|_| ways.values().any(|w| is_agent(*w)));
     if image.regions().is_empty() {
         return Err(PlanError::Empty);
     }
-    let room = chip.flash_end() - chip.flash.app_base;
+    let room = chip.flash_end() - from;
     if image.len() > room as usize {
         return Err(PlanError::TooLarge { bytes: image.len(), room, chip: chip.name });
     }
     for region in image.regions() {
         let (from, end) = (region.address(), region.end());
+        if let Some(unit) = records.filter(|u| from < u.address + u.size && end > u.address) {
+            return Err(PlanError::AgentRecords { address: unit.address, chip: chip.name });
+        }
         let origin = |at: u32| image.origin(at).map_or_else(String::new, ToString::to_string);
         if from < chip.flash.base || end > chip.flash_end() {
             let address = if from < chip.flash.base { from } else { from.max(chip.flash_end()) };
@@ -274,7 +434,7 @@ fn check_image(recipe: &Recipe) -> Result<(), PlanError> {
             let origin = origin(address.min(end - 1));
             return Err(PlanError::OutsideFlash { address, origin, chip: chip.name, from: first, to });
         }
-        if from < chip.flash.app_base {
+        if resident && from < chip.flash.app_base {
             let app_base = chip.flash.app_base;
             return Err(PlanError::Reserved {
                 address: from,

@@ -2,23 +2,26 @@
 //!
 //! Contract: after every `handle_*` call or [`Run::interrupt`], take [`Run::poll_event`] until it is empty and
 //! make those events durable; only then carry out [`Run::poll_reserve`], [`Run::poll_line`],
-//! [`Run::poll_sense`] and [`Run::poll_transmit`]; then wait for a frame, an answer or [`Run::next_timeout`]. Events describe what
+//! [`Run::poll_sense`], [`Run::poll_bit_rate`], [`Run::poll_transmit`] and [`Run::poll_bytes`]; then wait for a
+//! frame, bytes, an answer or [`Run::next_timeout`]. Events describe what
 //! follows, so this order is what makes records true whatever happens to the station.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use panel_backplane::{BusIndex, LineAction, Output, Request, RequestId, Sequencer, Slot};
+use panel_backplane::{BusIndex, LineAction, Output, Request, RequestError, RequestId, Sequencer, Slot};
 use panel_codes::Code;
 use panel_protocol::frame::Frame;
 use panel_protocol::host::{BusTally, StreamCounters};
 use panel_protocol::node::Uid;
 use panel_protocol::time::Micros;
 
-use crate::event::{Event, LinkEvent};
+use crate::board::Board;
+use crate::event::{BusRate, Event, LinkEvent, PortOutput};
 use crate::finishing::{Refused, Reserved};
 use crate::lane::Lane;
-use crate::plan::Plan;
+use crate::plan::{Home, Plan};
+use crate::rom::{RomLane, Ticket};
 use crate::verdict::Verdict;
 
 /// How a slot ended.
@@ -42,12 +45,25 @@ pub struct SlotReport {
     pub ended: Micros,
 }
 
+/// Number of a port in its plan: an index into [`Plan::ports`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PortIndex(pub u16);
+
+/// Who waits for the fixture.
+#[derive(Debug, Clone, Copy)]
+enum Waiter {
+    Lane(usize),
+    Rom(usize, Ticket),
+}
+
 /// A batch run.
 pub struct Run {
     plan: Arc<Plan>,
     lanes: Vec<Lane>,
+    /// One for each bus, for boards there that are reached through their ROM, and one for those with ports alone.
+    roms: Vec<RomLane>,
     sequencer: Sequencer,
-    requests: BTreeMap<RequestId, usize>,
+    requests: BTreeMap<RequestId, Waiter>,
     lines: VecDeque<LineAction>,
     wake: Option<Micros>,
     closing: bool,
@@ -61,10 +77,13 @@ impl Run {
     /// A run that begins now. `session` should differ from the run before, so that boards tell them apart.
     #[must_use]
     pub fn new(plan: &Arc<Plan>, now: Micros, session: u8) -> Self {
-        let lanes = (0..plan.panel.buses.len()).map(|b| Lane::new(plan, BusIndex(b as u8), session));
+        let buses = plan.panel.buses.len();
+        let lanes = (0..buses).map(|b| Lane::new(plan, BusIndex(b as u8), session));
+        let roms = (0..=buses).map(|b| RomLane::new(plan, BusIndex(b as u8)));
         let mut run = Self {
             plan: Arc::clone(plan),
             lanes: lanes.collect(),
+            roms: roms.collect(),
             sequencer: Sequencer::new(&plan.panel, now),
             requests: BTreeMap::new(),
             lines: VecDeque::new(),
@@ -75,6 +94,12 @@ impl Run {
             sensing: VecDeque::new(),
         };
         run.lanes.iter_mut().for_each(|lane| lane.start(now));
+        for (rom, home) in
+            run.roms.iter_mut().zip((0..buses).map(|b| Home::RomBus(BusIndex(b as u8))).chain([Home::Ports]))
+        {
+            let slots = plan.panel.slots.iter().filter(|s| plan.home(s) == home);
+            rom.begin(now, slots.map(|s| Board::new(s.slot, rom.index, s.strap, s.bad)).collect::<Vec<_>>());
+        }
         run.settle(now);
         run
     }
@@ -89,16 +114,50 @@ impl Run {
 
     /// A frame from a bus.
     pub fn handle_frame(&mut self, now: Micros, bus: BusIndex, frame: &Frame) {
-        if let Some(lane) = self.lanes.get_mut(bus.index()) {
-            lane.handle_frame(now, frame);
+        match self.rom_on(bus) {
+            Some(rom) => rom.handle_frame(now, frame),
+            None => {
+                if let Some(lane) = self.lanes.get_mut(bus.index()) {
+                    lane.handle_frame(now, frame);
+                }
+            }
+        }
+        self.settle(now);
+    }
+
+    /// Bytes from a port.
+    pub fn handle_bytes(&mut self, now: Micros, port: PortIndex, bytes: &[u8]) {
+        if let Some((rom, slot)) = self.rom_at(port) {
+            rom.handle_bytes(now, slot, bytes);
+        }
+        self.settle(now);
+    }
+
+    /// Something about a port: [`LinkEvent::Down`] if it is gone, [`LinkEvent::Stuck`] if it takes no bytes.
+    pub fn handle_port_link(&mut self, now: Micros, port: PortIndex, event: LinkEvent) {
+        if let Some((rom, slot)) = self.rom_at(port) {
+            rom.handle_port_link(now, slot, event);
+        }
+        self.settle(now);
+    }
+
+    /// What [`Self::poll_bit_rate`] asked for is done, or (`false`) cannot be.
+    pub fn handle_bit_rate(&mut self, now: Micros, bus: BusIndex, done: bool) {
+        if let Some(rom) = self.roms.get_mut(bus.index()) {
+            rom.handle_bit_rate(now, done);
         }
         self.settle(now);
     }
 
     /// Something about a link.
     pub fn handle_link(&mut self, now: Micros, bus: BusIndex, event: LinkEvent) {
-        if let Some(lane) = self.lanes.get_mut(bus.index()) {
-            lane.handle_link(now, event);
+        match self.rom_on(bus) {
+            Some(rom) => rom.handle_link(now, event),
+            None => {
+                if let Some(lane) = self.lanes.get_mut(bus.index()) {
+                    lane.handle_link(now, event);
+                }
+            }
         }
         self.settle(now);
     }
@@ -133,24 +192,28 @@ impl Run {
     /// The fixture could not switch a line: nothing more is powered, the run ends.
     pub fn handle_fixture_fault(&mut self, now: Micros, why: &str) {
         self.lanes.iter_mut().for_each(|lane| lane.give_up(now, Code::FixtureFault, why));
+        self.roms.iter_mut().for_each(|rom| rom.give_up(now, Code::FixtureFault, why));
         self.settle(now);
     }
 
     /// Records can no longer be kept: boards are left safe and nothing more passes.
     pub fn handle_store_fault(&mut self, now: Micros, why: &str) {
         self.lanes.iter_mut().for_each(|lane| lane.give_up(now, Code::RecordStore, why));
+        self.roms.iter_mut().for_each(|rom| rom.give_up(now, Code::RecordStore, why));
         self.settle(now);
     }
 
     /// A deadline may have passed.
     pub fn handle_timeout(&mut self, now: Micros) {
         self.lanes.iter_mut().for_each(|lane| lane.handle_timeout(now));
+        self.roms.iter_mut().for_each(|rom| rom.handle_timeout(now));
         self.settle(now);
     }
 
     /// The operator stops the run: boards without a verdict are ABORTED, everything is switched off.
     pub fn interrupt(&mut self, now: Micros) {
         self.lanes.iter_mut().for_each(|lane| lane.interrupt(now));
+        self.roms.iter_mut().for_each(|rom| rom.interrupt(now));
         self.settle(now);
     }
 
@@ -158,7 +221,8 @@ impl Run {
 
     /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.lanes.iter_mut().find_map(|lane| lane.events.pop_front())
+        let of_bus = self.lanes.iter_mut().find_map(|lane| lane.events.pop_front());
+        of_bus.or_else(|| self.roms.iter_mut().find_map(|rom| rom.events.pop_front()))
     }
 
     /// The next line to switch.
@@ -183,13 +247,29 @@ impl Run {
 
     /// The next frame for a bus; call while its link has room.
     pub fn poll_transmit(&mut self, now: Micros, bus: BusIndex) -> Option<Frame> {
-        self.lanes.get_mut(bus.index())?.poll_transmit(now)
+        match self.rom_on(bus) {
+            Some(rom) => rom.poll_transmit(),
+            None => self.lanes.get_mut(bus.index())?.poll_transmit(now),
+        }
+    }
+
+    /// The rates that a bus's adapter is to have from now on. Throw away what it has not sent, change them, and
+    /// call [`Self::handle_bit_rate`].
+    pub fn poll_bit_rate(&mut self, bus: BusIndex) -> Option<BusRate> {
+        self.roms.get_mut(bus.index())?.rates.pop_front()
+    }
+
+    /// What a port is to do next.
+    pub fn poll_bytes(&mut self, port: PortIndex) -> Option<PortOutput> {
+        let (rom, slot) = self.rom_at(port)?;
+        rom.poll_bytes(slot)
     }
 
     /// When to call [`Self::handle_timeout`] at the latest.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Micros> {
-        self.lanes.iter().filter_map(Lane::next_timeout).chain(self.wake).min()
+        let roms = self.roms.iter().filter_map(RomLane::next_timeout);
+        self.lanes.iter().filter_map(Lane::next_timeout).chain(roms).chain(self.wake).min()
     }
 
     /// Every slot has a verdict and the fixture is safe.
@@ -202,6 +282,7 @@ impl Run {
     #[must_use]
     pub fn reports(&self) -> Vec<SlotReport> {
         let boards = self.lanes.iter().flat_map(|lane| lane.boards.values());
+        let boards = boards.chain(self.roms.iter().flat_map(|rom| rom.boards.values()));
         let mut reports: Vec<SlotReport> = boards
             .map(|b| SlotReport {
                 slot: b.slot,
@@ -239,8 +320,10 @@ impl Run {
                 Output::Line(action) => self.lines.push_back(action),
                 Output::Done(id) => {
                     self.finished |= Some(id) == self.safe;
-                    if let Some(lane) = self.requests.remove(&id).and_then(|n| self.lanes.get_mut(n)) {
-                        lane.handle_fixture_done(now);
+                    match self.requests.remove(&id) {
+                        Some(Waiter::Lane(n)) => self.lanes[n].handle_fixture_done(now),
+                        Some(Waiter::Rom(n, ticket)) => self.roms[n].handle_fixture_done(now, ticket),
+                        None => {}
                     }
                 }
                 Output::Wait { until, .. } => {
@@ -252,7 +335,41 @@ impl Run {
         }
     }
 
+    /// The lane that talks to ROM bootloaders on this bus now.
+    fn rom_on(&mut self, bus: BusIndex) -> Option<&mut RomLane> {
+        self.roms.get_mut(bus.index()).filter(|rom| rom.is_busy() && bus.index() < self.lanes.len())
+    }
+
+    /// The lane that works on the board at this port, and its slot.
+    fn rom_at(&mut self, port: PortIndex) -> Option<(&mut RomLane, Slot)> {
+        let slot = self.plan.ports.get(usize::from(port.0))?.slot;
+        let rom = self.roms.iter_mut().find(|rom| rom.boards.contains_key(&slot))?;
+        Some((rom, slot))
+    }
+
+    /// Boards that need an agent go to the lane that loads it, and come back.
+    fn pass_boards(&mut self, now: Micros) {
+        for (lane, rom) in self.lanes.iter_mut().zip(&mut self.roms) {
+            if let Some(boards) = lane.take_to_load() {
+                rom.begin(now, boards);
+            }
+            if lane.is_loading() {
+                if let Some(boards) = rom.take_ready() {
+                    // In the order in which things happened to a board.
+                    lane.events.append(&mut rom.events);
+                    lane.handle_loaded(now, boards);
+                }
+            } else {
+                rom.keep_ready();
+            }
+        }
+        if let Some(ports) = self.roms.last_mut() {
+            ports.keep_ready();
+        }
+    }
+
     fn pass_requests(&mut self, now: Micros) {
+        self.pass_boards(now);
         if !self.lanes.iter().any(Lane::has_select)
             && let Some(lane) = self.lanes.iter_mut().find(|lane| lane.wants_select())
         {
@@ -260,21 +377,31 @@ impl Run {
         }
         for n in 0..self.lanes.len() {
             while let Some((request, waits)) = self.lanes[n].fixture.pop_front() {
-                self.request(now, n, request, waits);
+                if let Err(error) = self.request(request, waits.then_some(Waiter::Lane(n))) {
+                    self.lanes[n].give_up(now, Code::FixtureFault, &error.to_string());
+                }
             }
         }
-        if !self.closing && self.lanes.iter().all(Lane::is_done) {
+        for n in 0..self.roms.len() {
+            while let Some((request, ticket)) = self.roms[n].fixture.pop_front() {
+                if let Err(error) = self.request(request, ticket.map(|t| Waiter::Rom(n, t))) {
+                    self.roms[n].give_up(now, Code::FixtureFault, &error.to_string());
+                }
+            }
+        }
+        let over = self.lanes.iter().all(Lane::is_done) && self.roms.iter().all(|rom| !rom.is_busy());
+        if !self.closing && over {
             self.closing = true;
             self.safe = self.sequencer.request(Request::Safe).ok();
             self.finished = self.safe.is_none();
         }
     }
 
-    fn request(&mut self, now: Micros, lane: usize, request: Request, waits: bool) {
-        match self.sequencer.request(request) {
-            Ok(id) if waits => _ = self.requests.insert(id, lane),
-            Ok(_) => {}
-            Err(error) => self.lanes[lane].give_up(now, Code::FixtureFault, &error.to_string()),
+    fn request(&mut self, request: Request, waiter: Option<Waiter>) -> Result<(), RequestError> {
+        let id = self.sequencer.request(request)?;
+        if let Some(waiter) = waiter {
+            self.requests.insert(id, waiter);
         }
+        Ok(())
     }
 }

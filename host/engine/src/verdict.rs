@@ -84,6 +84,10 @@ impl Verdict {
                     | Code::ReceptionPoor
                     | Code::ReceiveOverrun
                     | Code::ProtocolError
+                    | Code::RomNoSync
+                    | Code::RomSilent
+                    | Code::RomAnswer
+                    | Code::AgentNotStarted
             )
         )
     }

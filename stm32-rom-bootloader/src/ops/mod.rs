@@ -14,6 +14,7 @@ mod memory;
 mod options;
 mod program;
 mod protect;
+mod shared;
 
 use core::future::Future;
 
@@ -29,6 +30,7 @@ pub use memory::{MemoryRead, ReadMemory};
 pub use options::{OptionsWritten, WriteOptions};
 pub use program::{Finish, Program, Programmed, Resume};
 pub use protect::{Protect, Protected, Protection};
+pub use shared::{CompareShared, Job, ProgramShared, SharedImage};
 
 /// Something a session can do. The operations of this crate are all there are.
 pub trait Operation<'a>: sealed::Sealed {

@@ -8,7 +8,7 @@ use panel_codes::Code;
 use panel_protocol::host::{Answer, Discovered, Found, Request};
 use panel_protocol::ident::NodeId;
 use panel_protocol::message::{Control, IdentifyPart};
-use panel_protocol::node::{Protection, Uid};
+use panel_protocol::node::Protection;
 use panel_protocol::reply::{Info, Profile, uid_check};
 use panel_protocol::time::{Micros, Span};
 
@@ -117,7 +117,7 @@ impl Lane {
         (board.node, board.uid, board.nonce) = (Some(node), Some(uid), nonce);
         self.events.push_back(Event::Identified { slot, uid });
         self.set_state(slot, SlotState::Found);
-        if implausible(&uid) {
+        if crate::board::implausible(&uid) {
             self.fail(now, slot, Code::ImplausibleUid, format!("UID {uid}"));
         }
     }
@@ -149,7 +149,15 @@ impl Lane {
             .collect();
         let nobody = self.active().is_empty();
         for (slot, current) in missing {
+            let loaded = self.boards.get(&slot).is_some_and(|b| b.loaded);
             let (code, text) = match current {
+                _ if loaded && current != Some(0) => {
+                    let draws = current.map_or_else(String::new, |ma| format!(", draws {ma} mA"));
+                    (
+                        Code::AgentNotStarted,
+                        format!("the agent was loaded and started, and does not answer{draws}"),
+                    )
+                }
                 None => (Code::BoardAbsent, "no answer".to_owned()),
                 Some(0) => (Code::BoardAbsent, "no answer, 0 mA".to_owned()),
                 Some(ma) if nobody && self.no_ack => {
@@ -298,11 +306,6 @@ impl Lane {
             self.fail(now, slot, Code::DoesNotFit, text.clone());
         }
     }
-}
-
-/// All bits equal: not the UID of any STM32.
-fn implausible(uid: &Uid) -> bool {
-    uid.0.iter().all(|&b| b == 0) || uid.0.iter().all(|&b| b == 0xFF)
 }
 
 pub(super) fn list<T: ToString>(items: &[T]) -> String {

@@ -3,17 +3,11 @@
 //! Invariant: a line that serves several slots is only switched off when every one of them has ended. Where a
 //! slot has no power line of its own, its NRST line serves instead.
 
-use panel_backplane::{LineIndex, PanelSlot, Request, Slot};
+use panel_backplane::{Request, Slot};
 
 use super::Lane;
 use crate::board::Board;
-
-/// The line with which one slot can be held back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum OwnLine {
-    Nrst,
-    Power,
-}
+use crate::lines::{self, OwnLine};
 
 impl Lane {
     /// Asks the fixture for something that this lane then waits for.
@@ -27,16 +21,9 @@ impl Lane {
         self.fixture.push_back((request, false));
     }
 
-    /// NRST if the slot has one of its own, which is faster, else power.
+    /// The line with which this slot can be held back, if any.
     pub(super) fn own_line(&self, slot: Slot) -> Option<OwnLine> {
-        let panel_slot = self.plan.panel.slot(slot)?;
-        self.is_own(panel_slot, |s| s.lines.nrst)
-            .then_some(OwnLine::Nrst)
-            .or_else(|| self.is_own(panel_slot, |s| s.lines.power).then_some(OwnLine::Power))
-    }
-
-    fn is_own(&self, slot: &PanelSlot, line: impl Fn(&PanelSlot) -> Option<LineIndex>) -> bool {
-        line(slot).and_then(|l| self.plan.panel.line(l)).is_some_and(|line| line.slots.len() == 1)
+        lines::own_line(&self.plan.panel, slot)
     }
 
     fn with_line(&self, slots: &[Slot], line: OwnLine) -> Vec<Slot> {
@@ -87,7 +74,7 @@ impl Lane {
 
     /// Cuts one board off the bus: by its own power line, else by reset. False if neither is its own.
     pub(super) fn isolate(&mut self, slot: Slot) -> bool {
-        let powered = self.plan.panel.slot(slot).is_some_and(|s| self.is_own(s, |s| s.lines.power));
+        let powered = lines::has_own_power(&self.plan.panel, slot);
         match self.own_line(slot) {
             _ if powered => self.tell(Request::PowerOff(vec![slot])),
             Some(_) => self.tell(Request::HoldReset(vec![slot])),

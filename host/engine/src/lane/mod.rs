@@ -29,7 +29,8 @@ use panel_protocol::time::{Micros, Span};
 
 use crate::board::{Board, SlotState};
 use crate::event::{Event, LinkEvent, Phase, Step};
-use crate::plan::Plan;
+use crate::plan::{Home, Plan};
+use crate::rom::is_agent;
 use crate::verdict::{Outcome, Verdict};
 use bind::Rounds;
 use flood::Flood;
@@ -39,6 +40,8 @@ use flood::Flood;
 pub(crate) enum Stage {
     /// Nothing asked yet.
     Idle,
+    /// Boards are given the RAM agent through their ROM, by others.
+    Load,
     /// The fixture switches power.
     Power,
     /// Boards start.
@@ -121,6 +124,8 @@ pub(crate) struct Lane {
     pub(crate) owed: u32,
     pub(crate) binding: Rounds,
     pub(crate) flood: Flood,
+    /// Slots whose boards are to be given the RAM agent.
+    pub(crate) to_load: BTreeSet<Slot>,
 }
 
 /// Error frames without a frame in between that make a bus useless: an error-active controller is off the bus
@@ -131,7 +136,7 @@ const CLEARING: Span = Span::from_millis(5000);
 
 impl Lane {
     pub(crate) fn new(plan: &Arc<Plan>, bus: BusIndex, session: u8) -> Self {
-        let slots = plan.panel.slots.iter().filter(|s| s.bus == Some(bus));
+        let slots = plan.panel.slots.iter().filter(|s| plan.home(s) == Home::Bus(bus));
         let boards = slots.map(|s| (s.slot, Board::new(s.slot, bus, s.strap, s.bad))).collect();
         Self {
             bus,
@@ -158,6 +163,7 @@ impl Lane {
             owed: 0,
             binding: Rounds::default(),
             flood: Flood::default(),
+            to_load: BTreeSet::new(),
         }
     }
 
@@ -174,12 +180,47 @@ impl Lane {
         self.group = slots;
         if self.group.is_empty() {
             self.stage = Stage::Done;
-            self.phase(Phase::Done);
+            if !self.boards.is_empty() {
+                self.phase(Phase::Done);
+            }
             return;
         }
+        let agents = |s: &&Slot| self.plan.ways.get(s).is_some_and(|way| is_agent(*way));
+        self.to_load = self.group.iter().filter(agents).copied().collect();
+        if self.to_load.is_empty() {
+            self.begin_group(now);
+        } else {
+            self.deadline = None;
+            self.stage = Stage::Load;
+        }
+    }
+
+    /// Boards that have been given the agent come back, those that could not with their verdicts.
+    pub(crate) fn handle_loaded(&mut self, now: Micros, boards: BTreeMap<Slot, Board>) {
+        for (slot, mut board) in boards {
+            board.bus = self.bus;
+            if board.verdict.is_some() {
+                self.group.remove(&slot);
+            }
+            self.boards.insert(slot, board);
+        }
+        if self.stage != Stage::Load {
+            return;
+        }
+        if self.group.is_empty() {
+            self.begin_attempts(now, BTreeSet::new());
+        } else {
+            self.begin_group(now);
+        }
+    }
+
+    /// Boards that run an agent have their attempt already; the others begin theirs.
+    fn begin_group(&mut self, now: Micros) {
         self.phase(Phase::Power);
         for slot in &self.group {
-            let Some(board) = self.boards.get_mut(slot) else { continue };
+            let Some(board) = self.boards.get_mut(slot).filter(|b| !b.loaded || b.verdict.is_some()) else {
+                continue;
+            };
             board.begin_attempt(now);
             self.events.push_back(Event::Attempt { slot: *slot, number: board.attempt });
             self.events.push_back(Event::StepBegan { slot: *slot, step: Step::Power });
@@ -190,7 +231,7 @@ impl Lane {
         let slots: Vec<Slot> = self.group.iter().copied().collect();
         self.stage = Stage::Power;
         self.switch(FixtureRequest::PowerOn(slots.clone()));
-        let again = |s: &Slot| self.boards.get(s).is_some_and(|b| b.attempt > 1);
+        let again = |s: &Slot| self.boards.get(s).is_some_and(|b| b.attempt > 1 && !b.loaded);
         let again: Vec<Slot> = slots.into_iter().filter(again).collect();
         // Power may have stayed on for others on the line, and NRST may still be held.
         self.restart_by_reset(&again);
@@ -359,6 +400,24 @@ impl Lane {
         let frame = self.master.poll_transmit(now);
         self.drain(now); // how far the image is shows as it is sent, not when a board next speaks
         frame
+    }
+
+    /// The boards that are to be given the agent, once.
+    pub(crate) fn take_to_load(&mut self) -> Option<Vec<Board>> {
+        let slots = core::mem::take(&mut self.to_load);
+        let boards: Vec<Board> = slots.iter().filter_map(|s| self.boards.remove(s)).collect();
+        (!boards.is_empty()).then_some(boards)
+    }
+
+    /// Whether this bus waits for boards that are given the agent.
+    pub(crate) fn is_loading(&self) -> bool {
+        self.stage == Stage::Load || self.stage == Stage::Done && self.loads_agents()
+    }
+
+    fn loads_agents(&self) -> bool {
+        self.plan.ways.iter().any(|(slot, way)| {
+            is_agent(*way) && self.plan.panel.slot(*slot).is_some_and(|s| s.bus == Some(self.bus))
+        })
     }
 
     pub(crate) fn is_done(&self) -> bool {

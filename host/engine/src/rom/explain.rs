@@ -1,0 +1,34 @@
+//! What a session's error means on the factory floor: its code, and a sentence with the values.
+
+use panel_codes::Code;
+use stm32_rom_bootloader::{Device, Error, PlanError};
+
+/// The code of a session's error; the error's own text has the values.
+#[must_use]
+pub fn explain(error: &Error) -> Code {
+    match error {
+        Error::NoAnswer { .. } | Error::Echo => Code::RomNoSync,
+        Error::ParityMissing => Code::RomParityMissing,
+        Error::TimedOut { .. } => Code::RomSilent,
+        Error::Refused { .. } => Code::RomRefused,
+        Error::NotListed { .. } => Code::RomUnsupported,
+        Error::UnknownChip { .. } => Code::RomUnknownChip,
+        Error::WrongChip { got, .. } if Device::find(*got, None).is_none() => Code::RomUnknownChip,
+        Error::WrongChip { .. } => Code::WrongChip,
+        Error::Protected { .. } => Code::RomProtected,
+        Error::ResetNeeded { .. } | Error::LinesUnavailable { .. } => Code::RomPowerCycle,
+        Error::NotBlank { .. } => Code::ProgramFailed,
+        Error::VerifyFailed { .. } => Code::VerifyMismatch,
+        Error::PlanMismatch { .. } => Code::DoesNotFit,
+        Error::Plan(plan) => plan_code(plan),
+        Error::BadArgument { .. } => Code::Usage,
+        Error::Cancelled { .. } => Code::Interrupted,
+        _ => Code::RomAnswer,
+    }
+}
+
+/// The code of a plan that cannot be made: the image's or the request's fault, nothing was touched.
+#[must_use]
+pub const fn plan_code(_: &PlanError) -> Code {
+    Code::ImageOutsideFlash
+}

@@ -1,0 +1,202 @@
+//! What a plan says beyond the shared bus: which way each slot takes, its port, the RAM agent.
+//!
+//! Everything that can be refused before anything is powered is refused here: a ROM without the interface, a
+//! bus whose boards cannot be told apart, an agent that does not fit into the RAM the ROM leaves free.
+
+use std::collections::BTreeMap;
+
+use panel_backplane::{Binding, BusKind, Panel, PanelSlot, Port, Slot, Way};
+use stm32_rom_bootloader::device::SupplyVoltage;
+use stm32_rom_bootloader::{Device, EraseChoice, PlanOptions, SharedImage};
+
+use super::attempt::{Goal, Work};
+use crate::finishing::Finishing;
+use crate::lines;
+use crate::plan::{PlanError, Recipe};
+
+/// The RAM agent: a node of the shared-bus protocol that is loaded through the ROM and runs wholly from RAM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Agent {
+    /// Name and version, for records.
+    pub name: String,
+    /// Its code, vector table first.
+    pub bytes: Vec<u8>,
+    /// Where it is loaded, and where its vector table is.
+    pub address: u32,
+}
+
+/// The ways of a panel's slots, and what some of them need.
+#[derive(Debug, Clone, Default)]
+pub struct Ways {
+    /// The way of every slot that is not marked bad; one that is missing is reached by `multidrop`.
+    pub of: BTreeMap<Slot, Way>,
+    /// The RAM agent for this chip, if there is one.
+    pub agent: Option<Agent>,
+    /// Supply of the boards in millivolts, if the job states it.
+    pub supply_mv: Option<u16>,
+}
+
+/// A slot's own port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlanPort {
+    /// The slot.
+    pub slot: Slot,
+    /// Where it leads.
+    pub port: Port,
+    /// Bits per second.
+    pub baud: u32,
+}
+
+/// The part of a plan that goes through ROM bootloaders.
+#[derive(Debug, Clone)]
+pub struct RomPlan {
+    /// The chip, as the ROM client knows it.
+    pub device: &'static Device,
+    /// The image, if some slot gets it through its ROM.
+    image: SharedImage,
+    /// The agent, if some slot gets that: its image, where it starts, its bytes.
+    agent: Option<(SharedImage, u32, usize)>,
+    start: Option<u32>,
+    voltage: Option<SupplyVoltage>,
+}
+
+impl RomPlan {
+    /// Checks and lays out what the ROM ways of `ways` need; `None` if there are none.
+    pub(crate) fn new(
+        recipe: &Recipe,
+        panel: &Panel,
+        options: &Ways,
+        regions: &[(u32, Vec<u8>)],
+    ) -> Result<Option<Self>, PlanError> {
+        let ways = &options.of;
+        if ways.values().all(|way| *way == Way::Multidrop) {
+            return Ok(None);
+        }
+        let chip = recipe.chip;
+        let device = Device::find(chip.device_id, None).ok_or(PlanError::NoRom { chip: chip.name })?;
+        for slot in panel.slots.iter().filter(|s| !s.bad) {
+            if let Some(&way) = ways.get(&slot.slot) {
+                check_slot(panel, slot, way, device, chip.name)?;
+            }
+        }
+        check_buses(panel, ways)?;
+        let finishing = &recipe.finishing;
+        // A lock is proved by a restart, which an agent does not survive.
+        let unserved = |way: Way| match way.broadcasts() {
+            true => is_agent(way) && finishing.lock.level().is_some(),
+            false => *finishing != Finishing::default(),
+        };
+        if let Some((&slot, &way)) = ways.iter().find(|(_, way)| unserved(**way)) {
+            return Err(PlanError::RomFinishing { slot: slot.0, way });
+        }
+        let image = SharedImage::new(regions.to_vec())?;
+        let voltage = options.supply_mv.and_then(SupplyVoltage::from_millivolts);
+        if ways.values().any(|way| !way.broadcasts()) {
+            image.plan(device, &PlanOptions { voltage, ..PlanOptions::default() })?;
+        }
+        let agent = if ways.values().any(|way| is_agent(*way)) {
+            if panel.binding != Binding::Straps {
+                return Err(PlanError::AgentBinding);
+            }
+            let agent = options.agent.as_ref().ok_or(PlanError::NoAgent { chip: chip.name })?;
+            let whole = SharedImage::new(vec![(agent.address, agent.bytes.clone())])?;
+            whole.plan(device, &PlanOptions { erase: EraseChoice::Nothing, ..PlanOptions::default() })?;
+            Some((whole, agent.address, agent.bytes.len()))
+        } else {
+            None
+        };
+        let first = regions.first().map(|(address, _)| *address);
+        let start = first.filter(|_| recipe.start_application);
+        Ok(Some(Self { device, image, agent, start, voltage }))
+    }
+
+    /// The supply that the job states, where it makes programming faster.
+    #[must_use]
+    pub const fn voltage(&self) -> Option<SupplyVoltage> {
+        self.voltage
+    }
+
+    /// Bytes of the agent; 0 without one.
+    #[must_use]
+    pub fn agent_bytes(&self) -> usize {
+        self.agent.as_ref().map_or(0, |(_, _, bytes)| *bytes)
+    }
+
+    /// What is done to a board that takes this way.
+    pub(crate) fn work(&self, way: Way) -> Work {
+        match &self.agent {
+            Some((image, entry, _)) if is_agent(way) => Work {
+                goal: Goal::LoadAgent,
+                device: self.device,
+                image: image.clone(),
+                start: Some(*entry),
+                voltage: None,
+            },
+            _ => Work {
+                goal: Goal::Program,
+                device: self.device,
+                image: self.image.clone(),
+                start: self.start,
+                voltage: self.voltage,
+            },
+        }
+    }
+}
+
+/// Whether this way loads the RAM agent.
+pub(crate) const fn is_agent(way: Way) -> bool {
+    matches!(way, Way::RomUartAgent | Way::RomCanAgent | Way::RomFdcanAgent)
+}
+
+fn check_slot(
+    panel: &Panel,
+    slot: &PanelSlot,
+    way: Way,
+    device: &'static Device,
+    chip: &'static str,
+) -> Result<(), PlanError> {
+    let number = slot.slot.0;
+    if way.needs_port() && slot.port.is_none() {
+        return Err(PlanError::NoPort { slot: number });
+    }
+    let speaks = match way {
+        Way::Multidrop => true,
+        Way::RomUart | Way::RomUartAgent => !device.usart_ports.is_empty(),
+        Way::RomCan | Way::RomCanAgent => !device.can_ports.is_empty(),
+        Way::RomFdcan | Way::RomFdcanAgent => !device.fdcan_ports.is_empty(),
+    };
+    let kind = slot.bus.and_then(|b| panel.buses.get(b.index())).map(|b| b.kind);
+    let fits = match way {
+        Way::RomCan | Way::RomCanAgent => kind == Some(BusKind::Classical),
+        Way::RomFdcan | Way::RomFdcanAgent => matches!(kind, Some(BusKind::Fd { .. })),
+        Way::Multidrop | Way::RomUart | Way::RomUartAgent => true,
+    };
+    if !speaks || !fits {
+        return Err(PlanError::NoRomInterface { slot: number, way, chip });
+    }
+    Ok(())
+}
+
+/// ROM bootloaders on a bus all answer alike: it takes one way, and a line for each board.
+fn check_buses(panel: &Panel, ways: &BTreeMap<Slot, Way>) -> Result<(), PlanError> {
+    for (bus, index) in panel.buses.iter().zip(0..) {
+        let on_bus: Vec<(Slot, Way)> = panel
+            .on_bus(panel_backplane::BusIndex(index))
+            .filter_map(|s| Some((s.slot, *ways.get(&s.slot)?)))
+            .filter(|(_, way)| way.needs_bus())
+            .collect();
+        let Some(&(_, rom)) = on_bus.iter().find(|(_, way)| way.rom_on_bus()) else { continue };
+        let clash = |(_, way): &&(Slot, Way)| {
+            *way != rom && (way.rom_on_bus() || !rom.broadcasts() || !way.broadcasts())
+        };
+        if let Some(&(slot, way)) = on_bus.iter().find(clash) {
+            return Err(PlanError::MixedBus { bus: bus.name.clone(), slot: slot.0, ways: [rom, way] });
+        }
+        let alone = on_bus.len() == 1;
+        let bound = |slot: Slot| alone || lines::own_line(panel, slot).is_some();
+        if let Some(&(slot, _)) = on_bus.iter().find(|(slot, way)| way.rom_on_bus() && !bound(*slot)) {
+            return Err(PlanError::NoOwnLineForRom { slot: slot.0 });
+        }
+    }
+    Ok(())
+}
