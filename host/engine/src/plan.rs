@@ -213,7 +213,9 @@ pub enum PlanError {
         chip: &'static str,
     },
     /// The job asks for what a ROM bootloader does not do.
-    #[error("slot {slot}: the way \"{way}\" writes no identity and no option bytes and sets no lock, which the job asks for")]
+    #[error(
+        "slot {slot}: the way \"{way}\" writes no identity and no option bytes and sets no lock, which the job asks for"
+    )]
     RomFinishing {
         /// The slot.
         slot: u16,

@@ -44,6 +44,7 @@ impl Look {
         match cell.state {
             SlotState::Waiting | SlotState::Ended => Self::new('·', "wait", Tone::Faint),
             SlotState::Searching => Self::new('?', "search", Tone::Busy),
+            SlotState::Loading(percent) => Self::new('↓', format!("{percent}%"), Tone::Busy),
             SlotState::Found => Self::new('○', "found", Tone::Busy),
             SlotState::Erasing => Self::new('✎', "erase", Tone::Busy),
             SlotState::Programming(percent) => Self::new('▓', format!("{percent}%"), Tone::Busy),
@@ -60,9 +61,10 @@ impl Look {
 }
 
 /// Every sign that a cell can show.
-const LEGEND: [&str; 14] = [
+const LEGEND: [&str; 15] = [
     "· wait",
     "? search",
+    "↓ agent",
     "○ found",
     "✎ erase",
     "▓ program",

@@ -118,8 +118,10 @@ impl RunView {
             verdict: s.bad.then(Verdict::skipped),
             again: false,
         });
-        let buses = plan.panel.buses.iter().map(|bus| BusView {
-            name: bus.name.clone(),
+        let names = plan.panel.buses.iter().map(|bus| bus.name.clone());
+        let ports = plan.ports_group().map(|_| "ports".to_owned());
+        let buses = names.chain(ports).map(|name| BusView {
+            name,
             phase: Phase::Power,
             began: Micros::ZERO,
             sent: 0,

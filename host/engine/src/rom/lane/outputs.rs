@@ -116,7 +116,9 @@ impl RomLane {
                 let state =
                     if loading { SlotState::Loading(percent) } else { SlotState::Programming(percent) };
                 self.set_state(slot, state);
-                self.progress(slot, u64::from(done));
+                if !loading {
+                    self.progress(slot, u64::from(done));
+                }
             }
             stm32::Event::Progress { step: stm32::Step::Verify, done, total } => {
                 self.progress(slot, u64::from(total) + u64::from(done));
