@@ -137,7 +137,7 @@ impl RomLane {
     fn working_rate(&self) -> Option<CanRate> {
         let most = self.plan.panel.buses.get(self.index.index()).map_or(0, |bus| bus.bit_rate.0);
         let rates = [CanRate::Kbit250, CanRate::Kbit500, CanRate::Mbit1];
-        rates.into_iter().filter(|rate| classic(*rate).nominal <= most).last()
+        rates.into_iter().rfind(|rate| classic(*rate).nominal <= most)
     }
 
     /// Takes the board out of the others' way, and its power if it failed.
