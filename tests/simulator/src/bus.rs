@@ -160,6 +160,12 @@ impl Bus {
         &self.controllers[e]
     }
 
+    /// Bits per second of arbitration, and of FD payloads.
+    pub(crate) fn bit_rates(&self) -> (u32, Option<u32>) {
+        let rate = |bit: u64| (1_000_000_000 / bit.max(1)) as u32;
+        (rate(self.bit), self.data_bit.map(rate))
+    }
+
     pub(crate) fn is_off(&self, e: usize) -> bool {
         self.off.contains(e)
     }

@@ -6,6 +6,7 @@ use panel_protocol::node::Uid;
 
 use crate::board::{Application, BoardCounters};
 use crate::chip::FLASH_BASE;
+use crate::device::Device;
 use crate::firmware::Firmware;
 use crate::flash::{Options, StoreError};
 use crate::trace::TraceEvent;
@@ -37,6 +38,14 @@ impl<F: Firmware> World<F> {
         if let Some(i) = self.index(slot) {
             self.boards[i].set_select(on);
         }
+    }
+
+    /// Takes the board out of a slot without power and puts one of another make in; false if there is no such
+    /// slot, or its power is on.
+    pub fn install(&mut self, slot: u16, device: Box<dyn Device>) -> bool {
+        let Some(i) = self.index(slot).filter(|&i| !self.boards[i].is_powered()) else { return false };
+        self.boards[i].install(device);
+        true
     }
 
     /// Supply current of a slot in milliamperes.

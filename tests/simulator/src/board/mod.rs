@@ -17,6 +17,7 @@ use panel_protocol::time::Micros;
 use crate::bus::Bus;
 use crate::chip::Chip;
 use crate::config::SlotConfig;
+use crate::device::{CanPort, Device};
 use crate::firmware::Firmware;
 use crate::hardware::Hardware;
 use crate::rng::{Rate, Rng};
@@ -74,6 +75,8 @@ enum State<F> {
 
 pub(crate) struct Board<F> {
     state: State<F>,
+    /// A board of another make sits in the slot: it gets every call that a board gets.
+    device: Option<Box<dyn Device>>,
     /// When the processor is free again.
     free_at: u64,
     /// When background work is due.
@@ -119,6 +122,7 @@ impl<F: Firmware> Board<F> {
     ) -> Self {
         Self {
             state: State::Halted(Box::new(hw)),
+            device: None,
             free_at: 0,
             wake_at: NEVER,
             flash_end: NEVER,
@@ -156,6 +160,11 @@ impl<F: Firmware> Board<F> {
 
     pub(crate) fn set_loss(&mut self, rate: f64) {
         self.loss = Rate::new(rate);
+    }
+
+    /// Puts a board of another make into the slot.
+    pub(crate) fn install(&mut self, device: Box<dyn Device>) {
+        self.device = Some(device);
     }
 
     pub(crate) fn bus(&self) -> usize {
@@ -202,6 +211,9 @@ impl<F: Firmware> Board<F> {
         if self.absent || !self.powered {
             return 0;
         }
+        if let Some(device) = &self.device {
+            return device.current_ma(now);
+        }
         // A transceiver that drives the bus all the time: half of its 50 to 70 mA, the other half is recessive.
         let driving = if self.babbling { 30 } else { 0 };
         driving
@@ -215,6 +227,9 @@ impl<F: Firmware> Board<F> {
 
     /// When [`Board::run`] wants to be called, or [`NEVER`].
     pub(crate) fn due(&self) -> u64 {
+        if let Some(device) = &self.device {
+            return device.due();
+        }
         let work = match &self.state {
             State::Starting { at, .. } => *at,
             State::Running(_) if self.refill || !self.fifo.is_empty() => self.free_at,
@@ -225,6 +240,9 @@ impl<F: Firmware> Board<F> {
     }
 
     pub(crate) fn run(&mut self, now: u64, bus: &mut Bus) {
+        if let Some(device) = &mut self.device {
+            return device.run(now, &mut CanPort { bus, endpoint: self.endpoint });
+        }
         if self.strike_at <= now {
             self.strike_due(now, bus);
         }
@@ -240,6 +258,9 @@ impl<F: Firmware> Board<F> {
             return;
         }
         self.powered = on;
+        if let Some(device) = &mut self.device {
+            return device.set_power(now, on, &mut CanPort { bus, endpoint: self.endpoint });
+        }
         self.halt(now, bus);
         if on {
             if self.first_power.is_none() {
@@ -255,6 +276,9 @@ impl<F: Firmware> Board<F> {
             return;
         }
         self.held = asserted;
+        if let Some(device) = &mut self.device {
+            return device.set_reset(now, asserted, &mut CanPort { bus, endpoint: self.endpoint });
+        }
         self.halt(now, bus);
         if !asserted {
             self.restart(now, ResetCause::Pin);
@@ -262,6 +286,9 @@ impl<F: Firmware> Board<F> {
     }
 
     pub(crate) fn set_select(&mut self, on: bool) {
+        if let Some(device) = &mut self.device {
+            return device.set_select(on);
+        }
         if self.reads_select {
             self.state.hardware_mut().strap = Some(u16::from(on));
         }

@@ -9,6 +9,7 @@ use panel_protocol::node::{BusCounters, Poll, Wake, Work};
 
 use super::{Application, Board, FIFO, State, micros};
 use crate::bus::Bus;
+use crate::device::CanPort;
 use crate::firmware::Firmware;
 use crate::hardware::Request;
 use crate::timers::NEVER;
@@ -24,6 +25,9 @@ impl<F: Firmware> Board<F> {
             self.counters.missed += 1;
             return;
         }
+        if let Some(device) = &mut self.device {
+            return device.receive(now, frame, &mut CanPort { bus, endpoint: self.endpoint });
+        }
         if !matches!(self.state, State::Running(_)) {
             return;
         }
@@ -38,6 +42,10 @@ impl<F: Firmware> Board<F> {
 
     /// One of the board's frames has been sent.
     pub(crate) fn sent(&mut self, now: u64, bus: &mut Bus) {
+        if let Some(device) = &mut self.device {
+            let frame = *bus.frame();
+            return device.sent(now, &frame, &mut CanPort { bus, endpoint: self.endpoint });
+        }
         if self.free_at <= now {
             self.transmit(now, bus);
             self.obey(now, bus);

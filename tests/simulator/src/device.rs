@@ -1,0 +1,172 @@
+//! The seam for a board of another make: whatever sits in a slot and is no model of this crate.
+//!
+//! A device gets the fixture's lines and the frames of its bus, and drives a controller through [`CanPort`]. The
+//! world calls [`Device::run`] when the device is due; between such calls it may assume nothing about time but
+//! that it does not run backwards. Times are nanoseconds of the world.
+
+use panel_protocol::frame::Frame;
+
+use crate::bus::Bus;
+
+/// A board of another make.
+pub trait Device {
+    /// When [`Device::run`] is to be called, or `u64::MAX`.
+    fn due(&self) -> u64;
+    /// Lets the device live until `now`.
+    fn run(&mut self, now: u64, port: &mut CanPort<'_>);
+    /// A frame ended on the bus.
+    fn receive(&mut self, now: u64, frame: &Frame, port: &mut CanPort<'_>);
+    /// One of the device's frames has been sent; its place in the controller is free.
+    fn sent(&mut self, now: u64, frame: &Frame, port: &mut CanPort<'_>);
+    /// The supply was switched.
+    fn set_power(&mut self, now: u64, on: bool, port: &mut CanPort<'_>);
+    /// NRST was pulled or released.
+    fn set_reset(&mut self, now: u64, asserted: bool, port: &mut CanPort<'_>);
+    /// The slot's select line was driven.
+    fn set_select(&mut self, on: bool);
+    /// Supply current in milliamperes; asked only while the supply is on.
+    fn current_ma(&self, now: u64) -> u32;
+}
+
+/// A device's connection to its bus.
+pub struct CanPort<'a> {
+    pub(crate) bus: &'a mut Bus,
+    pub(crate) endpoint: usize,
+}
+
+impl CanPort<'_> {
+    /// Takes part in the bus with cleared counters and empty mailboxes; `fd`: knows FD frames.
+    pub fn connect(&mut self, fd: bool) {
+        self.bus.disconnect(self.endpoint);
+        self.bus.connect(self.endpoint, fd);
+    }
+
+    /// Leaves the bus, in the middle of a frame if need be.
+    pub fn disconnect(&mut self) {
+        self.bus.disconnect(self.endpoint);
+    }
+
+    /// Puts a frame into one of the controller's three mailboxes; false if all are full or it is not connected.
+    pub fn submit(&mut self, now: u64, frame: &Frame) -> bool {
+        self.bus.submit(self.endpoint, frame, now)
+    }
+
+    /// Throws away what has not been sent.
+    pub fn abort(&mut self) {
+        self.bus.abort(self.endpoint);
+    }
+
+    /// Transmit and receive error counters.
+    #[must_use]
+    pub fn error_counters(&self) -> (u16, u16) {
+        let controller = self.bus.controller(self.endpoint);
+        (controller.tec(), controller.rec())
+    }
+
+    /// Whether the controller is bus-off.
+    #[must_use]
+    pub fn is_off(&self) -> bool {
+        self.bus.is_off(self.endpoint)
+    }
+
+    /// Bits per second of arbitration, and of FD payloads on a bus that carries them.
+    #[must_use]
+    pub fn bit_rates(&self) -> (u32, Option<u32>) {
+        self.bus.bit_rates()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use panel_protocol::frame::Id;
+    use panel_protocol::time::Micros;
+
+    use super::*;
+    use crate::chip::Chip;
+    use crate::config::{BusSpeed, WorldConfig};
+    use crate::world::{HostEvent, World};
+
+    /// Says every frame again under another identifier, 50 us later.
+    struct Parrot {
+        due: u64,
+        said: Option<Frame>,
+        sent: Arc<Mutex<u32>>,
+    }
+
+    impl Device for Parrot {
+        fn due(&self) -> u64 {
+            self.due
+        }
+
+        fn run(&mut self, now: u64, port: &mut CanPort<'_>) {
+            if self.due <= now
+                && let Some(frame) = self.said.take()
+            {
+                assert!(port.submit(now, &frame));
+                self.due = u64::MAX;
+            }
+        }
+
+        fn receive(&mut self, now: u64, frame: &Frame, _: &mut CanPort<'_>) {
+            self.said = Frame::classical(Id::Standard(0x123), frame.data());
+            self.due = now + 50_000;
+        }
+
+        fn sent(&mut self, _: u64, frame: &Frame, port: &mut CanPort<'_>) {
+            assert_eq!(frame.id(), Id::Standard(0x123));
+            assert_eq!(port.error_counters(), (0, 0));
+            *self.sent.lock().unwrap() += 1;
+        }
+
+        fn set_power(&mut self, _: u64, on: bool, port: &mut CanPort<'_>) {
+            assert_eq!(port.bit_rates(), (1_000_000, None));
+            if on { port.connect(false) } else { port.disconnect() }
+        }
+
+        fn set_reset(&mut self, _: u64, _: bool, _: &mut CanPort<'_>) {}
+
+        fn set_select(&mut self, _: bool) {}
+
+        fn current_ma(&self, _: u64) -> u32 {
+            17
+        }
+    }
+
+    #[test]
+    fn a_device_hears_the_bus_and_answers_on_it_while_it_has_power() {
+        let chip = Chip::by_name("F405").unwrap();
+        let mut world = World::new(WorldConfig::panel(2, chip, BusSpeed::CAN_1M), 1).unwrap();
+        let sent = Arc::new(Mutex::new(0));
+        let parrot = Parrot { due: u64::MAX, said: None, sent: Arc::clone(&sent) };
+        assert!(world.install(2, Box::new(parrot)));
+        world.set_power(&[2], true);
+        assert_eq!((world.current_ma(1), world.current_ma(2)), (Some(0), Some(17)));
+        let question = Frame::classical(Id::Standard(0x456), &[1, 2, 3]).unwrap();
+        world.host_send(0, &question).unwrap();
+        let mut answer = None;
+        while world.now() < Micros(1000) {
+            world.advance(Micros(1000));
+            while let Some(event) = world.poll_host() {
+                if let HostEvent::Received { frame, .. } = event {
+                    answer = Some(frame);
+                }
+            }
+        }
+        assert_eq!(answer.map(|f| (f.id(), f.data().to_vec())), Some((Id::Standard(0x123), vec![1, 2, 3])));
+        assert_eq!(*sent.lock().unwrap(), 1);
+        world.set_power(&[2], false);
+        assert_eq!(world.current_ma(2), Some(0));
+    }
+
+    #[test]
+    fn nothing_is_put_into_a_slot_with_power() {
+        let chip = Chip::by_name("F405").unwrap();
+        let mut world = World::new(WorldConfig::panel(1, chip, BusSpeed::CAN_1M), 1).unwrap();
+        world.set_power(&[1], true);
+        let parrot = || Box::new(Parrot { due: u64::MAX, said: None, sent: Arc::default() });
+        assert!(!world.install(1, parrot()));
+        assert!(!world.install(7, parrot()));
+    }
+}
