@@ -10,6 +10,7 @@ use panel_protocol::time::Span;
 use toml::de::DeValue;
 
 use crate::document::{FromToml, Mismatch, parsed};
+use crate::input::Inputs;
 use crate::panel::Slot;
 
 /// Number of a line in its fixture.
@@ -246,6 +247,8 @@ pub struct Fixture {
     pub lines: Vec<Line>,
     /// Times.
     pub timing: FixtureTiming,
+    /// Interlock and start button.
+    pub inputs: Inputs,
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@
 mod bus;
 pub mod document;
 mod fixture;
+mod input;
 mod layout;
 mod nearest;
 mod panel;
@@ -26,6 +27,7 @@ pub use bus::{Bus, BusIndex, BusKind, Link, LinkError, Port};
 pub use fixture::{
     Connection, Fixture, FixtureTiming, Line, LineFunction, LineIndex, SlotLines, Wire, WireError,
 };
+pub use input::{Input, InputSource, Inputs};
 pub use panel::{Binding, GridError, Mark, Panel, PanelSlot, Slot, UnknownSlot};
 pub use panel_file::error_code;
 pub use problem::{Position, Problem, ProblemKind, Problems};

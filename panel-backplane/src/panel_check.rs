@@ -281,7 +281,7 @@ impl<'f> Check<'_, 'f> {
         let file = self.file;
         let real = file.buses.iter().any(|b| b.value.link != Link::Sim)
             || slots.iter().any(|s| s.port.as_ref().is_some_and(|p| *p != Port::Sim));
-        let mut fixture = Fixture { lines: Vec::new(), timing: file.timing };
+        let mut fixture = Fixture { lines: Vec::new(), timing: file.timing, inputs: file.inputs.clone() };
         for function in ALL_FUNCTIONS {
             let template = file.wires.iter().find(|(f, _)| *f == function).map(|(_, t)| t);
             let mut wires: Vec<(Slot, Wire)> = Vec::new();

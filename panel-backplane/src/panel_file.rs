@@ -9,6 +9,7 @@ use toml::de::DeValue;
 use crate::bus::{Bus, BusKind, Link, Port};
 use crate::document::{At, Document, FromToml, Located, Mismatch, Section, word};
 use crate::fixture::{FixtureTiming, LineFunction, Wire};
+use crate::input::{Input, Inputs};
 use crate::layout::{MAX_SLOTS, Numbering, Split};
 use crate::panel::{ALL_FUNCTIONS, Binding, DEFAULT_BAUD, Mark, Panel};
 use crate::panel_check;
@@ -56,6 +57,7 @@ pub(crate) struct PanelFile {
     pub(crate) entries: Vec<SlotEntry>,
     pub(crate) wires: Vec<(LineFunction, Located<Template>)>,
     pub(crate) timing: FixtureTiming,
+    pub(crate) inputs: Inputs,
 }
 
 /// One `[[slot]]`.
@@ -95,7 +97,7 @@ fn read(document: &Document<'_>) -> Option<PanelFile> {
     });
     let buses = read_buses(document, &mut root);
     let entries = root.sections("slot").into_iter().filter_map(read_slot).collect();
-    let (wires, timing) = root.section("fixture").map(read_fixture).unwrap_or_default();
+    let (wires, timing, inputs) = root.section("fixture").map(read_fixture).unwrap_or_default();
 
     if let (Some(rows), Some(columns)) = (rows, columns)
         && Numbering::Listed.places(rows.value, columns.value).is_none()
@@ -122,6 +124,7 @@ fn read(document: &Document<'_>) -> Option<PanelFile> {
         entries,
         wires,
         timing,
+        inputs,
     })
 }
 
@@ -195,7 +198,8 @@ fn read_slot(mut section: Section<'_>) -> Option<SlotEntry> {
 
 type Wires = Vec<(LineFunction, Located<Template>)>;
 
-fn read_fixture(mut section: Section<'_>) -> (Wires, FixtureTiming) {
+fn read_fixture(mut section: Section<'_>) -> (Wires, FixtureTiming, Inputs) {
+    let inputs = Inputs { interlock: input(&mut section, "interlock"), start: input(&mut section, "start") };
     let wires = ALL_FUNCTIONS.into_iter().filter_map(|f| Some((f, section.get(f.name())?))).collect();
     let usual = FixtureTiming::default();
     let mut time = |key, usual| section.get::<Duration>(key).map_or(usual, |d| d.value.0);
@@ -214,7 +218,11 @@ fn read_fixture(mut section: Section<'_>) -> (Wires, FixtureTiming) {
             None => usual.inrush_slots,
         },
     };
-    (wires, timing)
+    (wires, timing, inputs)
+}
+
+fn input(section: &mut Section<'_>, key: &'static str) -> Option<Input> {
+    section.get(key).map(|input: Located<Input>| input.value)
 }
 
 #[derive(Clone, Copy, PartialEq)]

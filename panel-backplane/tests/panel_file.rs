@@ -75,6 +75,8 @@ fn a_large_fixture_is_described_by_rules_and_exceptions() {
         nrst = "!gpio:backplane/NRST{slot}"
         inrush_slots = 16
         discharge = "0.25 s"
+        interlock = "!gpio:backplane/LID"
+        start = "cts:/dev/serial/by-path/usb-0:8:1.0"
 
         [[slot]]
         number = 17
@@ -101,6 +103,9 @@ fn a_large_fixture_is_described_by_rules_and_exceptions() {
     assert_eq!(power.slots[0], Slot(17));
     assert!(panel.line(slot(20).lines.nrst.unwrap()).unwrap().wire.active_low);
     assert_eq!(slot(20).lines.boot0, None);
+    let inputs = &panel.fixture.inputs;
+    assert_eq!(inputs.interlock.as_ref().unwrap().to_string(), "!gpio:backplane/LID");
+    assert!(inputs.start.as_ref().unwrap().to_string().starts_with("cts:/dev/serial/by-path/"));
     assert_eq!(panel.fixture.timing.discharge, Span::from_millis(250));
     assert_eq!(panel.on_bus(BusIndex(0)).count(), 62, "64 less slots 3 and 17");
 }

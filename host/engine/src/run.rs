@@ -196,6 +196,13 @@ impl Run {
         self.settle(now);
     }
 
+    /// The fixture was opened: everything loses its power, boards without a verdict end here.
+    pub fn handle_interlock_open(&mut self, now: Micros) {
+        let why = "the interlock opened";
+        self.lanes.iter_mut().for_each(|lane| lane.give_up(now, Code::InterlockOpen, why));
+        self.settle(now);
+    }
+
     /// Records can no longer be kept: boards are left safe and nothing more passes.
     pub fn handle_store_fault(&mut self, now: Micros, why: &str) {
         self.lanes.iter_mut().for_each(|lane| lane.give_up(now, Code::RecordStore, why));

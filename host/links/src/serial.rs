@@ -177,6 +177,11 @@ impl SerialLink {
         self.port.set_rts(on).is_ok()
     }
 
+    /// The port itself, for its modem lines and for reading without waiting.
+    pub(crate) const fn port(&self) -> &SerialPort {
+        &self.port
+    }
+
     /// The latency timer of a USB adapter (FTDI: 16 ms unless it was set), read from the system.
     #[must_use]
     pub fn latency(&self) -> Option<Latency> {

@@ -14,12 +14,12 @@ pub enum FixtureError {
         reason: String,
     },
     /// It worked before and failed now.
-    #[error("{line}: could not be {}: {reason}", if *on { "switched on" } else { "switched off" })]
+    #[error("{line}: could not be set {}: {reason}", if *high { "high" } else { "low" })]
     Switch {
         /// The line as panel.toml names it.
         line: String,
-        /// What was wanted.
-        on: bool,
+        /// The level that was wanted.
+        high: bool,
         /// What came instead.
         reason: String,
     },

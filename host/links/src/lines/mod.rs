@@ -6,9 +6,20 @@
 //! is told (`Run::handle_switched`), and until then its sequencer holds back what depends on the line. Invariant:
 //! [`FixtureDriver::safe`] tries every line, whatever fails on the way.
 
+mod controller;
+mod controller_protocol;
+mod device;
 mod error;
+mod fixture;
+mod gpio;
+mod lcus;
+mod modem;
+mod watch;
 
+pub use device::DeadMan;
 pub use error::FixtureError;
+pub use fixture::Lines;
+pub use gpio::look as look_at_gpio;
 
 use panel_backplane::{LineAction, Slot};
 use panel_protocol::time::Micros;
@@ -29,6 +40,13 @@ pub enum FixtureEvent {
     Switched(LineAction),
     /// The operator is to do this, and to say so ([`FixtureDriver::confirm`]); show it.
     Ask(String),
+    /// The interlock was read for the first time, or has changed.
+    Interlock {
+        /// It is safe to work.
+        closed: bool,
+    },
+    /// The start button was pressed.
+    Start,
 }
 
 /// The lines of one fixture.
@@ -52,8 +70,10 @@ pub trait FixtureDriver {
         None
     }
 
-    /// The operator says that what was asked is done.
-    fn confirm(&mut self) {}
+    /// The operator says that what was asked is done; gives the action that is done with it.
+    fn confirm(&mut self) -> Option<LineAction> {
+        None
+    }
 
     /// Supply currents in milliamperes; `None` where the fixture cannot measure.
     ///
