@@ -36,6 +36,8 @@ pub(crate) enum Command {
     Sim(crate::sim::SimArgs),
     /// Signed releases, work orders and root documents: pack, sign, verify, show.
     Release(crate::release::ReleaseArgs),
+    /// A station that runs work orders: what it trusts, which orders and releases it can use.
+    Station(crate::order::station::StationArgs),
     /// Serial numbers and addresses given to boards, and the balance of work orders.
     Ledger(crate::ledger::LedgerArgs),
     /// Read back what was recorded.
@@ -56,6 +58,12 @@ pub(crate) struct JobArgs {
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) job: JobArgs,
+    /// Run a work order by its number, as scanned: it selects the one release, and boards get identities. The
+    /// operator chooses no file; station.toml says where orders and releases lie.
+    #[arg(long, value_name = "NUMBER", conflicts_with_all = ["job", "station"])]
+    pub(crate) order: Option<String>,
+    #[command(flatten)]
+    pub(crate) station_file: crate::order::station::StationFile,
     /// What is wrong with the simulated boards and buses.
     #[arg(long, value_name = "FILE")]
     pub(crate) scenario: Option<PathBuf>,

@@ -35,6 +35,17 @@ pub(crate) fn create_secret(path: &Path, text: &str) -> Result<(), Failure> {
     write_new(path, text.as_bytes(), &options)
 }
 
+/// Bytes that are free for this user on the disk that holds `directory`.
+pub(crate) fn free_bytes(directory: &Path) -> Result<u64, Failure> {
+    match rustix::fs::statvfs(directory) {
+        Ok(disk) => Ok(disk.f_bavail.saturating_mul(disk.f_frsize)),
+        Err(e) => {
+            let text = format!("{}: free space is not known: {e}", directory.display());
+            Err(Failure::with_exit(Code::RecordStore, text, 3))
+        }
+    }
+}
+
 fn write_new(path: &Path, bytes: &[u8], options: &OpenOptions) -> Result<(), Failure> {
     let written = options.open(path).and_then(|mut file| {
         file.write_all(bytes)?;

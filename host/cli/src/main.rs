@@ -6,10 +6,12 @@
 
 mod args;
 mod bench;
+mod books;
 mod bounds;
 mod failure;
 mod files;
 mod ledger;
+mod order;
 mod out;
 mod plan;
 mod records;
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
         Command::Recover(args) => recover::recover(&args),
         Command::Sim(args) => sim::sim(args),
         Command::Release(args) => release::release(&args),
+        Command::Station(args) => order::station::station(&args),
         Command::Ledger(args) => ledger::ledger(&args),
         Command::Report(args) => report::report(&args),
     };

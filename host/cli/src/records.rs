@@ -66,6 +66,18 @@ impl Recorder {
         Ok(recorder)
     }
 
+    /// The run's number in the records.
+    pub(crate) fn run(&self) -> store::RunId {
+        self.run
+    }
+
+    /// The link in the chain of the last result that was recorded for a slot in this run.
+    pub(crate) fn last_result(&self, slot: u16) -> Result<Option<[u8; 32]>, StoreError> {
+        let events = self.store.records().events(self.run)?;
+        let ended = |e: &&store::EventRow| e.slot == Some(slot) && e.kind == "attempt-ended";
+        Ok(events.iter().rev().find(ended).map(|e| e.hash.0))
+    }
+
     /// Units that an earlier run left in doubt.
     pub(crate) fn doubtful(&self) -> usize {
         self.doubts.values().map(Vec::len).sum()

@@ -1,5 +1,6 @@
 //! The result of a run for machines: one JSON object, and one line per event (docs/engineer-guide.md).
 
+use panel_codes::Code;
 use panel_engine::{Event, Outcome, Run, SlotReport};
 use panel_protocol::time::Micros;
 use panel_store::RunStart;
@@ -25,6 +26,8 @@ pub(crate) struct RunResult {
     pub(crate) panel: String,
     pub(crate) job: String,
     pub(crate) release: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) order: Option<String>,
     pub(crate) boards: Vec<BoardResult>,
     pub(crate) passed: usize,
     pub(crate) failed: usize,
@@ -49,6 +52,7 @@ impl RunResult {
             panel: start.panel.clone(),
             job: start.job.clone(),
             release: start.release.name.clone(),
+            order: start.order.clone(),
             passed,
             failed: boards.len() - passed - skipped,
             boards,
@@ -58,6 +62,17 @@ impl RunResult {
             bus_frames,
             frames_repeated: crate::run::buses(run).map(|b| run.counters(b).repeated).sum(),
             host_cpu_seconds: cpu,
+        }
+    }
+
+    /// Takes the PASS of these slots back.
+    pub(crate) fn withdraw(&mut self, slots: &std::collections::BTreeSet<u16>, code: Code) {
+        for board in self.boards.iter_mut().filter(|b| b.result == "pass" && slots.contains(&b.slot)) {
+            board.result = "error";
+            board.code = Some(code.to_string());
+            board.detail = Some("the pass could not be kept: run the board again".to_owned());
+            self.passed -= 1;
+            self.failed += 1;
         }
     }
 

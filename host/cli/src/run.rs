@@ -5,31 +5,39 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use panel_backplane::BusIndex;
+use panel_backplane::{BusIndex, Slot};
 use panel_codes::Code;
 use panel_engine::{Event, Outcome, Plan, Run};
+use panel_protocol::node::Uid;
 use panel_protocol::time::Micros;
-use panel_simulator::World;
+use panel_simulator::{Scenario, World};
 use panel_store as store;
 
 use crate::args::{RunArgs, records_dir};
+use crate::books::Books;
 use crate::failure::Failure;
+use crate::order::Ordered;
 use crate::records::Recorder;
 use crate::result::RunResult;
 use crate::setup::{self, Setup};
-use crate::sim_drive::{Observer, Pace, drive};
+use crate::sim_drive::{Observer, Pace, Reservation, drive};
 use crate::view::{Closing, View};
 
 /// Seed of the simulation if neither command line nor scenario names one.
 const DEFAULT_SEED: u64 = 1;
+/// Station and operator of whom nobody said who they are.
+const UNNAMED: &str = "unnamed";
 
 pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
-    let setup = setup::load(args.job.job.as_deref(), args.job.panel.as_deref(), args.scenario.as_deref())?;
-    let seed = args.seed.or(setup.scenario.seed).unwrap_or(DEFAULT_SEED);
-    let Setup { job, job_sha256, plan, scenario } = setup;
+    let dir = records_dir(args.records.as_ref());
+    let Work { plan, scenario, seed, start, ordered } = match &args.order {
+        Some(scanned) => order_work(args, scanned, &dir)?,
+        None => job_work(args)?,
+    };
     setup::only_simulated(&plan.panel)?;
     let plan = Arc::new(plan);
     let mut world = setup::world(&plan, scenario)?;
@@ -44,19 +52,16 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
         file.map_err(|e| Failure::new(Code::OutputFile, format!("{}: {e}", path.display())))
     });
     let log = log.transpose()?;
-    let dir = records_dir(args.records.as_ref());
-    let store = Recorder::open(&dir)?;
-    let start = run_start(args, &job, job_sha256, &plan, seed);
-    let recorder = Recorder::begin(store, &start)?;
+    let books = open_books(&dir, &start, ordered, &plan)?;
     let mut watcher = Watcher {
         stop: stop_flag()?,
         view: View::new(
             &plan,
             crate::bounds::of(&plan, setup::START_UP_NS).0,
-            recorder.doubtful(),
+            books.recorder.doubtful(),
             args.json,
         ),
-        recorder,
+        books,
         log: log.map(BufWriter::new),
     };
     // Sessions only have to differ from the one before in the same boards' RAM, and simulated boards start anew.
@@ -72,7 +77,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
 fn finish(
     args: &RunArgs,
     start: &store::RunStart,
-    dir: &std::path::Path,
+    dir: &Path,
     run: &Run,
     world: &World,
     mut watcher: Watcher,
@@ -80,20 +85,22 @@ fn finish(
 ) -> Result<u8, Failure> {
     let bound = crate::bounds::of(run.plan(), setup::START_UP_NS).0;
     let frames = (0..run.plan().panel.buses.len()).map(|b| world.bus_stats(b).frames).sum();
-    let result = RunResult::new(start, run, bound.total_ns, frames, cpu);
+    let mut result = RunResult::new(start, run, bound.total_ns, frames, cpu);
+    watcher.books.correct(&mut result);
     let interrupted = watcher.stop.load(Ordering::Relaxed);
-    let exit = match &watcher.recorder.error {
+    let failure = watcher.books.failure();
+    let exit = match &failure {
         Some(_) => 3,
         None if interrupted => 130,
         None => result.exit(),
     };
-    let ended = match watcher.recorder.error.take() {
-        None => watcher.recorder.end(world.now(), exit),
-        some => some.map_or(Ok(()), Err),
+    let ended = match failure {
+        None => watcher.books.recorder.end(world.now(), exit).map_err(|e| crate::records::failure(&e)),
+        Some(failure) => Err(failure),
     };
     let closing = Closing {
         records: dir.join("records.db").display().to_string(),
-        doubtful: watcher.recorder.doubtful(),
+        doubtful: watcher.books.recorder.doubtful(),
         not_for_shipment: start.shipment == store::Shipment::Forbidden,
     };
     watcher.view.finish(&result, &closing);
@@ -105,36 +112,106 @@ fn finish(
     if args.json {
         crate::out::line(&serde_json::to_string(&result).unwrap_or_default());
     }
-    ended.map_err(|e| crate::records::failure(&e))?;
+    ended?;
     Ok(exit)
 }
 
-fn run_start(
-    args: &RunArgs,
-    job: &panel_job::Job,
-    job_sha256: [u8; 32],
-    plan: &Plan,
+/// What is to be run.
+struct Work {
+    plan: Plan,
+    scenario: Scenario,
     seed: u64,
-) -> store::RunStart {
-    let named = |given: &Option<String>, job: &Option<String>, default: &str| {
-        given.clone().or_else(|| job.clone()).unwrap_or_else(|| default.to_owned())
+    start: store::RunStart,
+    ordered: Option<Ordered>,
+}
+
+/// A developer's job: images as they are, marked NOT FOR SHIPMENT.
+fn job_work(args: &RunArgs) -> Result<Work, Failure> {
+    let Setup { job, job_sha256, plan, scenario } =
+        setup::load(args.job.job.as_deref(), args.job.panel.as_deref(), args.scenario.as_deref())?;
+    if job.production {
+        let text = "the job says `production = true`, and its images carry no signature: a work order \
+                    (`panelflash run --order`) programs a signed release";
+        return Err(Failure::new(Code::ReleaseUnsigned, text));
+    }
+    let seed = args.seed.or(scenario.seed).unwrap_or(DEFAULT_SEED);
+    let named = |given: &Option<String>, job: &Option<String>| {
+        given.clone().or_else(|| job.clone()).unwrap_or_else(|| UNNAMED.to_owned())
     };
-    store::RunStart {
-        utc_us: jiff::Timestamp::now().as_microsecond(),
-        panel: args.panel_id.clone().unwrap_or_else(|| plan.panel.name.clone()),
+    let start = store::RunStart {
         product: job.product.clone(),
         job: job.name.clone(),
         job_sha256: store::Hex(job_sha256),
         release: release(&plan.recipe.release, &plan.regions),
+        station: named(&args.station, &job.station),
+        operator: named(&args.operator, &job.operator),
+        ..run_start(args, &plan, seed)
+    };
+    Ok(Work { plan, scenario, seed, start, ordered: None })
+}
+
+/// A work order: a signed release, identities, and a record that lets its units be shipped.
+fn order_work(args: &RunArgs, scanned: &str, records: &Path) -> Result<Work, Failure> {
+    let panel = args.job.panel.as_deref();
+    let (ordered, plan) = crate::order::load(scanned, &args.station_file.path, panel, records)?;
+    let scenario = setup::scenario(args.scenario.as_deref(), &plan.panel)?;
+    let seed = args.seed.or(scenario.seed).unwrap_or(DEFAULT_SEED);
+    let start = store::RunStart {
+        product: ordered.order.product.clone(),
+        job: ordered.order.id.clone(),
+        job_sha256: store::Hex(ordered.order_sha256()),
+        release: ordered.stored_release(),
+        order: Some(ordered.order.id.clone()),
+        station: ordered.station.clone(),
+        shipment: store::Shipment::Allowed,
+        ..run_start(args, &plan, seed)
+    };
+    Ok(Work { plan, scenario, seed, start, ordered: Some(ordered) })
+}
+
+/// What every record of a run begins with; whose run it is has to be added.
+fn run_start(args: &RunArgs, plan: &Plan, seed: u64) -> store::RunStart {
+    store::RunStart {
+        utc_us: jiff::Timestamp::now().as_microsecond(),
+        panel: args.panel_id.clone().unwrap_or_else(|| plan.panel.name.clone()),
+        product: String::new(),
+        job: String::new(),
+        job_sha256: store::Hex([0; 32]),
+        release: release("", &[]),
         order: None,
-        station: named(&args.station, &job.station, "unnamed"),
-        operator: named(&args.operator, &job.operator, "unnamed"),
+        station: UNNAMED.to_owned(),
+        operator: args.operator.clone().unwrap_or_else(|| UNNAMED.to_owned()),
         fixture: plan.panel.name.clone(),
         program_version: env!("CARGO_PKG_VERSION").to_owned(),
         simulation: Some(store::Simulation { seed, virtual_time: args.virtual_time }),
         shipment: store::Shipment::Forbidden,
         required_steps: plan.required_steps().iter().map(|step| step.name().to_owned()).collect(),
     }
+}
+
+/// Opens records and, for a work order, the ledger; what an earlier run left is settled in both.
+fn open_books(
+    dir: &Path,
+    start: &store::RunStart,
+    ordered: Option<Ordered>,
+    plan: &Arc<Plan>,
+) -> Result<Books, Failure> {
+    let store = Recorder::open(dir)?;
+    let Some(ordered) = ordered else {
+        return Ok(Books { recorder: Recorder::begin(store, start)?, keeper: None });
+    };
+    let now = jiff::Timestamp::now();
+    let (ledger, doubtful) = ordered.open_ledger(dir, store.records(), plan.panel.slots.len(), now)?;
+    if doubtful > 0 {
+        crate::out::note(&format!(
+            "{doubtful} identities are in doubt: run their boards again, they are read"
+        ));
+    }
+    let recorder = Recorder::begin(store, start)?;
+    let run = recorder.run().0.to_string();
+    let clock = Box::new(jiff::Timestamp::now);
+    let keeper = ordered.keeper(ledger, clock, run, start.panel.clone(), plan)?;
+    Ok(Books { recorder, keeper: Some(keeper) })
 }
 
 /// A bare image as a release: regions as they are written, and the hash over them.
@@ -169,7 +246,7 @@ pub(crate) fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
 
 /// Records first, then the screen.
 struct Watcher {
-    recorder: Recorder,
+    books: Books,
     view: View,
     log: Option<BufWriter<File>>,
     stop: Arc<AtomicBool>,
@@ -177,7 +254,7 @@ struct Watcher {
 
 impl Observer for Watcher {
     fn events(&mut self, now: Micros, events: &[Event]) -> Result<(), String> {
-        let durable = self.recorder.write(now, events);
+        let durable = self.books.events(now, events);
         for event in events {
             if let Some(log) = &mut self.log {
                 // A log that cannot be written must not stop the boards; flushing it at the end tells.
@@ -186,6 +263,10 @@ impl Observer for Watcher {
             self.view.event(now, event);
         }
         durable
+    }
+
+    fn reserve(&mut self, _now: Micros, boards: &[(Slot, Uid)]) -> Vec<Reservation> {
+        self.books.reserve(boards)
     }
 
     fn tick(&mut self, now: Micros) -> bool {

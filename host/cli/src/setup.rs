@@ -52,29 +52,34 @@ pub(crate) fn load(
         None => (demo::JOB_TOML.to_owned(), PathBuf::new(), "demo job".to_owned()),
     };
     let job = Job::parse(&text, &directory).map_err(|p| problems(&name, Code::JobFile, &p))?;
-    let panel = match panel_file {
-        Some(path) => {
-            let text = read(path, Code::PanelFile)?;
-            let name = path.display().to_string();
-            Panel::parse(&text).map_err(|p| problems(&name, panel_backplane::error_code(&p), &p))?
-        }
-        None => demo::panel().map_err(|p| problems("demo panel", Code::PanelFile, &p))?,
-    };
+    let panel = panel(panel_file)?;
     job.ways_on(&panel).map_err(|e| Failure::new(e.code(), e.to_string()))?;
-    let scenario = match scenario_file {
-        Some(path) => {
-            let text = read(path, Code::ScenarioFile)?;
-            let parsed = Scenario::parse(&text);
-            parsed.map_err(|e| Failure::new(Code::ScenarioFile, format!("{}: {e}", path.display())))?
-        }
-        None => Scenario::default(),
-    };
     let image = image(&job, job_file.is_none())?;
     let recipe = recipe(&job, image)?;
     let plan = Plan::new(recipe, panel).map_err(|e: PlanError| Failure::new(e.code(), e.to_string()))?;
     check_vectors(&plan)?;
-    check_slots(&scenario, &plan.panel)?;
+    let scenario = scenario(scenario_file, &plan.panel)?;
     Ok(Setup { job, job_sha256: Sha256::digest(text.as_bytes()).into(), plan, scenario })
+}
+
+/// A panel file, or the demonstration's panel.
+pub(crate) fn panel(file: Option<&Path>) -> Result<Panel, Failure> {
+    let Some(path) = file else {
+        return demo::panel().map_err(|p| problems("demo panel", Code::PanelFile, &p));
+    };
+    let text = read(path, Code::PanelFile)?;
+    let name = path.display().to_string();
+    Panel::parse(&text).map_err(|p| problems(&name, panel_backplane::error_code(&p), &p))
+}
+
+/// What is wrong with the simulated boards of this panel; nothing without a file.
+pub(crate) fn scenario(file: Option<&Path>, panel: &Panel) -> Result<Scenario, Failure> {
+    let Some(path) = file else { return Ok(Scenario::default()) };
+    let text = read(path, Code::ScenarioFile)?;
+    let scenario = Scenario::parse(&text)
+        .map_err(|e| Failure::new(Code::ScenarioFile, format!("{}: {e}", path.display())))?;
+    check_slots(&scenario, panel)?;
+    Ok(scenario)
 }
 
 /// The application that will be started must be one for this chip.

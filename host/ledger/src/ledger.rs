@@ -9,7 +9,7 @@ use crate::{
     error::LedgerError,
     eui::Assignment,
     report::{Audit, Balance, Checkpoint, Event},
-    types::{NumberKind, OrderTerms, Pool, PoolLevel, Request, Reservation, Step, Uid, Unit, UnitId},
+    types::{Hash, NumberKind, OrderTerms, Pool, PoolLevel, Request, Reservation, Step, Uid, Unit, UnitId},
 };
 
 /// Room one unit takes in the ledger at most, log and indices included.
@@ -49,7 +49,8 @@ pub trait Ledger {
     /// Reserves identity and quota for all chips of a panel, or for none.
     ///
     /// A chip that is known keeps its numbers and consumes nothing. If its identity was being written, was
-    /// written or was confirmed, it is in doubt from now on: the new run may overwrite it. A void unit's chip
+    /// written or was confirmed, it is in doubt from now on: the new run may overwrite it. What was read back last
+    /// stays known until it is written again: a board that is found locked cannot be read. A void unit's chip
     /// gets a new unit that supersedes the void one.
     ///
     /// # Errors
@@ -77,12 +78,25 @@ pub trait Ledger {
         now: Timestamp,
     ) -> Result<Reservation, LedgerError>;
 
+    /// The units that [`Ledger::doubt_interrupted`] would put in doubt. Who has a durable record that one of them
+    /// passed confirms it before that.
+    ///
+    /// # Errors
+    /// Only those of the database.
+    fn interrupted(&self) -> Result<Vec<Unit>, LedgerError>;
+
     /// After a crash: puts every identity that was being written, or written and not confirmed, in doubt.
     /// Called once when the station starts, before the first panel. Returns the units.
     ///
     /// # Errors
     /// Only those of the database.
     fn doubt_interrupted(&mut self, now: Timestamp) -> Result<Vec<UnitId>, LedgerError>;
+
+    /// The bytes of a blob that a unit was given ([`crate::Change::Blob`]), by their SHA-256.
+    ///
+    /// # Errors
+    /// Only those of the database.
+    fn blob(&self, unit: UnitId, sha256: Hash) -> Result<Option<Vec<u8>>, LedgerError>;
 
     /// The unit, if the ledger has it.
     ///

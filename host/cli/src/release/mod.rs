@@ -18,6 +18,10 @@ use zeroize::Zeroizing;
 use crate::failure::Failure;
 use crate::out::{line, note};
 
+pub(crate) use check::trusted_root;
+pub(crate) use describe::terms;
+pub(crate) use key::{entropy, fill};
+
 /// Signed releases, work orders and root documents.
 ///
 /// A release is one file (.pfr): images, what they are for, and as many signatures as the owner's root document

@@ -3,10 +3,10 @@
 use rusqlite::{CachedStatement, ErrorCode, OptionalExtension, params};
 use serde_json::json;
 
-use super::{convert::state, writer::Writer};
+use super::{convert::state, read, writer::Writer};
 use crate::{
     error::LedgerError,
-    types::{Change, Hash, NumberKind, State, Step, UnitId},
+    types::{Change, Hash, NumberKind, State, Step, Unit, UnitId},
 };
 
 /// What a transition has to know of the unit.
@@ -29,6 +29,7 @@ pub(super) fn step(writer: &mut Writer<'_>, step: &Step) -> Result<(), LedgerErr
     let kind = match change {
         Change::Writing => {
             set(writer, *unit, state, run, None, None)?;
+            set_hash(writer, *unit, "UPDATE unit SET read_back = ? WHERE id = ?", None)?;
             "writing"
         }
         Change::Written { read_back } => {
@@ -82,18 +83,12 @@ pub(super) fn step(writer: &mut Writer<'_>, step: &Step) -> Result<(), LedgerErr
 }
 
 pub(super) fn doubt_interrupted(writer: &mut Writer<'_>) -> Result<Vec<UnitId>, LedgerError> {
-    let units: Vec<(UnitId, String)> = writer
-        .tx
-        .prepare(
-            "SELECT id, run FROM unit WHERE state IN ('writing', 'written') AND failed IS NULL ORDER BY id",
-        )?
-        .query_map([], |row| Ok((UnitId(row.get(0)?), row.get(1)?)))?
-        .collect::<Result<_, _>>()?;
-    for (unit, run) in &units {
+    let units = read::interrupted(&writer.tx)?;
+    for Unit { unit, run, .. } in &units {
         let change = Change::InDoubt { reason: "the station stopped in the middle of the run".to_owned() };
         step(writer, &Step { unit: *unit, run: run.clone(), change })?;
     }
-    Ok(units.into_iter().map(|(unit, _)| unit).collect())
+    Ok(units.into_iter().map(|unit| unit.unit).collect())
 }
 
 /// A pass may be told twice: the station that died between the ledger and its own record tells it again.

@@ -24,7 +24,7 @@ use crate::{
     eui::Assignment,
     ledger::Ledger,
     report::{Audit, Balance, Checkpoint, Event},
-    types::{NumberKind, OrderTerms, Pool, PoolLevel, Request, Reservation, Step, Uid, Unit, UnitId},
+    types::{Hash, NumberKind, OrderTerms, Pool, PoolLevel, Request, Reservation, Step, Uid, Unit, UnitId},
 };
 
 /// A ledger in an SQLite file.
@@ -88,6 +88,14 @@ impl Ledger for SqliteLedger {
 
     fn doubt_interrupted(&mut self, now: Timestamp) -> Result<Vec<UnitId>, LedgerError> {
         self.write(now, advance::doubt_interrupted)
+    }
+
+    fn interrupted(&self) -> Result<Vec<Unit>, LedgerError> {
+        read::interrupted(&self.connection)
+    }
+
+    fn blob(&self, unit: UnitId, sha256: Hash) -> Result<Option<Vec<u8>>, LedgerError> {
+        read::blob(&self.connection, unit, sha256)
     }
 
     fn unit(&self, unit: UnitId) -> Result<Option<Unit>, LedgerError> {

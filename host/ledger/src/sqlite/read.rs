@@ -7,7 +7,7 @@ use crate::{
     error::LedgerError,
     eui::EuiKind,
     report::{Balance, Checkpoint, Event},
-    types::{NumberKind, Numbers, State, Uid, Unit, UnitId},
+    types::{Hash, NumberKind, Numbers, State, Uid, Unit, UnitId},
 };
 
 const COLUMNS: &str =
@@ -39,6 +39,21 @@ pub(super) fn units(
     let after = after.map_or(0, |unit| unit.0);
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     select(connection, "WHERE id > ? ORDER BY id LIMIT ?", [after, limit])
+}
+
+/// Units whose identity was being written, or was written, when nobody finished the run.
+pub(super) fn interrupted(connection: &Connection) -> Result<Vec<Unit>, LedgerError> {
+    select(connection, "WHERE state IN ('writing', 'written') AND failed IS NULL ORDER BY id", [])
+}
+
+pub(super) fn blob(
+    connection: &Connection,
+    unit: UnitId,
+    sha256: Hash,
+) -> Result<Option<Vec<u8>>, LedgerError> {
+    let mut statement =
+        connection.prepare_cached("SELECT bytes FROM blob WHERE unit = ? AND sha256 = ? LIMIT 1")?;
+    Ok(statement.query_row(params![unit.0, sha256.0], |row| row.get(0)).optional()?)
 }
 
 fn select(connection: &Connection, filter: &str, values: impl Params) -> Result<Vec<Unit>, LedgerError> {

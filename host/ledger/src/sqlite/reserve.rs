@@ -257,7 +257,7 @@ impl Making<'_> {
                         slot = ?7, changed_at = ?8, order_id = coalesce(order_id, ?9), took = max(took, ?10),
                         lock_required = max(lock_required, ?11), supersedes = coalesce(supersedes, ?12),
                         serial = ?13, eui48 = ?14, eui64 = ?15,
-                        record = NULL, lock_proof = NULL, read_back = NULL,
+                        record = NULL, lock_proof = NULL,
                         reason = CASE WHEN ?2 = 'in_doubt' THEN 'run again' END
                  WHERE id = ?1",
             )?

@@ -228,7 +228,15 @@ fn run_again(rig: &mut dyn Rig) {
         assert_eq!((again.unit, again.before, again.state), (unit, Some(state), after));
         let seen = look(rig, unit);
         assert_eq!(seen.state, after);
-        assert_eq!((seen.record, seen.lock_proof, seen.read_back), (None, None, None), "old proofs are gone");
+        assert_eq!((seen.record, seen.lock_proof), (None, None), "old proofs are gone");
+        let was_read = matches!(state, State::Written | State::Confirmed);
+        assert_eq!(
+            seen.read_back.is_some(),
+            was_read,
+            "what was read back last is known until it is written again"
+        );
+        rig.ledger().advance(&[step(unit, Change::Writing)], at(5)).unwrap();
+        assert_eq!(look(rig, unit).read_back, None);
     }
     assert_sound(rig);
 }

@@ -1,0 +1,237 @@
+//! A run of a work order: from the scan to exactly one verified release, and to everything a run needs.
+//!
+//! Nothing here asks the operator anything: the order's number selects the order, the order selects the release,
+//! the station says what it trusts. What cannot be used is refused before the panel is touched, with the reason
+//! for every file that was looked at.
+
+mod floors;
+mod identity;
+pub(crate) mod keeper;
+pub(crate) mod station;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use panel_codes::Code;
+use panel_engine::chip::Chip;
+use panel_engine::{Consent, Finishing, IdentityPlace, Limits, Lock, Plan, Recipe};
+use panel_image::Image;
+use panel_ledger::{Hash, Ledger, LedgerError, Numbers, SqliteLedger};
+use panel_release::manifest::{ImageRole, MemoryKind};
+use panel_release::{LockLevel, Place, Selection, VerifiedRelease, WorkOrder, select_release};
+use panel_store as store;
+
+use crate::failure::Failure;
+use floors::Floors;
+use identity::Template;
+use keeper::{Clock, Keeper, Terms};
+use station::Station;
+
+/// Serial number of the identity that is made on trial before the panel is touched.
+const TRIAL: &str = "TRIAL";
+
+/// A work order that can be run at this station now.
+pub(crate) struct Ordered {
+    pub(crate) station: String,
+    pub(crate) order: WorkOrder,
+    order_sha256: Hash,
+    release: VerifiedRelease,
+    template: Template,
+    floors: Floors,
+}
+
+/// Selects the order that was scanned and its release, and lays it on the station's panel.
+pub(crate) fn load(
+    scanned: &str,
+    station_file: &Path,
+    panel_file: Option<&Path>,
+    records: &Path,
+) -> Result<(Ordered, Plan), Failure> {
+    let now = Timestamp::now();
+    let station = Station::read(station_file)?;
+    let root = station.trusted_root()?;
+    let floors = Floors::read(records)?;
+    let place = Place { root: &root, station: &station.id, now, floors: floors.by_product() };
+    let Selection { order, release } =
+        select_release(scanned, &station.orders()?, &station.releases()?, &place)
+            .map_err(|e| Failure::new(e.code(), e.to_string().replace("; ", "\n")))?;
+    let panel = crate::setup::panel(Some(panel_file.unwrap_or(&station.panel)))?;
+    let chip = chip(&station, &release)?;
+    let template = Template {
+        product: order.order().product.clone(),
+        hardware: single(&release.manifest().hardware),
+        needs: release.manifest().identity.clone(),
+        issuer: station.issuer()?,
+    };
+    let recipe = recipe(order.order(), &release, chip)?;
+    try_identity(&template, now)?;
+    let plan = Plan::new(recipe, panel).map_err(|e| Failure::new(e.code(), e.to_string()))?;
+    let order_sha256 = Hash(order.sha256().0);
+    let order = order.order().clone();
+    Ok((Ordered { station: station.id, order, order_sha256, release, template, floors }, plan))
+}
+
+impl Ordered {
+    /// The release as the records keep it.
+    pub(crate) fn stored_release(&self) -> store::Release {
+        let manifest = self.release.manifest();
+        let image = |entry: &panel_release::manifest::ImageEntry| store::Image {
+            name: entry.name.clone(),
+            address: entry.address,
+            length: entry.length,
+            crc32: entry.crc32,
+            sha256: store::Hex(entry.sha256.0),
+        };
+        store::Release {
+            name: manifest.name.clone(),
+            version: manifest.version.clone(),
+            sha256: store::Hex(self.release.manifest_sha256().0),
+            images: manifest.images.iter().map(image).collect(),
+        }
+    }
+
+    /// Hash of the order's document, for the record.
+    pub(crate) fn order_sha256(&self) -> [u8; 32] {
+        self.order_sha256.0
+    }
+
+    /// Makes the ledger ready for a panel: room on the disk, what an earlier run left, the order's terms.
+    pub(crate) fn open_ledger(
+        &self,
+        records: &Path,
+        reader: &store::Records,
+        boards: usize,
+        now: Timestamp,
+    ) -> Result<(SqliteLedger, usize), Failure> {
+        let failed = |e: LedgerError| Failure::with_exit(e.code(), e.to_string(), 3);
+        panel_ledger::check_room(crate::files::free_bytes(records)?, boards).map_err(failed)?;
+        let mut ledger = SqliteLedger::open(&crate::ledger::path(records)).map_err(failed)?;
+        let doubtful = keeper::settle(&mut ledger, reader, now)?;
+        let terms = crate::release::terms(&self.order, self.order_sha256)?;
+        ledger.open_order(&terms, now).map_err(|e| crate::ledger::failure(&e))?;
+        Ok((ledger, doubtful))
+    }
+
+    /// The keeper of this order's identities in a run. From now on the station takes no older release.
+    pub(crate) fn keeper(
+        mut self,
+        ledger: SqliteLedger,
+        clock: Clock,
+        run: String,
+        panel: String,
+        plan: &Arc<Plan>,
+    ) -> Result<Keeper, Failure> {
+        let manifest = self.release.manifest();
+        self.floors.raise(&manifest.product, manifest.counter)?;
+        let terms = Terms {
+            order: self.order.id,
+            product: self.order.product,
+            station: self.station,
+            panel,
+            release: self.release,
+            template: self.template,
+        };
+        Ok(Keeper::new(ledger, clock, run, terms, plan))
+    }
+}
+
+/// The chip on the panel: the release's only one, or the one that the station names.
+fn chip(station: &Station, release: &VerifiedRelease) -> Result<&'static Chip, Failure> {
+    let targets = &release.manifest().targets;
+    let named: Vec<&'static Chip> = targets.iter().filter_map(|t| Chip::by_id(t.device_id)).collect();
+    let wanted = station.chip.as_deref();
+    let fits = |chip: &&&'static Chip| wanted.is_none_or(|name| Chip::by_name(name) == Some(**chip));
+    let fitting: Vec<_> = named.iter().filter(fits).collect();
+    match fitting.as_slice() {
+        [chip] => Ok(chip),
+        _ => {
+            let names: Vec<_> = targets.iter().map(|t| t.name.as_str()).collect();
+            let text = format!(
+                "the release is for {}, and station.toml says chip = {:?}: exactly one must fit",
+                names.join(", "),
+                wanted.unwrap_or("(nothing)")
+            );
+            Err(Failure::new(Code::ReleaseTarget, text))
+        }
+    }
+}
+
+fn recipe(order: &WorkOrder, release: &VerifiedRelease, chip: &'static Chip) -> Result<Recipe, Failure> {
+    let manifest = release.manifest();
+    let wrong = |text: String| Failure::new(Code::ReleaseTarget, text);
+    let revision = |text: &String| {
+        text.parse::<u16>()
+            .map_err(|_| wrong(format!("hardware revision {text:?}: boards report a number from 0 to 65535")))
+    };
+    let mut parts = Vec::new();
+    for image in release.images().filter(|image| image.entry().role != ImageRole::OptionBytes) {
+        let bytes = image
+            .checked_bytes()
+            .map_err(|e| Failure::new(e.code(panel_release::Kind::Release), e.to_string()))?;
+        let (name, address) = (&image.entry().name, image.entry().address);
+        parts.push(Image::from_bin(bytes, name, address).map_err(|e| crate::setup::image_failure(&e))?);
+    }
+    let image = Image::merge(&parts).map_err(|e| crate::setup::image_failure(&e))?;
+    let retests = order.policy.retests;
+    Ok(Recipe {
+        job: order.id.clone(),
+        release: format!("{} {}", manifest.name, manifest.version),
+        image,
+        chip,
+        revisions: manifest.hardware.iter().map(revision).collect::<Result<_, _>>()?,
+        min_supply_mv: None,
+        retries: retests.contact.max(retests.station).max(retests.board),
+        digest: true,
+        start_application: manifest.images.iter().any(|image| image.role == ImageRole::Application),
+        finishing: finishing(order, release),
+        limits: Limits::default(),
+    })
+}
+
+fn finishing(order: &WorkOrder, release: &VerifiedRelease) -> Finishing {
+    let manifest = release.manifest();
+    let identity = manifest.identity.region.map(|region| {
+        let in_otp = manifest.memory.iter().any(|piece| {
+            piece.kind == MemoryKind::Otp
+                && (piece.address..piece.address.saturating_add(piece.length)).contains(&region.address)
+        });
+        IdentityPlace { address: region.address, length: region.length, may_erase: !in_otp }
+    });
+    let lock = match order.policy.lock {
+        LockLevel::None => Lock::None,
+        LockLevel::Rdp1 => Lock::Level1,
+        LockLevel::Rdp2 => {
+            let by: Vec<_> = release.signers().iter().map(ToString::to_string).collect();
+            Lock::Level2(Consent { by: by.join(" ") })
+        }
+    };
+    Finishing { reserve: true, identity, options: Vec::new(), lock }
+}
+
+/// An identity is made and thrown away: an issuer that cannot issue and a region that is too small are told before
+/// any board has taken a number.
+fn try_identity(template: &Template, now: Timestamp) -> Result<(), Failure> {
+    let numbers = Numbers { serial: Some(TRIAL.to_owned()), ..Numbers::default() };
+    let made = template.make(&numbers, now, now)?;
+    if let (Some(bytes), Some(place)) = (made.region, template.needs.region)
+        && bytes.len() > place.length as usize
+    {
+        let text = format!(
+            "the identity region has {} bytes, and the release sets {} aside at {:#010x}",
+            bytes.len(),
+            place.length,
+            place.address
+        );
+        return Err(Failure::new(Code::ReleaseTarget, text));
+    }
+    Ok(())
+}
+
+/// The only one of a list; empty if there is none or are several.
+fn single(list: &[String]) -> String {
+    match list {
+        [only] => only.clone(),
+        _ => String::new(),
+    }
+}
