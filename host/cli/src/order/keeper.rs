@@ -104,7 +104,7 @@ impl Keeper {
 
     /// The records have failed: nothing is confirmed from now on.
     pub(crate) fn stop(&mut self, why: &str) {
-        self.failed.get_or_insert(Failed { code: Code::RecordStore, text: why.to_owned() });
+        self.failed.get_or_insert_with(|| Failed { code: Code::RecordStore, text: why.to_owned() });
     }
 
     /// The time, which never goes back within a run even if the station's clock does.
@@ -231,7 +231,8 @@ impl Keeper {
             Ok(steps) if steps.is_empty() => return self.state(),
             Ok(steps) => steps,
             Err(error) => {
-                self.failed.get_or_insert(Failed { code: Code::RecordStore, text: error.to_string() });
+                self.failed
+                    .get_or_insert_with(|| Failed { code: Code::RecordStore, text: error.to_string() });
                 Vec::new()
             }
         };
@@ -256,7 +257,7 @@ impl Keeper {
     }
 
     fn note_failure(&mut self, error: &LedgerError) {
-        self.failed.get_or_insert(Failed { code: error.code(), text: format!("ledger: {error}") });
+        self.failed.get_or_insert_with(|| Failed { code: error.code(), text: format!("ledger: {error}") });
     }
 
     fn steps(
@@ -421,8 +422,8 @@ fn recorded_pass(records: &Records, unit: &Unit) -> Result<Option<(Hash, Option<
         Err(error) => return Err(error),
     };
     let attempts = histories.into_iter().filter(|h| h.product == unit.product).flat_map(|h| h.attempts);
-    let in_run = attempts.filter(|a| a.run.run.0.to_string() == unit.run);
-    let Some(pass) = in_run.filter(|a| a.result == AttemptResult::Pass).last() else { return Ok(None) };
+    let mut in_run = attempts.filter(|a| a.run.run.0.to_string() == unit.run);
+    let Some(pass) = in_run.rfind(|a| a.result == AttemptResult::Pass) else { return Ok(None) };
     let ended = pass.events.iter().rev().find(|e| e.kind == "attempt-ended");
     let proof = pass.events.iter().rev().find(|e| e.kind == "note" && e.body["topic"] == "lock-proof");
     let proof = proof.map(|e| Hash::of(e.body["body"].to_string().as_bytes()));

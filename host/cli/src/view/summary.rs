@@ -224,6 +224,7 @@ mod tests {
             panel: "P".into(),
             job: "demo".into(),
             release: "r".into(),
+            order: None,
             passed: count("pass"),
             failed: 21 - count("pass") - count("skipped"),
             boards,

@@ -3,5 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a step that cannot be taken is a failed test")]
 
 mod ledger;
+mod order;
 mod owner;
 mod release;

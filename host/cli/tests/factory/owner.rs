@@ -126,6 +126,79 @@ impl Owner {
     }
 }
 
+impl Owner {
+    /// A station `line1-a` in the directory `line`, with a panel of 2 x 2 simulated boards.
+    pub(crate) fn station(&self) {
+        self.file("panel.toml", PANEL);
+        let fingerprint =
+            self.call(&["release", "verify", "root.pfk", "--root", "root.pfk", "--json"]).good();
+        let fingerprint = fingerprint.json()["fingerprint"].as_str().unwrap().to_owned();
+        let args =
+            ["station", "init", "line", "--id", "line1-a", "--panel", "panel.toml", "--root", "root.pfk"];
+        self.call(&[&args[..], &["--fingerprint", &fingerprint]].concat()).good();
+    }
+
+    /// A signed release in the station's folder.
+    pub(crate) fn place_release(&self, name: &str, lines: &str, image: &str) {
+        self.release(name, lines, image).good();
+        self.sign(&format!("{name}.pfr"), &["alice", "bob"]);
+        std::fs::rename(self.path(&format!("{name}.pfr")), self.path(&format!("line/releases/{name}.pfr")))
+            .unwrap();
+    }
+
+    /// A signed order in the station's folder; `lines` take the place of the usual ones.
+    pub(crate) fn place_order(&self, name: &str, lines: &str) {
+        self.file(&format!("{name}.toml"), &order_toml(lines));
+        self.pack(&format!("{name}.toml"), &format!("line/orders/{name}.pfo")).good();
+        self.sign(&format!("line/orders/{name}.pfo"), &["sales"]);
+    }
+
+    /// `panelflash run --order` in virtual time with these further arguments.
+    pub(crate) fn run(&self, order: &str, more: &[&str]) -> Said {
+        Said::of(&self.run_command(order, more).output().unwrap())
+    }
+
+    pub(crate) fn run_command(&self, order: &str, more: &[&str]) -> Command {
+        let args = ["run", "--order", order, "--station-file", "line/station.toml", "--records", "records"];
+        let mut command = self.command(&args);
+        command.args(["--virtual-time", "--json", "--boards", "boards"]).args(more);
+        command
+    }
+
+    /// The balance of an order: ordered, passed, failed, scrapped, in doubt, remaining. It must add up.
+    pub(crate) fn balance(&self, order: &str) -> [u64; 6] {
+        let said = self.call(&["ledger", "balance", order, "--records", "records", "--json"]).good();
+        let balance = &said.json()[0];
+        ["ordered", "passed", "failed", "scrapped", "in_doubt", "remaining"]
+            .map(|key| balance[key].as_u64().unwrap())
+    }
+}
+
+/// 2 x 2 simulated boards whose power and reset the fixture switches.
+pub(crate) const PANEL: &str = "name = \"quad\"\nrows = 2\ncolumns = 2\nbinding = \"straps\"\n\
+     [[bus]]\nname = \"can\"\nbit_rate = \"1M\"\nlink = \"sim\"\n";
+
+fn order_toml(lines: &str) -> String {
+    let mut text = String::from("schema = 1\n");
+    for (key, usual) in [
+        ("id", "\"WO-1\""),
+        ("product", "\"widget\""),
+        ("release", "{ version = { name = \"widget-fw\", version = \"1.4.2\" } }"),
+        ("quantity", "10"),
+        ("stations", "[\"line1-a\", \"line1-b\"]"),
+        ("not_before", "\"2020-01-01T00:00:00Z\""),
+        ("not_after", "\"2098-01-01T00:00:00Z\""),
+        ("root", "1"),
+        ("serials", "[{ format = \"W-{counter:5}\", first = 1, last = 10 }]"),
+        ("policy", "{ lock = \"none\", strikes = 3, retests = { contact = 1, station = 1, board = 1 } }"),
+    ] {
+        if !lines.lines().any(|line| line.starts_with(&format!("{key} "))) {
+            text.push_str(&format!("{key} = {usual}\n"));
+        }
+    }
+    text + lines + "\n"
+}
+
 /// A description of a release; `lines` may repeat none of the others.
 pub(crate) fn release_toml(lines: &str, image: &str) -> String {
     let mut text = String::from("schema = 1\n");
