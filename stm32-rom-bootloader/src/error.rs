@@ -12,7 +12,7 @@ use crate::plan::PlanError;
 #[non_exhaustive]
 pub enum Error {
     /// Nothing that could be a ROM bootloader answered.
-    #[error("no answer to {attempts} sync attempts within {waited:?}: {heard}")]
+    #[error("no answer to {attempts} sync attempts within {waited:?}: {heard}{}", TryBaud(*.try_baud))]
     NoAnswer {
         /// How often it was tried.
         attempts: u32,
@@ -20,7 +20,8 @@ pub enum Error {
         waited: Duration,
         /// What was heard instead.
         heard: Heard,
-        /// The rate AN2606 advises for this chip if connecting fails, if lower than the one used.
+        /// A rate to try, if lower than the one used: what AN2606 advises for this chip if connecting fails, or the
+        /// highest that AN3155 promises of any.
         try_baud: Option<u32>,
     },
     /// The chip synchronised, then ignored every command: the link sends no parity bit.
@@ -147,6 +148,15 @@ pub enum Error {
         /// How many bytes of the block differ.
         differing: u16,
     },
+    /// Flash stays as it was although the ROM acknowledged erasing and writing it: AN3155 says that it reports no
+    /// error for a write protected sector.
+    #[error(
+        "flash at {address:#010x} stays as it was although the ROM says it was written: is it write protected?"
+    )]
+    WriteProtected {
+        /// First byte that differs.
+        address: u32,
+    },
     /// The chip is not as the plan assumed.
     #[error("the plan does not fit this chip: {reason}")]
     PlanMismatch {
@@ -198,6 +208,14 @@ impl fmt::Display for Heard {
             1 => write!(f, "only {:#04x}", self.first[0]),
             count => write!(f, "{count} other bytes (another rate?), first {:02x?}", &self.first[..shown]),
         }
+    }
+}
+
+struct TryBaud(Option<u32>);
+
+impl fmt::Display for TryBaud {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |baud| write!(f, "; try {baud} baud"))
     }
 }
 

@@ -27,3 +27,20 @@ fn bytes_of_a_fuzzer_decide_a_run() {
     let again = fuzz(&mut Chaos::from_bytes(&[0; 64])).unwrap();
     assert_eq!(one, again);
 }
+
+#[test]
+fn what_fuzzing_found_worth_keeping_is_replayed() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fuzz/corpus/rom_session");
+    let mut honest = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let verdict = fuzz(&mut Chaos::from_bytes(&std::fs::read(&path).unwrap()));
+        let verdict = verdict.unwrap_or_else(|wrong| panic!("{name}: {wrong}"));
+        if name.starts_with("honest") {
+            assert_eq!((verdict.hostility, verdict.error), (Hostility::Honest, None), "{name}");
+            honest += 1;
+        }
+    }
+    assert!(honest >= 8, "only {honest} seeds are honest");
+}

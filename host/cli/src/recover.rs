@@ -20,7 +20,7 @@ use crate::failure::Failure;
 use crate::out::{line, note};
 use crate::records::Recorder;
 use crate::rom::attempt::{Done, Found, Link, Overseer, STILL_ERASING, Work, attempt};
-use crate::rom::{Port, PortArgs, Progress, Settings, consent, plan_failure, supply};
+use crate::rom::{Port, PortArgs, Progress, Settings, consent, plan_failure, supply, with_the_way_in};
 use crate::setup;
 
 /// A board on the bench is in no panel: its records have this slot.
@@ -80,7 +80,7 @@ pub(crate) fn recover(args: &RecoverArgs) -> Result<u8, Failure> {
     settings.0.limits.connect = STILL_ERASING;
     let start = run_start(args, &job, Sha256::digest(text.as_bytes()).into(), &regions);
     let recorder = Recorder::begin(store, &start)?;
-    let mut link = BenchPort { port, settings };
+    let mut link = BenchPort { port, settings, device: work.device };
     let mut bench =
         Bench { recorder, clock: link.port.clock(), progress: Progress::default(), yes: args.yes };
     bench.tell(Event::Note { slot: None, topic: "recovery", text: start.fixture.clone() })?;
@@ -165,6 +165,8 @@ fn report(done: &Done) {
 struct BenchPort {
     port: Port,
     settings: Settings,
+    /// What the job says it is.
+    device: &'static Device,
 }
 
 impl Link for BenchPort {
@@ -181,7 +183,8 @@ impl Link for BenchPort {
         if let Some(identity) = connected {
             settings.0.entry = stm32::Entry::Connected(identity.clone());
         }
-        self.port.run(operation, &settings, on_event)
+        let result = self.port.run(operation, &settings, on_event);
+        result.map_err(|failure| with_the_way_in(failure, Some(self.device)))
     }
 }
 

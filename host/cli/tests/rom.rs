@@ -118,6 +118,17 @@ fn what_erases_everything_is_not_done_without_consent() {
 }
 
 #[test]
+fn write_protected_flash_is_named_and_can_be_opened() {
+    let boards = Boards::start(&["--device", "F405"]);
+    let port = &boards.ports[0];
+    good(port, &["protect", "--write", "5"]);
+    let write = ["write", &data("bench-64k.bin"), "--address", "0x08020000"];
+    assert_eq!(bad(port, &write), (1, "E711 rom-write-protected".to_owned()));
+    good(port, &["unprotect", "--write"]);
+    assert_eq!(good(port, &write)["verified"], true);
+}
+
+#[test]
 fn a_chip_is_never_closed_for_ever_by_accident() {
     let boards = Boards::start(&["--device", "G431"]);
     let port = &boards.ports[0];
@@ -145,6 +156,10 @@ fn ports_and_files_that_are_wrong_are_named_and_nothing_is_touched() {
 fn a_silent_port_and_a_wrong_chip_end_with_their_codes() {
     let mute = Boards::start(&["--device", "F405", "--fault", "mute"]);
     assert_eq!(bad(&mute.ports[0], &["info"]), (3, "E701 rom-no-sync".to_owned()));
+    // With the chip known, a person is told what to look at.
+    let told = rom(&mute.ports[0], &["info", "--force-device", "F405"]).stderr;
+    let told = String::from_utf8_lossy(&told);
+    assert!(told.contains("starts its ROM with BOOT0 = 1 and BOOT1 = 0"), "{told}");
     let boards = Boards::start(&["--device", "F103"]);
     let (exit, _) = bad(&boards.ports[0], &["write", &data("demo-f405.hex")]);
     assert_eq!(exit, 2, "0x08020000 is beyond the flash of a small F103");

@@ -549,6 +549,10 @@ codes! {
         "the board must be powered off and on",
         "Some chips look at their flash or option bytes only when power comes up, and the fixture cannot switch it.",
         "Switch the board's power off and on, then go on.";
+    RomWriteProtected = 711 "rom-write-protected" Board,
+        "flash stays as it was although the chip says it was written",
+        "The sector is write protected: the ROM bootloader acknowledges such writes and does nothing.",
+        "Lift the protection with `panelflash rom unprotect --write`, or answer yes when `panelflash recover` asks.";
     PortBusy = 720 "port-busy" Station,
         "the port is in use",
         "Another program has the port open.",

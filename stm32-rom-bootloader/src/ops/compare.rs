@@ -62,7 +62,7 @@ impl<'a> Operation<'a> for Verify<'a> {
         job.check_chip(&rom)?;
         // Nothing was erased here, so blank blocks count too.
         let blocks = job.all_blocks();
-        job.verify(&mut rom, &blocks, false).await?;
+        job.verify(&mut rom, &blocks, None).await?;
         Ok(Verified { identity, blocks: blocks.len() })
     }
 }

@@ -18,9 +18,10 @@ pub(super) struct Job<'a> {
     pub(super) image: &'a Image<'a>,
 }
 
-/// What is left to do once the flash is erased.
+/// What is to be erased, and what is left to do then.
 #[derive(Debug, Default)]
 pub(super) struct Todo {
+    pub(super) erased: Vec<EraseUnit>,
     pub(super) write: Vec<Block>,
     pub(super) verify: Vec<Block>,
 }
@@ -82,10 +83,9 @@ impl Job<'_> {
 
     /// Reads what is there. A unit that has anything but the image or blank flash in it is erased and written
     /// anew; in the others only blank blocks are written.
-    pub(super) async fn compare(&self, rom: &mut Rom) -> Result<(Vec<EraseUnit>, Todo), Error> {
+    pub(super) async fn compare(&self, rom: &mut Rom) -> Result<Todo, Error> {
         rom.begin(Step::Compare);
         let mut todo = Todo::default();
-        let mut erase = Vec::new();
         let mut done = 0;
         for group in self.groups() {
             let mut missing = Vec::new();
@@ -111,13 +111,13 @@ impl Job<'_> {
                     let address = group.blocks.first().map_or(0, |(block, _)| block.address);
                     return Err(Error::NotBlank { address, got: self.blank() ^ 0xFF });
                 };
-                erase.push(unit);
+                todo.erased.push(unit);
                 missing = group.blocks.iter().filter(|(_, blank)| !blank).map(|(block, _)| *block).collect();
             }
             todo.write.extend(missing);
         }
         todo.verify.clone_from(&todo.write);
-        Ok((erase, todo))
+        Ok(todo)
     }
 
     async fn state_of(&self, rom: &mut Rom, block: &Block) -> Result<State, Error> {
@@ -194,8 +194,14 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// With `repair`, a block that is still blank after a disturbed job is written after all.
-    pub(super) async fn verify(&self, rom: &mut Rom, blocks: &[Block], repair: bool) -> Result<(), Error> {
+    /// With `repair`, a block that is still blank after a disturbed job is written after all; `repair` are the units
+    /// that were erased before.
+    pub(super) async fn verify(
+        &self,
+        rom: &mut Rom,
+        blocks: &[Block],
+        repair: Option<&[EraseUnit]>,
+    ) -> Result<(), Error> {
         rom.begin(Step::Verify);
         let total = total(blocks);
         let mut done = 0;
@@ -208,19 +214,47 @@ impl Job<'_> {
                 got = rom.read_again(block.address, expected.len()).await?;
             }
             let is_blank = got.iter().all(|byte| *byte == self.blank());
-            if repair && rom.disturbed() && is_blank && !block.ram {
+            if repair.is_some() && rom.disturbed() && is_blank && !block.ram {
                 rom.write_flash(block.address, &expected, self.blank()).await?;
                 got = rom.read(block.address, expected.len()).await?;
             }
             if let Some(at) = self.first_difference(block, &expected, &got) {
                 let differing = expected.iter().zip(&got).filter(|(one, other)| one != other).count() as u16;
                 let address = block.address + at as u32;
+                if let Some(erased) = repair
+                    && self.nothing_happens(rom, block, &got, differing, erased).await?
+                {
+                    return Err(Error::WriteProtected { address });
+                }
                 return Err(Error::VerifyFailed { address, expected: expected[at], got: got[at], differing });
             }
             done += expected.len();
             rom.progress(done, total);
         }
         Ok(())
+    }
+
+    /// Whether a block that came out wrong is as it was before: blank, or what it holds survives another erase of
+    /// its unit. Only asked of a job that has failed.
+    async fn nothing_happens(
+        &self,
+        rom: &mut Rom,
+        block: &Block,
+        got: &[u8],
+        differing: u16,
+        erased: &[EraseUnit],
+    ) -> Result<bool, Error> {
+        // A few wrong bits are worn flash.
+        if block.ram || usize::from(differing) <= got.len() / 4 {
+            return Ok(false);
+        }
+        if got.iter().all(|byte| *byte == self.blank()) {
+            return Ok(true);
+        }
+        let holds = |unit: &&EraseUnit| unit.address <= block.address && block.address < unit.end();
+        let Some(unit) = erased.iter().find(holds) else { return Ok(false) };
+        self.erase_units(rom, &[*unit]).await?;
+        Ok(rom.read(block.address, got.len()).await? == got)
     }
 
     /// Padding counts only where this plan has erased it.

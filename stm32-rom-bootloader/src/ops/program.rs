@@ -5,7 +5,7 @@ use super::{Operation, sealed::Sealed};
 use crate::error::Error;
 use crate::event::{Note, Step};
 use crate::image::Image;
-use crate::plan::Plan;
+use crate::plan::{Erasing, Plan};
 use crate::rom::{Identity, Rom};
 
 /// Where to begin.
@@ -115,7 +115,7 @@ impl<'a> Operation<'a> for Program<'a> {
         job.write(&mut rom, &todo.write).await?;
         outcome.blocks_written = todo.write.len();
         if self.verify {
-            job.verify(&mut rom, &todo.verify, true).await?;
+            job.verify(&mut rom, &todo.verify, Some(&todo.erased)).await?;
         }
         outcome.identity.protected = Some(false);
         self.finish(&mut rom, &mut outcome).await?;
@@ -135,23 +135,24 @@ impl Program<'_> {
         let all = self.plan.blocks().to_vec();
         if outcome.unprotected {
             // Lifting the protection has erased everything.
-            return Ok(Todo { write: all.clone(), verify: all });
+            return Ok(Todo { write: all.clone(), verify: all, ..Todo::default() });
         }
         match self.resume {
             Resume::FromStart => {
                 outcome.units_erased = job.erase(rom).await?;
-                Ok(Todo { write: all.clone(), verify: all })
+                let erased = if self.plan.erase() == Erasing::Nothing { &[][..] } else { self.plan.units() };
+                Ok(Todo { write: all.clone(), verify: all, erased: erased.to_vec() })
             }
             Resume::AtBlock(first) => {
                 let write = all.get(first..).unwrap_or_default().to_vec();
-                Ok(Todo { write, verify: all })
+                Ok(Todo { write, verify: all, ..Todo::default() })
             }
             Resume::Compare => {
-                let (units, todo) = job.compare(rom).await?;
-                if !units.is_empty() {
+                let todo = job.compare(rom).await?;
+                if !todo.erased.is_empty() {
                     rom.begin(Step::Erase);
-                    job.erase_units(rom, &units).await?;
-                    outcome.units_erased = units.len();
+                    job.erase_units(rom, &todo.erased).await?;
+                    outcome.units_erased = todo.erased.len();
                 }
                 Ok(todo)
             }

@@ -19,6 +19,8 @@ use crate::wire::{Budget, Can, Uart, Wire};
 
 pub use connect::Identity;
 
+/// The highest rate that AN3155 promises (section 2.1).
+const PROMISED_BAUD: u32 = 115_200;
 /// Flash times of a chip nobody knows: stm32flash waits as long.
 const UNKNOWN_PAGE_ERASE: Duration = Duration::from_secs(5);
 const UNKNOWN_MASS_ERASE: Duration = Duration::from_secs(35);
@@ -322,8 +324,17 @@ impl Rom {
         let address = command.and_then(Command::address);
         match fault {
             Fault::NoAnswer { attempts, waited, heard } => {
-                let advised = [self.traits.max_baud, self.traits.prefer_baud].into_iter().flatten().min();
-                let try_baud = advised.filter(|advised| self.wire.baud().is_some_and(|baud| baud > *advised));
+                // A chip that has not answered is taken for the row it was said to be.
+                let traits = self
+                    .chip
+                    .device()
+                    .map_or_else(|| self.traits.clone(), |device| device.traits(device.bootloader_id));
+                let advised = [traits.max_baud, traits.prefer_baud, Some(PROMISED_BAUD)];
+                let try_baud = advised
+                    .into_iter()
+                    .flatten()
+                    .min()
+                    .filter(|advised| self.wire.baud().is_some_and(|baud| baud > *advised));
                 Error::NoAnswer { attempts, waited, heard, try_baud }
             }
             Fault::ParityMissing => Error::ParityMissing,

@@ -17,8 +17,8 @@ use crate::event::LineResult;
 use crate::frame::Frame;
 use crate::image::{Image, Region};
 use crate::ops::{
-    EraseFlash, EraseTarget, Finish, Inspect, Operation, Program, Protect, Protection, ReadMemory, Resume,
-    Verify,
+    Compare, EraseFlash, EraseTarget, Finish, Identify, Inspect, Operation, Program, Protect, Protection,
+    ReadMemory, Resume, Verify,
 };
 use crate::plan::{EraseChoice, Plan, PlanOptions};
 use crate::session::{CanSession, Output, UartSession};
@@ -157,7 +157,7 @@ impl Trial<'_, '_, '_> {
     fn operate(&mut self, plan: &Plan, image: &Image<'_>, start: u32) -> Result<Verdict, String> {
         let reading = [0x00, 0x01, 0x02, 0x03, 0x11];
         self.check.allowed = reading.to_vec();
-        match self.chaos.below(12) {
+        match self.chaos.below(14) {
             0 => self.link(Inspect),
             1 => self.link(ReadMemory { address: start, len: 300 }),
             2 => self.link(Verify { plan, image }),
@@ -182,6 +182,8 @@ impl Trial<'_, '_, '_> {
                 self.check.allowed.push(0x92);
                 self.link(Protect { protection: Protection::LiftReadoutErasingAll })
             }
+            12 => self.link(Identify),
+            13 => self.link(Compare { plan, image }),
             choice => {
                 self.check.allowed.extend([0x31, 0x43, 0x44]);
                 let mut program = Program::new(plan, image);

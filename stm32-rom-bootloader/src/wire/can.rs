@@ -38,8 +38,6 @@ pub(crate) struct Can {
     fd: bool,
     latency: Duration,
     answer: Duration,
-    /// Until then the ROM may still be erasing although it has said ACK.
-    busy_until: Duration,
 }
 
 impl Can {
@@ -49,7 +47,6 @@ impl Can {
             fd: settings.kind == CanKind::Fd,
             latency: settings.latency,
             answer: settings.limits.answer,
-            busy_until: Duration::ZERO,
         }
     }
 
@@ -147,8 +144,19 @@ impl Can {
         }
     }
 
-    /// The list ends with the ACK, whose value is no command code. Over FDCAN the count may be wrong.
+    /// Over FDCAN some ROMs announce a wrong number of commands, but a frame may also have been lost: asked twice,
+    /// the longer list is whole.
     async fn get(&mut self) -> Result<Reply, Fault> {
+        let (count, version, mut commands) = self.command_list().await?;
+        if self.fd && commands.len() != count {
+            let (_, _, again) = self.command_list().await?;
+            commands = if again.len() > commands.len() { again } else { commands };
+        }
+        Ok(Reply::Commands { version, commands })
+    }
+
+    /// Announced number, version, list. The list ends with the ACK, whose value is no command code.
+    async fn command_list(&mut self) -> Result<(usize, u8, Vec<Opcode>), Fault> {
         let id = u16::from(Opcode::GET.0);
         self.request(Opcode::GET, &[]).await?;
         let mut bytes = Vec::new();
@@ -162,7 +170,7 @@ impl Can {
         }
         match bytes[..] {
             [count, version, ref codes @ ..] if self.fd || codes.len() == usize::from(count) => {
-                Ok(Reply::Commands { version, commands: codes.iter().map(|code| Opcode(*code)).collect() })
+                Ok((count.into(), version, codes.iter().map(|code| Opcode(*code)).collect()))
             }
             _ => Err(Fault::Garbled { wait: Wait::Data, got: bytes.first().copied().unwrap_or(0) }),
         }
@@ -202,7 +210,6 @@ impl Can {
     async fn erase(&mut self, erase: Erase<'_>, budget: Budget) -> Result<Reply, Fault> {
         let code = if self.fd { Opcode::EXTENDED_ERASE } else { Opcode::ERASE };
         let id = u16::from(code.0);
-        let started = self.port.now();
         match erase {
             Erase::Units(units) => {
                 let (most, highest) = (usize::from(self.pages_per_erase()), self.highest_page());
@@ -228,10 +235,28 @@ impl Can {
             Erase::Mass => self.erase_all(code, &[0xFF], budget).await?,
             Erase::Bank1 | Erase::Bank2 => return Err(Fault::NotListed(Opcode::EXTENDED_ERASE)),
         }
-        // If the last ACK was for the list, the ROM is still erasing and answers the next command later; if one
-        // more comes, its identifier tells it from the next command's.
-        self.busy_until = started + budget.flash;
-        Ok(Reply::Done)
+        self.erased(id, budget).await
+    }
+
+    /// The last ACK may have been for the list, with the ROM still erasing: only when it answers another command has
+    /// it certainly finished. An ACK that still comes is told by its identifier.
+    async fn erased(&mut self, erase_id: u16, budget: Budget) -> Result<Reply, Fault> {
+        let id = u16::from(Opcode::GET_ID.0);
+        let start = self.port.now();
+        self.send(id, &[]);
+        let until = start + budget.flash + self.answer + 2 * self.latency;
+        while let Some(packet) = self.port.receive(until, Wait::Erased).await? {
+            match (packet.id, packet.data.first()) {
+                (got, Some(&NACK)) if got == erase_id => return Err(Fault::Refused { at: Wait::Erased }),
+                (got, Some(&ACK)) if got == id => {
+                    self.data(id, 2, Duration::ZERO).await?;
+                    self.ack(id, Wait::End, Duration::ZERO).await?;
+                    return Ok(Reply::Done);
+                }
+                _ => {}
+            }
+        }
+        Err(Fault::TimedOut { wait: Wait::Erased, after: self.port.now().saturating_sub(start) })
     }
 
     async fn erase_all(&mut self, code: Opcode, argument: &[u8], budget: Budget) -> Result<(), Fault> {
@@ -407,7 +432,7 @@ impl Can {
     /// The next frame that answers command `id`.
     async fn answer(&mut self, id: u16, wait: Wait, extra: Duration) -> Result<Packet, Fault> {
         let start = self.port.now();
-        let until = (start + extra).max(self.busy_until) + self.answer + 2 * self.latency;
+        let until = start + extra + self.answer + 2 * self.latency;
         while let Some(packet) = self.port.receive(until, wait).await? {
             if accepts(id, packet.id, self.fd) {
                 return Ok(packet);

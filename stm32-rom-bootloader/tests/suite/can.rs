@@ -49,10 +49,10 @@ fn a_classic_job_has_the_frames_of_the_application_note() {
         ..CanSettings::classic()
     };
     let run = program(&mut toy, 0x413, settings, Resume::FromStart);
-    // Sync, Get, Get ID, ROM version, erase with its list, then the first write.
-    assert_eq!(run.ids[..8], [0x79, 0x00, 0x02, 0x11, 0x43, 0x43, 0x31, 0x04]);
-    assert_eq!(run.sent[4..7], [&[0x00][..], &[0x00], &[0x08, 0x00, 0x00, 0x00, 0xFF]]);
-    assert_eq!(run.sent[7].len(), 8);
+    // Sync, Get, Get ID, ROM version, erase with its list and proof that it is over, then the first write.
+    assert_eq!(run.ids[..9], [0x79, 0x00, 0x02, 0x11, 0x43, 0x43, 0x02, 0x31, 0x04]);
+    assert_eq!(run.sent[4..8], [&[0x00][..], &[0x00], &[], &[0x08, 0x00, 0x00, 0x00, 0xFF]]);
+    assert_eq!(run.sent[8].len(), 8);
     assert!(run.result.unwrap().is_ok());
 }
 

@@ -313,7 +313,7 @@ impl CanDevice {
             Then::Reset if !self.board.chip().model().quirks.resets_itself => {}
             Then::Reset | Then::AlwaysReset => self.board.reset(now),
             Then::Jump(address) => self.board.start_application(address),
-            Then::Checksum(_) => {}
+            Then::Checksum(_) | Then::Nothing => {}
         }
     }
 

@@ -133,7 +133,7 @@ impl CanDevice {
         let chip = self.board.chip();
         let data = address_and_len(request)
             .filter(|&(address, _)| chip.read_address_ok(address))
-            .and_then(|(address, len)| chip.read(address, len));
+            .and_then(|(address, len)| chip.read(now, address, len));
         let Some(mut data) = data else { return self.nack(now, id) };
         if !self.ack(now, id) {
             return;

@@ -6,6 +6,7 @@
 use crate::can::{CanDevice, CanFrame, CanPhase, CanWork, address_and_len};
 use crate::chip::Mass;
 use crate::command::Then;
+use crate::model::Go;
 use crate::time::Nanos;
 use crate::usart::Work;
 use core::time::Duration;
@@ -34,6 +35,9 @@ impl CanDevice {
                     self.phase = CanPhase::Data { address, len, data };
                 } else {
                     let then = self.after_write(address);
+                    if len < usize::from(self.board.chip().model().quirks.fd_shortest_write) {
+                        return self.nack(now, WRITE);
+                    }
                     self.start(now, WRITE, then, |chip, now| chip.write(now, address, &data));
                 }
             }
@@ -68,6 +72,9 @@ impl CanDevice {
                 // Two ACKs: one for the command, one before the jump.
                 [a, b, c, d, ..] => {
                     let address = u32::from_be_bytes([*a, *b, *c, *d]);
+                    if self.board.chip().model().quirks.go == Go::NoFirstAck {
+                        return self.go(now, id, address);
+                    }
                     if !self.board.chip().go_address_ok(address) {
                         self.nack(now, id);
                     } else if self.ack(now, id) {
@@ -113,7 +120,8 @@ impl CanDevice {
         }
         match id {
             0x00 => {
-                self.send(now, id, &[commands.len() as u8]);
+                let count = if model.quirks.fd_miscounts { 13 } else { commands.len() as u8 };
+                self.send(now, id, &[count]);
                 self.send(now, id, &[version]);
                 for &command in commands {
                     self.send(now, id, &[command]);
@@ -132,7 +140,7 @@ impl CanDevice {
         let chip = self.board.chip();
         let data = address_and_len(request)
             .filter(|&(address, _)| chip.read_address_ok(address))
-            .and_then(|(address, len)| chip.read(address, len));
+            .and_then(|(address, len)| chip.read(now, address, len));
         let Some(mut data) = data else { return self.nack(now, id) };
         if !self.ack(now, id) {
             return;

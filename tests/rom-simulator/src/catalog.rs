@@ -7,17 +7,20 @@
 mod f_series;
 mod newer;
 mod parts;
+mod versions;
 
 use crate::model::Model;
 use f_series::{CHECKSUM, F072, F103, F103HD, F103XL, F107, F302, F405, F411, F746};
 use newer::{
     C031, G0B1, G031, G071, G431, G431_V13_3, G474, H563, H743, L053, L151, L152, L476, L496, U575, WB55,
 };
+use versions::{F378, F412, G071_V11_2, H723, H743_PB14, H743_V9_0, H743_V9_1, H743_V13_2, H743_V13_3};
 
 /// Every simulated chip.
 pub const MODELS: &[Model] = &[
     F103, F103HD, F103XL, F107, F072, F302, F405, F411, F746, G031, G071, G0B1, G431, G431_V13_3, G474, L053,
-    L151, L152, L476, L496, H743, H563, C031, U575, WB55, CHECKSUM,
+    L151, L152, L476, L496, H743, H563, C031, U575, WB55, F412, G071_V11_2, F378, H743_V9_0, H743_V9_1,
+    H743_V13_2, H743_V13_3, H743_PB14, H723, CHECKSUM,
 ];
 
 /// The chip of that name: `F405`, `f405` and `STM32F405` are the same.

@@ -31,6 +31,8 @@ pub struct Chip {
     parallelism: Parallelism,
     /// A misaligned write has spoilt the flash interface until reset.
     spoilt: bool,
+    /// The last write, first and last offset, and until when reads still miss it.
+    stale: Option<(Nanos, u32, u32)>,
 }
 
 /// Which part of the flash a mass erase is for.
@@ -58,6 +60,7 @@ impl Chip {
             empty_flag: true,
             parallelism: Parallelism::X8,
             spoilt: false,
+            stale: None,
         }
     }
 
@@ -127,7 +130,9 @@ impl Chip {
     pub(crate) fn reset(&mut self, now: Nanos, power_cycle: bool) {
         self.flash.settle(now);
         let options_changed = self.active != self.stored;
-        self.active = self.stored.clone();
+        if power_cycle || !self.model.quirks.options_at_power_on {
+            self.active = self.stored.clone();
+        }
         self.parallelism = Parallelism::X8;
         self.spoilt = false;
         if power_cycle {
@@ -173,7 +178,7 @@ impl Chip {
     }
 
     /// `len` bytes from `address`, or `None` where the ROM refuses the length.
-    pub(crate) fn read(&self, address: u32, len: usize) -> Option<Vec<u8>> {
+    pub(crate) fn read(&self, now: Nanos, address: u32, len: usize) -> Option<Vec<u8>> {
         let last = address.checked_add(len as u32 - 1)?;
         let touches_engineering = self.in_engineering(last) && !self.in_options(last);
         match self.model.quirks.engineering {
@@ -183,7 +188,13 @@ impl Chip {
             Engineering::Hidden if touches_engineering => return None,
             _ => {}
         }
-        (0..len as u32).map(|i| self.byte(address + i)).collect()
+        let stale = |at: &u32| {
+            self.stale.is_some_and(|(until, first, last)| {
+                now < until && self.flash_offset(*at).is_some_and(|offset| (first..=last).contains(&offset))
+            })
+        };
+        let byte = |at: u32| if stale(&at) { Some(self.model.flash.erased) } else { self.byte(at) };
+        (0..len as u32).map(|i| byte(address + i)).collect()
     }
 
     fn byte(&self, address: u32) -> Option<u8> {
@@ -290,7 +301,10 @@ impl Chip {
         }
         let (model, active) = (self.model, &self.active);
         let skip = |at| model.flash.unit_at(at).is_some_and(|unit| is_protected(model, active, unit));
-        Some(self.flash.program(now, offset, data, self.parallelism, skip))
+        let end = self.flash.program(now, offset, data, self.parallelism, skip);
+        let stale = Duration::from_micros(u64::from(model.quirks.stale_read_us));
+        self.stale = Some((end + stale, offset, offset + data.len() as u32 - 1)).filter(|_| !stale.is_zero());
+        Some(end)
     }
 
     /// Rewrites all options; only from their base (AN3155, Write Memory).

@@ -4,7 +4,7 @@
 //! taken when it is whole; its check byte comes before anything else. There is no time-out inside a command.
 
 use crate::chip::Mass;
-use crate::model::OnePage;
+use crate::model::{Go, OnePage};
 use crate::options::Protection;
 use crate::time::Nanos;
 use crate::usart::{UsartDevice, Work};
@@ -65,6 +65,8 @@ pub(crate) enum Then {
     AlwaysReset,
     /// Jump to this address.
     Jump(u32),
+    /// Nothing: the ACK went out before the work.
+    Nothing,
     /// ACK and the result of Get Checksum.
     Checksum(u32),
 }
@@ -117,6 +119,9 @@ impl UsartDevice {
             }
             return;
         }
+        if code == GO && model.quirks.go == Go::NoFirstAck {
+            return self.collect(Block::Address(code));
+        }
         if !self.ack(now) {
             return;
         }
@@ -163,7 +168,7 @@ impl UsartDevice {
             Block::Address(command) => self.address(now, command, word(bytes)),
             Block::ReadLength(address) => {
                 let len = usize::from(bytes[0]) + 1;
-                match self.board.chip().read(address, len) {
+                match self.board.chip().read(now, address, len) {
                     Some(mut data) => {
                         if self.ack(now) {
                             self.board.reads(&mut data);
@@ -232,6 +237,7 @@ impl UsartDevice {
         match command {
             READ => self.collect(Block::ReadLength(address)),
             WRITE => self.collect(Block::WriteData(address)),
+            GO if self.board.chip().model().quirks.go == Go::Hangs => self.phase = Phase::Hung,
             GO => self.work = Some(Work { until: self.tx_free, then: Then::Jump(address) }),
             _ => self.collect(Block::Checksum { address, words: [0; 2], have: 0 }),
         }
@@ -246,6 +252,13 @@ impl UsartDevice {
             0xFFF0..=0xFFFC => return self.nack(now),
             _ => None,
         };
+        if mass == Some(Mass::Bank(2)) && self.board.chip().model().quirks.bank2_acks_first {
+            if self.ack(now) {
+                let until = self.board.chip_mut().erase_mass(now, Mass::Bank(2)).unwrap_or(now);
+                self.work = Some(Work { until, then: Then::Nothing });
+            }
+            return;
+        }
         if let Some(mass) = mass {
             return self.work(now, Then::Ack, |chip, now| chip.erase_mass(now, mass));
         }
@@ -294,7 +307,7 @@ impl UsartDevice {
         let bytes = usize::try_from(u64::from(count) * 4).unwrap_or(usize::MAX);
         let end = u64::from(address) + bytes as u64;
         let in_flash = end <= u64::from(self.board.chip().model().flash.base) + self.flash_len();
-        let data = if bytes > 0 && in_flash { self.board.chip().read(address, bytes) } else { None };
+        let data = if bytes > 0 && in_flash { self.board.chip().read(now, address, bytes) } else { None };
         match data {
             Some(data) => {
                 let crc = stm32_crc(&data, polynomial, word);
@@ -340,6 +353,7 @@ impl UsartDevice {
                     self.work = Some(Work { until: self.tx_free, then: Then::Reset });
                 }
             }
+            Then::Nothing => {}
             Then::Reset if !self.board.chip().model().quirks.resets_itself => {}
             Then::Reset | Then::AlwaysReset => self.board.reset(now),
             Then::Jump(address) => self.board.start_application(address),

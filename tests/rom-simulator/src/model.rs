@@ -169,6 +169,17 @@ pub enum OnePage {
     InBank2,
 }
 
+/// What is wrong with Go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Go {
+    /// Nothing.
+    Sound,
+    /// The ACK of the command does not come (H74x V9.0).
+    NoFirstAck,
+    /// Acknowledged, but the chip hangs instead of jumping (H74x V13.2).
+    Hangs,
+}
+
 /// Departures of one ROM from the plain protocol.
 #[derive(Debug, Clone, Copy)]
 pub struct Quirks {
@@ -198,4 +209,18 @@ pub struct Quirks {
     pub can_unprotect_broken: bool,
     /// Unrelated frames make the ROM leave CAN even after the connection (seen on F412).
     pub leaves_can: bool,
+    /// New option bytes are loaded at power-on only (G07x ROM V11.2: no option byte launch over USART).
+    pub options_at_power_on: bool,
+    /// An erase of bank 2 is acknowledged before it is finished (H74x V9.1).
+    pub bank2_acks_first: bool,
+    /// See [`Go`].
+    pub go: Go,
+    /// The USART answers only the second sync byte (H74x on PB14 and PB15).
+    pub second_sync_only: bool,
+    /// Over FDCAN, shorter writes fail (H74x V9.0).
+    pub fd_shortest_write: u16,
+    /// Get over FDCAN announces 13 commands, whatever follows (H74x V9.0).
+    pub fd_miscounts: bool,
+    /// Reads that start this soon after a write still show erased flash, in microseconds (reported of H723).
+    pub stale_read_us: u32,
 }

@@ -58,6 +58,8 @@ pub struct UsartDevice {
     link: Link,
     /// The byte waiting in the receive register while the ROM is busy.
     held: Option<u8>,
+    /// Sync bytes still to be ignored.
+    deaf_to_syncs: u8,
     lost: u64,
     tx: VecDeque<TxByte>,
     pub(crate) tx_free: Nanos,
@@ -76,6 +78,7 @@ impl UsartDevice {
             work: None,
             link: Link::Measuring(None),
             held: None,
+            deaf_to_syncs: u8::from(model.quirks.second_sync_only),
             lost: 0,
             tx: VecDeque::new(),
             tx_free: now,
@@ -209,6 +212,10 @@ impl UsartDevice {
     }
 
     fn measure(&mut self, now: Nanos, first: Option<Nanos>, byte: &LineByte) {
+        if self.deaf_to_syncs > 0 {
+            self.deaf_to_syncs -= 1;
+            return;
+        }
         let start = Nanos(now.0.saturating_sub(byte.duration().as_nanos() as u64));
         let (edge, second) = match (first, falling_edges(byte, start)) {
             (None, (edge, second)) => (edge, second),
@@ -263,6 +270,7 @@ impl UsartDevice {
         self.work = None;
         self.link = Link::Measuring(None);
         self.held = None;
+        self.deaf_to_syncs = u8::from(self.board.chip().model().quirks.second_sync_only);
         let now = self.now;
         self.tx.retain(|byte| byte.at <= now);
         self.tx_free = now;

@@ -124,7 +124,13 @@ impl Port {
                         session.handle_rx(self.start.elapsed(), &buffer[..count]);
                     }
                 }
-                Output::Done(result) => return result.map_err(|e| super::explain(&e)),
+                Output::Done(result) => {
+                    let device = match settings.0.chip {
+                        Chip::Expect(device) | Chip::Force(device) => Some(device),
+                        Chip::Detect => None,
+                    };
+                    return result.map_err(|e| super::with_the_way_in(super::explain(&e), device));
+                }
             }
         }
     }

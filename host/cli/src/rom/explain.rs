@@ -1,7 +1,7 @@
 //! What a session's error means to the person at the bench: a code, the values, an exit code.
 
 use panel_codes::Code;
-use stm32_rom_bootloader::{Error, PlanError};
+use stm32_rom_bootloader::{Device, Error, PlanError};
 
 use crate::failure::Failure;
 
@@ -18,6 +18,7 @@ pub(crate) fn explain(error: &Error) -> Failure {
         Error::WrongChip { .. } => (Code::WrongChip, 1),
         Error::Protected { .. } => (Code::RomProtected, 1),
         Error::ResetNeeded { .. } | Error::LinesUnavailable { .. } => (Code::RomPowerCycle, 1),
+        Error::WriteProtected { .. } => (Code::RomWriteProtected, 1),
         Error::NotBlank { .. } => (Code::ProgramFailed, 1),
         Error::VerifyFailed { .. } => (Code::VerifyMismatch, 1),
         Error::PlanMismatch { .. } => (Code::DoesNotFit, 1),
@@ -27,6 +28,15 @@ pub(crate) fn explain(error: &Error) -> Failure {
         _ => (Code::RomAnswer, 1),
     };
     Failure::with_exit(code, error.to_string(), exit)
+}
+
+/// Adds to the failure of a chip that does not answer how it is made to start its ROM.
+pub(crate) fn with_the_way_in(mut failure: Failure, device: Option<&Device>) -> Failure {
+    if let (Code::RomNoSync, Some(device)) = (failure.code, device) {
+        let way = device.entry_conditions();
+        failure.message = format!("{}; {} starts its ROM with {way}", failure.message, device.name);
+    }
+    failure
 }
 
 /// A plan that cannot be made is the file's or the request's fault; nothing was touched.

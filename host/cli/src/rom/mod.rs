@@ -17,7 +17,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 pub(crate) use commands::{Progress, chip_name, consent, rom, supply};
 pub(crate) use drive::{Port, Settings};
-pub(crate) use explain::{explain, plan_failure};
+pub(crate) use explain::{explain, plan_failure, with_the_way_in};
 
 #[derive(Debug, Args)]
 pub(crate) struct RomArgs {

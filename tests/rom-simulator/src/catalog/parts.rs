@@ -1,7 +1,7 @@
 //! What the rows of the catalogue are put together from: command lists, rates, plain flash, no quirks.
 
 use crate::flash::{FlashModel, Run};
-use crate::model::{Autobaud, Engineering, OnePage, Quirks, UsartRom};
+use crate::model::{Autobaud, Engineering, Go, OnePage, Quirks, UsartRom};
 
 // ---- command lists, as Get gives them (AN3155 section 3.1) ------------------------------------------------
 
@@ -58,6 +58,13 @@ pub(super) const PLAIN: Quirks = Quirks {
     misaligned_write_sticks: false,
     can_unprotect_broken: false,
     leaves_can: false,
+    options_at_power_on: false,
+    bank2_acks_first: false,
+    go: Go::Sound,
+    second_sync_only: false,
+    fd_shortest_write: 1,
+    fd_miscounts: false,
+    stale_read_us: 0,
 };
 
 pub(super) const fn run(count: u16, size: u32, erase_us: u32) -> Run {

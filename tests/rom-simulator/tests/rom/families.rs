@@ -1,6 +1,7 @@
 //! One test for each departure of a ROM from the plain protocol (AN2606 limitations, field reports).
 
 use crate::bench::{ACK, Bench, NACK, with_check};
+use core::time::Duration;
 use rom_simulator::{Settings, State};
 
 /// Extended Erase of these pages.
@@ -190,6 +191,49 @@ fn every_device_connects_says_who_it_is_and_programs_a_block() {
         assert_eq!(bench.say(&[0x02, 0xFD]), [ACK, 0x01, high, low, ACK], "{}", model.name);
         let data: Vec<u8> = (0..=255).collect();
         assert_eq!(bench.write(0x0800_0100, &data), [ACK; 3], "{}", model.name);
+        // An H723 shows it a little later.
+        bench.wait(Duration::from_millis(5));
         assert_eq!(bench.read(0x0800_0100, 256)[3..], data, "{}", model.name);
     }
+}
+
+#[test]
+fn an_h723_shows_blank_flash_just_after_a_write() {
+    let mut bench = Bench::connected("H723");
+    assert_eq!(bench.write(0x0800_0000, &[0x5A; 32]), [ACK; 3]);
+    assert_eq!(bench.read(0x0800_0000, 32)[3..], [0xFF; 32]);
+    bench.wait(Duration::from_millis(5));
+    assert_eq!(bench.read(0x0800_0000, 32)[3..], [0x5A; 32]);
+}
+
+#[test]
+fn versions_of_the_h743_go_wrong_each_in_its_own_way() {
+    let go = |device: &str| {
+        let mut bench = Bench::connected(device);
+        let answers = [bench.say(&[0x21, 0xDE]), bench.say(&[0x08, 0x00, 0x00, 0x00, 0x08])];
+        (answers, bench.line.device().board().state())
+    };
+    let started = State::Application(Some(0x0800_0000));
+    assert_eq!(go("H743"), ([vec![ACK], vec![ACK]], started));
+    assert_eq!(go("H743-V9.0"), ([vec![], vec![ACK]], started));
+    assert_eq!(go("H743-V13.2"), ([vec![ACK], vec![ACK]], State::Loader));
+    let bank_2 = |device: &str| {
+        let mut bench = Bench::connected(device);
+        assert_eq!(bench.say(&[0x44, 0xBB]), [ACK]);
+        bench.say(&[0xFF, 0xFD, 0x02])
+    };
+    assert_eq!(bank_2("H743"), [ACK]);
+    assert_eq!(bank_2("H743-V13.3"), [NACK]);
+}
+
+#[test]
+fn g071_v11_2_loads_its_options_at_power_on_only() {
+    let mut bench = Bench::connected("G071-V11.2");
+    assert_eq!(bench.say(&[0x82, 0x7D]), [ACK, ACK]);
+    let now = bench.now;
+    bench.line.device_mut().reset(now);
+    assert_eq!(bench.line.device().board().chip().protection(), rom_simulator::Protection::Open);
+    bench.line.device_mut().power_off(now);
+    bench.line.device_mut().power_on(now);
+    assert_eq!(bench.line.device().board().chip().protection(), rom_simulator::Protection::Level1);
 }
