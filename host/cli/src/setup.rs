@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use panel_backplane::{Binding, BusKind, Connection, Line, Link, Panel, Problems, Slot};
 use panel_codes::Code;
 use panel_engine::chip::Chip;
-use panel_engine::{Limits, Plan, PlanError, Recipe};
+use panel_engine::{Finishing, IdentityPlace, Limits, Lock, Plan, PlanError, Recipe, options};
 use panel_image::{Image, VectorTable};
-use panel_job::{Job, Verify, demo};
+use panel_job::{Job, JobLock, Verify, demo};
 use panel_protocol::time::Span;
 use panel_simulator::{AdapterConfig, BusSpeed, Fault, Scenario, SlotConfig, WorldConfig};
 use sha2::{Digest, Sha256};
@@ -180,8 +180,35 @@ fn recipe(job: &Job, image: Image) -> Result<Recipe, Failure> {
         retries: job.retries,
         digest: job.verify == Verify::Digest,
         start_application: job.start_application,
-        finishing: panel_engine::Finishing::default(),
+        finishing: finishing(&job.finish, chip)?,
         limits: limits(&job.limits),
+    })
+}
+
+/// What the job asks for beside the image, in the chip's own terms.
+fn finishing(finish: &panel_job::Finish, chip: &Chip) -> Result<Finishing, Failure> {
+    let named = |o: &panel_job::OptionField| options::named(chip, &o.name, o.value);
+    let mut options = finish
+        .options
+        .iter()
+        .map(named)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|e| Failure::new(Code::JobFile, format!("[finish] options: {e}")))?;
+    if finish.protect_bootloader {
+        options.push(options::protect_bootloader(chip));
+    }
+    Ok(Finishing {
+        reserve: false,
+        identity: finish.identity.map(|place| IdentityPlace {
+            address: place.address,
+            length: place.length,
+            may_erase: place.may_erase,
+        }),
+        options,
+        lock: match finish.lock {
+            JobLock::None => Lock::None,
+            JobLock::Level1 => Lock::Level1,
+        },
     })
 }
 

@@ -6,6 +6,8 @@
 use panel_protocol::node::{EraseRun, FlashFacts, MAX_RUNS};
 use panel_protocol::time::Span;
 
+use crate::options::{F1, F4, G4, L4, OptionFacts};
+
 /// A chip that panelflash can plan for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Chip {
@@ -19,6 +21,8 @@ pub struct Chip {
     pub ram: &'static [(u32, u32)],
     /// Flash.
     pub flash: FlashFacts,
+    /// Option bytes.
+    pub options: &'static OptionFacts,
     /// Has an FDCAN controller; another one destroys every FD frame on its bus.
     pub fd: bool,
 }
@@ -88,6 +92,7 @@ pub const CHIPS: &[Chip] = &[
         family: "F4",
         ram: &[(0x2000_0000, 128 * 1024), (0x1000_0000, 64 * 1024)],
         flash: f4(runs([F4_16K, F4_64K, F4_128K])),
+        options: &F4,
         fd: false,
     },
     Chip {
@@ -96,6 +101,7 @@ pub const CHIPS: &[Chip] = &[
         family: "F4",
         ram: &[(0x2000_0000, 192 * 1024), (0x1000_0000, 64 * 1024)],
         flash: f4(runs([F4_16K, F4_64K, F4_128K, F4_16K, F4_64K, F4_128K])),
+        options: &F4,
         fd: false,
     },
     Chip {
@@ -104,6 +110,7 @@ pub const CHIPS: &[Chip] = &[
         family: "G4",
         ram: &[(0x2000_0000, 32 * 1024)],
         flash: g4(64),
+        options: &G4,
         fd: true,
     },
     Chip {
@@ -112,6 +119,7 @@ pub const CHIPS: &[Chip] = &[
         family: "G4",
         ram: &[(0x2000_0000, 128 * 1024)],
         flash: g4(256),
+        options: &G4,
         fd: true,
     },
     Chip {
@@ -120,6 +128,7 @@ pub const CHIPS: &[Chip] = &[
         family: "L4",
         ram: &[(0x2000_0000, 320 * 1024)],
         flash: g4(512),
+        options: &L4,
         fd: false,
     },
     Chip {
@@ -128,6 +137,7 @@ pub const CHIPS: &[Chip] = &[
         family: "F1",
         ram: &[(0x2000_0000, 64 * 1024)],
         flash: f1(256),
+        options: &F1,
         fd: false,
     },
     Chip {
@@ -136,6 +146,7 @@ pub const CHIPS: &[Chip] = &[
         family: "F1",
         ram: &[(0x2000_0000, 96 * 1024)],
         flash: f1(512),
+        options: &F1,
         fd: false,
     },
 ];

@@ -7,6 +7,8 @@
 use panel_codes::Code;
 use panel_protocol::node::Protection;
 
+use crate::chip::Chip;
+
 /// What is to be done to a board beside its image.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Finishing {
@@ -26,6 +28,59 @@ impl Finishing {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
+
+    /// Refuses what the chip cannot do. `regions` are the image's.
+    pub(crate) fn check(&self, chip: &Chip, regions: &[(u32, Vec<u8>)]) -> Result<(), FinishingError> {
+        if let Some(place) = &self.identity {
+            place.check(chip, regions)?;
+        }
+        self.options.iter().try_for_each(|option| option.check(chip))?;
+        match self.lock {
+            Lock::Level2(_) if !chip.options.level2 => Err(FinishingError::NoLevel2 { chip: chip.name }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What cannot be done to boards of this chip.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FinishingError {
+    /// The identity's place is not one where it can be written.
+    #[error("identity at {address:#010x}, {length} bytes: {why}")]
+    Place {
+        /// Its address.
+        address: u32,
+        /// Its length.
+        length: u32,
+        /// Why not.
+        why: String,
+    },
+    /// Option bytes that the chip does not have, or that no job may set.
+    #[error("option bytes {name} at offset {offset}: {why}")]
+    Option {
+        /// Their name.
+        name: String,
+        /// Their offset.
+        offset: u8,
+        /// Why not.
+        why: &'static str,
+    },
+    /// Level 2 on a chip without it.
+    #[error("{chip} has no readout protection level 2")]
+    NoLevel2 {
+        /// The chip.
+        chip: &'static str,
+    },
+}
+
+impl FinishingError {
+    /// Its code.
+    #[must_use]
+    pub const fn code(&self) -> Code {
+        match self {
+            Self::Place { .. } | Self::Option { .. } | Self::NoLevel2 { .. } => Code::JobFile,
+        }
+    }
 }
 
 /// The place of the identity region.
@@ -40,6 +95,33 @@ pub struct IdentityPlace {
     pub may_erase: bool,
 }
 
+impl IdentityPlace {
+    fn check(&self, chip: &Chip, regions: &[(u32, Vec<u8>)]) -> Result<(), FinishingError> {
+        let Self { address, length, .. } = *self;
+        let refuse = |why: String| Err(FinishingError::Place { address, length, why });
+        let flash = &chip.flash;
+        let Some(end) = address.checked_add(length).filter(|&end| length > 0 && end <= chip.flash_end())
+        else {
+            return refuse(format!("the flash of {} ends at {:#010x}", chip.name, chip.flash_end() - 1));
+        };
+        let unit = u32::from(flash.unit);
+        if !address.is_multiple_of(unit) || !length.is_multiple_of(unit) {
+            return refuse(format!("not a multiple of the {unit} bytes that {} programs at once", chip.name));
+        }
+        if address < flash.app_base {
+            return refuse(format!("below {:#010x} are the bootloader and its records", flash.app_base));
+        }
+        let image = regions.iter().find(|(from, bytes)| *from < end && address < from + bytes.len() as u32);
+        match image {
+            Some((from, bytes)) => {
+                let last = from + bytes.len() as u32 - 1;
+                refuse(format!("the image fills {from:#010x} to {last:#010x}; leave a hole in it"))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
 /// Option bytes as declared data: bits of the family's option area and what they must be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OptionWrite {
@@ -51,6 +133,25 @@ pub struct OptionWrite {
     pub bytes: Vec<u8>,
     /// Which bits are set; as long as `bytes`.
     pub mask: Vec<u8>,
+}
+
+impl OptionWrite {
+    fn check(&self, chip: &Chip) -> Result<(), FinishingError> {
+        let refuse = |why| Err(FinishingError::Option { name: self.name.clone(), offset: self.offset, why });
+        let facts = chip.options;
+        let end = usize::from(self.offset) + self.bytes.len();
+        if self.bytes.is_empty() || self.bytes.len() != self.mask.len() {
+            return refuse("as many mask bytes as bytes are needed, at least one");
+        }
+        if end > usize::from(facts.length) {
+            return refuse("beyond the option area of the chip");
+        }
+        let rdp = usize::from(facts.rdp).checked_sub(self.offset.into());
+        if rdp.and_then(|at| self.mask.get(at)).is_some_and(|&mask| mask != 0) {
+            return refuse("the readout protection is set by `lock`, as the last step");
+        }
+        Ok(())
+    }
 }
 
 /// Readout protection that boards leave with.

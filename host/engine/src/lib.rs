@@ -11,6 +11,7 @@ mod event;
 mod finishing;
 mod lane;
 mod lines;
+pub mod options;
 mod plan;
 pub mod rom;
 mod run;
@@ -19,7 +20,8 @@ mod verdict;
 pub use board::SlotState;
 pub use event::{BusRate, Event, LinkEvent, Phase, PortOutput, Step};
 pub use finishing::{
-    Consent, Finishing, IdentityPlace, Lock, LockProof, OptionWrite, Refused, Reserved, RestartedBy,
+    Consent, Finishing, FinishingError, IdentityPlace, Lock, LockProof, OptionWrite, Refused, Reserved,
+    RestartedBy,
 };
 pub use plan::{Limits, Plan, PlanError, Recipe};
 pub use run::{PortIndex, Run, SlotReport};

@@ -12,7 +12,7 @@ use panel_protocol::time::Span;
 
 use crate::chip::Chip;
 use crate::event::Step;
-use crate::finishing::Finishing;
+use crate::finishing::{Finishing, FinishingError};
 use crate::rom::{PlanPort, RomPlan, Ways, is_agent};
 
 /// Budgets and waits of a run, as data.
@@ -125,6 +125,9 @@ pub enum PlanError {
     /// The protocol has no room for it.
     #[error(transparent)]
     Protocol(#[from] host::ImageError),
+    /// What is to be done beside the image is not possible on this chip.
+    #[error(transparent)]
+    Finishing(#[from] FinishingError),
     /// No slot to program.
     #[error("the panel has no slot that is not marked bad")]
     NoSlots,
@@ -247,6 +250,7 @@ impl PlanError {
             Self::MixedBus { .. } | Self::NoOwnLineForRom { .. } | Self::AgentBinding => Code::PanelFile,
             Self::AgentRecords { .. } => Code::ImageReservedArea,
             Self::Rom(_) => Code::ImageOutsideFlash,
+            Self::Finishing(error) => error.code(),
         }
     }
 }
@@ -295,6 +299,7 @@ impl Plan {
         check_image(&recipe, &ways.of)?;
         let regions = padded(&recipe);
         let rom = RomPlan::new(&recipe, &panel, &ways, &regions)?;
+        recipe.finishing.check(recipe.chip, &regions)?;
         let units = touched(&recipe, &regions);
         let images = panel.buses.iter().map(|bus| {
             let fd = matches!(bus.kind, BusKind::Fd { .. });

@@ -70,7 +70,8 @@ impl Verdict {
         Self { outcome, code: Some(code), detail: detail.into(), step: Some(step) }
     }
 
-    /// Whether another attempt may help: contact and station trouble, never a flash that failed.
+    /// Whether another attempt may help: contact and station trouble, a lock that could not
+    /// be proven; never a flash that failed.
     #[must_use]
     pub fn is_worth_a_retry(&self) -> bool {
         matches!(
@@ -88,6 +89,8 @@ impl Verdict {
                     | Code::RomSilent
                     | Code::RomAnswer
                     | Code::AgentNotStarted
+                    | Code::IdentityMismatch
+                    | Code::LockNotProven
             )
         )
     }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use panel_backplane::Way;
 use panel_protocol::time::Span;
 
+use crate::finish::Finish;
+
 /// What is to be done to the boards of a panel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -34,6 +36,8 @@ pub struct Job {
     pub minimum_supply_mv: Option<u16>,
     /// Whether the application is started at the end.
     pub start_application: bool,
+    /// Identity, option bytes, protection.
+    pub finish: Finish,
     /// Waits and budgets.
     pub limits: Limits,
 }

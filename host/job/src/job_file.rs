@@ -8,6 +8,7 @@ use panel_backplane::{Problems, Way};
 use panel_protocol::time::Span;
 use toml::de::DeValue;
 
+use crate::finish::{self, Finish};
 use crate::job::{ImageFile, Job, Limits, Target, Verify};
 
 impl Job {
@@ -35,6 +36,7 @@ fn read(mut root: Section<'_>, directory: &Path) -> Option<Job> {
     let start_application = root.get_or("start_application", true);
     let target = section(&mut root, "target").and_then(read_target);
     let images = read_images(&mut root, directory);
+    let finish = root.section("finish").map_or_else(Finish::default, finish::read);
     let limits = root.section("limits").map_or_else(Limits::default, read_limits);
     let name = name?.value;
     Some(Job {
@@ -50,6 +52,7 @@ fn read(mut root: Section<'_>, directory: &Path) -> Option<Job> {
         verify,
         minimum_supply_mv,
         start_application,
+        finish,
         limits,
     })
 }

@@ -8,9 +8,11 @@
 //! nothing of chips beyond the numbers in the job.
 
 pub mod demo;
+mod finish;
 mod fit;
 mod job;
 mod job_file;
 
+pub use finish::{Finish, IdentityRegion, JobLock, OptionField};
 pub use fit::FitError;
 pub use job::{ImageFile, Job, Limits, Target, Verify};

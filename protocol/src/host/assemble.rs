@@ -16,6 +16,11 @@ impl Default for Assembler {
 }
 
 impl Assembler {
+    /// The last whole reply.
+    pub(super) fn whole(&self) -> Option<&[u8]> {
+        (self.next == u8::MAX).then_some(&self.bytes[..self.len])
+    }
+
     /// Takes a part; the whole reply with the last one. A gap drops what came before: the reply is asked again.
     pub(super) fn handle(&mut self, sequence: u8, last: bool, part: &[u8]) -> Option<&[u8]> {
         if sequence == 0 {

@@ -252,6 +252,12 @@ impl BusMaster {
         self.operation = Operation::Stream(Box::new(stream));
     }
 
+    /// A node's last reply as it was received, until its next one begins: for records that keep raw answers.
+    #[must_use]
+    pub fn raw_answer(&self, node: NodeId) -> Option<&[u8]> {
+        self.assemblers.get(&node)?.whole()
+    }
+
     /// The number of the session last begun.
     #[must_use]
     pub const fn session(&self) -> u8 {

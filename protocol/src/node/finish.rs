@@ -3,7 +3,7 @@
 //! Invariant: an identity is written only to a place that no image, record or bootloader shares an erase unit
 //! with if that unit had to be erased, and it is read back before it is called done.
 
-use super::port::{EraseUnit, FlashState, NodePort};
+use super::port::{EraseUnit, FlashState, NodePort, Protection};
 use super::record::Mark;
 use super::session::{Session, shares_unit};
 use super::{Farewell, Node, NodeMemory, Poll, STEP, Wake, Work};
@@ -103,6 +103,9 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
 
     pub(super) fn write_identity(&mut self, block: &[u8], now: Micros) -> Result<(), Refusal> {
         let write = Write::decode(block).ok_or(Refusal::BadBlock)?;
+        if self.port.protection() != Protection::Open {
+            return Err(Refusal::Protected);
+        }
         if self.write.is_some() {
             return Ok(()); // asked again: the answer comes when it is done
         }

@@ -20,7 +20,7 @@ mod session;
 pub use port::*;
 pub use receive::{ManifestEntry, SegmentBuffer};
 
-use crate::block::{Begin, MAX_BLOCK, Write};
+use crate::block::{Begin, BeginFlags, MAX_BLOCK, Write};
 use crate::frame::Frame;
 use crate::ident::{Channel, NodeId};
 use crate::message::{
@@ -349,7 +349,7 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
                     protection,
                     supply_mv,
                     image: self.image.state,
-                    image_id: self.image.id,
+                    image_id: self.image.short_id(),
                     profile_crc: reply::profile_crc(&profile),
                     uid_check: reply::uid_check(&facts.uid, self.number.nonce),
                 };
@@ -401,7 +401,9 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
         if self.write.is_some() {
             return Err(Refusal::WrongState);
         }
-        if self.port.protection() != Protection::Open {
+        // A locked board may be read back as the image that it says it holds, and in no other way.
+        let read_back = begin.flags.contains(BeginFlags::COMPARE) && self.image.vouches_for(&begin);
+        if self.port.protection() != Protection::Open && !read_back {
             return Err(Refusal::Protected);
         }
         session::check(self.port.facts(), &begin)?;
@@ -459,12 +461,19 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
         if self.port.write_options(offset, write.bytes) { Ok(()) } else { Err(Refusal::Flash) }
     }
 
+    /// Readout protection hides the flash. Option bytes are no secret, and say whether the board was set up.
+    fn is_guarded(&mut self, address: u32) -> bool {
+        let flash = self.port.facts().flash;
+        let in_flash = address.checked_sub(flash.base).is_some_and(|at| at < flash.size());
+        in_flash && self.port.protection() != Protection::Open
+    }
+
     fn read_memory(&mut self, address: u32, len: u8, opcode: u8) {
         let mut bytes = [0; MAX_READ];
         let refused = |refusal| Reply::Done { opcode, refusal: Some(refusal), detail: address };
         let reply = match bytes.get_mut(..usize::from(len)).filter(|b| !b.is_empty()) {
             None => refused(Refusal::TooLarge),
-            Some(_) if self.port.protection() != Protection::Open => refused(Refusal::Protected),
+            Some(_) if self.is_guarded(address) => refused(Refusal::Protected),
             Some(_) if self.flash_in_use() => refused(Refusal::WrongState),
             Some(out) => {
                 if self.port.read(address, out) {

@@ -5,7 +5,7 @@
 //! and programming hide behind reception, and RAM fills only while a unit is being erased.
 
 use super::outbox::Outbox;
-use super::port::{EraseUnit, FlashFault, FlashState, NodePort};
+use super::port::{EraseUnit, FlashFault, FlashState, NodePort, Protection};
 use super::receive::{BufferState, EntryState, ManifestEntry, SegmentBuffer};
 use super::session::Session;
 use super::{Poll, SLACK, STEP, Wake, Work, record};
@@ -454,7 +454,14 @@ impl Session {
                     if entry.crc == super::session::BLANK_CRC { EntryState::Blank } else { EntryState::Need };
             }
         }
-        self.receive(port, manifest, now);
+        if port.protection() != Protection::Open
+            && let Some(address) = self.first_wrong(&flash, manifest)
+        {
+            // A locked board is compared and never changed.
+            self.fail(out, NodeFault::ReadbackDiffers, address, 0, 0);
+        } else {
+            self.receive(port, manifest, now);
+        }
         if self.start_reply {
             self.start_reply = false;
             let opcode = Control::Start { session: self.begin.session }.opcode();

@@ -237,7 +237,7 @@ pub trait NodePort {
     /// Readout protection in force.
     fn protection(&mut self) -> Protection;
 
-    /// Copies flash or option bytes into `out`; false if the address is not readable.
+    /// Copies flash, or option bytes in force, into `out`; false if the address is not readable.
     fn read(&mut self, address: u32, out: &mut [u8]) -> bool;
 
     /// Begins to erase one unit.
@@ -249,10 +249,12 @@ pub trait NodePort {
     /// State of the operation last started.
     fn flash_poll(&mut self) -> FlashState;
 
-    /// Writes option bytes at `offset` of the family's option area; they take effect at the next reset.
+    /// Writes option bytes at `offset` of the family's option area; they are loaded by the next [`Self::reset`] and
+    /// when power comes up. Returns when they are written. The byte of the readout protection and complements that
+    /// the hardware makes stay as they are, whatever `data` says.
     fn write_options(&mut self, offset: u8, data: &[u8]) -> bool;
 
-    /// Sets readout protection; takes effect at the next reset. Level 2 needs the engine's two-fold consent,
+    /// Sets readout protection; takes effect as option bytes do. Level 2 needs the engine's two-fold consent,
     /// which is checked before this is called.
     fn set_protection(&mut self, level: Protection) -> bool;
 
@@ -262,6 +264,7 @@ pub trait NodePort {
     /// Called when the last reply has left the mailbox: start the application at `address`.
     fn start_application(&mut self, address: u32);
 
-    /// Called when the last reply has left the mailbox: reset the chip.
+    /// Called when the last reply has left the mailbox: reset the chip and load its option bytes (by the launch bit
+    /// of the option controller where a system reset does not load them: G4, L4).
     fn reset(&mut self);
 }

@@ -23,15 +23,25 @@ const MAGIC: u32 = u32::from_le_bytes(*b"PFR1");
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Mark {
     pub(super) state: ImageState,
-    /// First four bytes of the image ID.
-    pub(super) id: u32,
+    /// The image ID.
+    pub(super) id: [u8; 32],
     sequence: u32,
     /// First address of the image, and the address after it.
     extent: (u32, u32),
 }
 
 impl Mark {
-    const NONE: Self = Self { state: ImageState::None, id: 0, sequence: 0, extent: (0, 0) };
+    const NONE: Self = Self { state: ImageState::None, id: [0; 32], sequence: 0, extent: (0, 0) };
+
+    /// First four bytes of the image ID, as the node reports it.
+    pub(super) const fn short_id(&self) -> u32 {
+        u32::from_le_bytes([self.id[0], self.id[1], self.id[2], self.id[3]])
+    }
+
+    /// It says that this very image is good.
+    pub(super) fn vouches_for(&self, begin: &Begin) -> bool {
+        self.state == ImageState::Valid && self.id == begin.image_id()
+    }
 
     /// The image that stands between these addresses is good and must stay so.
     pub(super) fn guards(&self, from: u32, end: u32) -> bool {
@@ -89,8 +99,7 @@ fn parse(bytes: &[u8; RECORD]) -> Result<Option<Mark>, Short> {
     r.take(3)?;
     let sequence = r.u32()?;
     r.take(4)?;
-    let (extent, id) = ((r.u32()?, r.u32()?), r.u32()?);
-    r.take(28)?;
+    let (extent, id) = ((r.u32()?, r.u32()?), r.array()?);
     let state = match kind {
         1 => ImageState::Incomplete,
         2 => ImageState::Valid,

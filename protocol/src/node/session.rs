@@ -167,7 +167,7 @@ impl Session {
     }
 
     pub(super) fn is_image_of(&self, mark: &Mark) -> bool {
-        mark.id.to_le_bytes() == self.begin.image_id()[..4]
+        mark.id == self.begin.image_id()
     }
 
     pub(super) fn verified(&self) -> bool {
@@ -199,6 +199,13 @@ impl Session {
             }
             self.erase_cursor = (region, unit.address + unit.size);
         }
+    }
+
+    /// Address of the first segment that would have to be programmed, or of the first unit to be erased.
+    pub(super) fn first_wrong(&mut self, flash: &FlashFacts, manifest: &[ManifestEntry]) -> Option<u32> {
+        let needed = |n: &u16| manifest[usize::from(*n)].state == EntryState::Need;
+        let segment = (0..self.segments).find(needed).and_then(|n| self.begin.place(n.into()));
+        segment.map(|place| place.address).or_else(|| self.next_unerased(flash).map(|unit| unit.address))
     }
 
     /// The first unit not yet erased among those that segment `n` touches.

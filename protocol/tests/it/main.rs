@@ -13,5 +13,6 @@ mod host_any;
 mod node;
 mod node_any;
 mod node_commands;
+mod node_locked;
 mod pair;
 mod power;

@@ -7,6 +7,8 @@
 use panel_protocol::node::{EraseRun, FlashFacts, MAX_RUNS};
 use panel_protocol::time::Span;
 
+use crate::flash::{F1_OPTIONS, F4_OPTIONS, G4_OPTIONS, L4_OPTIONS, OptionArea};
+
 /// What a flash demands of a unit that is to be programmed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WriteRule {
@@ -50,8 +52,8 @@ pub struct Chip {
     pub(crate) checksum_ns: u64,
     /// Copy in RAM, ns per byte.
     pub(crate) copy_ns: u64,
-    /// Readout protection level 2 exists.
-    pub(crate) has_level2: bool,
+    /// Option bytes.
+    pub(crate) options: &'static OptionArea,
 }
 
 /// First address of every chip's flash.
@@ -84,7 +86,7 @@ const F4: Chip = Chip {
     digest_ns: 170,
     checksum_ns: 45,
     copy_ns: 6,
-    has_level2: true,
+    options: &F4_OPTIONS,
 };
 
 const G4: Chip = Chip {
@@ -102,7 +104,7 @@ const G4: Chip = Chip {
     digest_ns: 170,
     checksum_ns: 45,
     copy_ns: 6,
-    has_level2: true,
+    options: &G4_OPTIONS,
 };
 
 const F1: Chip = Chip {
@@ -120,7 +122,7 @@ const F1: Chip = Chip {
     digest_ns: 420,
     checksum_ns: 105,
     copy_ns: 14,
-    has_level2: false,
+    options: &F1_OPTIONS,
 };
 
 /// Every chip type.
@@ -139,6 +141,7 @@ pub static CHIPS: [Chip; 7] = [
         digest_ns: 360,
         checksum_ns: 95,
         copy_ns: 13,
+        options: &L4_OPTIONS,
         ..G4
     },
     F1,

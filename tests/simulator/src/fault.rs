@@ -90,6 +90,17 @@ pub enum Fault {
         /// Millivolts.
         millivolts: u16,
     },
+    /// `fades`: this cell is programmed without an error, reads back right, and loses a bit a little later.
+    Fades {
+        /// Address of the cell.
+        address: u32,
+    },
+    /// `option-write-fails`: the option controller refuses every write.
+    OptionWriteFails,
+    /// `lock-ignored`: the readout protection is accepted and never takes effect.
+    LockIgnored,
+    /// `reads-when-locked`: a bootloader that lets memory be read whatever the readout protection is.
+    ReadsWhenLocked,
     /// `mute-after-erase`: after its first erase since a reset the board sends nothing more.
     MuteAfterErase,
 }
@@ -101,4 +112,8 @@ pub enum Trigger {
     At(Span),
     /// When this flash address has been programmed.
     Programmed(u32),
+    /// Half way through the next write of option bytes.
+    OptionWrite,
+    /// When the readout protection has been written and the board has said so, before it acts.
+    Locked,
 }

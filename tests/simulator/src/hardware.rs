@@ -24,6 +24,15 @@ pub(crate) enum Request {
     StartApplication(u32),
 }
 
+/// A write of option bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OptionWrite {
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    /// It sets the readout protection.
+    pub(crate) protection: bool,
+}
+
 /// A board's hardware.
 #[derive(Debug)]
 pub struct Hardware {
@@ -39,6 +48,10 @@ pub struct Hardware {
     /// How often it did that.
     pub(crate) stalls: u32,
     pub(crate) request: Option<Request>,
+    /// An option write that has just begun.
+    pub(crate) option_write: Option<OptionWrite>,
+    /// The code at work does not look at the readout protection.
+    pub(crate) unguarded: bool,
     rng: Rng,
 }
 
@@ -78,6 +91,8 @@ impl Hardware {
             stalled_until: 0,
             stalls: 0,
             request: None,
+            option_write: None,
+            unguarded: false,
             rng,
         }
     }
@@ -100,9 +115,21 @@ impl Hardware {
         self.now = now;
         self.facts.reset_cause = cause;
         self.request = None;
+        self.option_write = None;
         self.stalled_until = 0;
         self.counters = BusCounters::default();
-        self.flash.reload_options();
+        if cause != ResetCause::Pin || self.flash.option_cells.loaded_by_nrst() {
+            self.flash.reload_options();
+        }
+    }
+
+    /// The processor waits for an option write to end.
+    fn wait_for_options(&mut self, end: Option<u64>, protection: bool) -> bool {
+        if let Some(end) = end {
+            self.stalled_until = self.stalled_until.max(end);
+            self.option_write = Some(OptionWrite { start: self.now, end, protection });
+        }
+        end.is_some()
     }
 }
 
@@ -132,7 +159,8 @@ impl NodePort for BoardPort {
     }
 
     fn protection(&mut self) -> Protection {
-        self.0.flash.options().protection
+        let protection = self.0.flash.options().protection;
+        if self.0.unguarded { Protection::Open } else { protection }
     }
 
     /// Reading a flash that is busy stalls the processor until it no longer is (RM0090, "Read-while-write").
@@ -159,11 +187,13 @@ impl NodePort for BoardPort {
     }
 
     fn write_options(&mut self, offset: u8, data: &[u8]) -> bool {
-        self.0.flash.write_options(offset, data)
+        let end = self.0.flash.option_cells.write(self.0.now, offset, data);
+        self.0.wait_for_options(end, false)
     }
 
     fn set_protection(&mut self, level: Protection) -> bool {
-        self.0.flash.set_protection(level)
+        let end = self.0.flash.option_cells.protect(self.0.now, level);
+        self.0.wait_for_options(end, true)
     }
 
     fn run_test(&mut self, item: u8, _argument: u32) -> Option<TestReading> {

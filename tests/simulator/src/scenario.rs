@@ -101,6 +101,17 @@ enum Name {
     BusOff,
     SupplyLow,
     MuteAfterErase,
+    Fades,
+    OptionWriteFails,
+    LockIgnored,
+    ReadsWhenLocked,
+}
+
+#[derive(Deserialize, Clone, Copy)]
+#[serde(rename_all = "kebab-case")]
+enum When {
+    OptionWrite,
+    Locked,
 }
 
 #[derive(Deserialize)]
@@ -112,6 +123,7 @@ struct SlotTable {
     service_us: Option<Spanned<u64>>,
     at_ms: Option<Spanned<u64>>,
     at_address: Option<Spanned<u32>>,
+    when: Option<Spanned<When>>,
     address: Option<Spanned<u32>>,
     factor: Option<Spanned<f64>>,
     chip: Option<Spanned<String>>,
@@ -216,15 +228,20 @@ fn milliseconds(value: Option<Spanned<u64>>) -> Result<Span, Misuse> {
 
 /// Makes a fault of its table; a key that the fault does not know is an error.
 fn fault(table: SlotTable, start: usize) -> Result<Fault, Misuse> {
-    let SlotTable { fault: name, mut at_ms, mut at_address, mut address, .. } = table;
+    let SlotTable { fault: name, mut at_ms, mut at_address, mut when, mut address, .. } = table;
     let SlotTable { mut rate, mut service_us, mut factor, mut chip, mut revision, .. } = table;
     let SlotTable { mut level, r#as: mut twin, mut identifier, mut mv, slot, .. } = table;
     let missing = |key: &str| misuse(start, format!("slot {slot}: this fault needs `{key}`"));
     let mut cell = || address.take().map(Spanned::into_inner).ok_or_else(|| missing("address"));
-    let mut trigger = || match (at_ms.take(), at_address.take()) {
-        (Some(ms), None) => milliseconds(Some(ms)).map(Trigger::At),
-        (None, Some(address)) => Ok(Trigger::Programmed(address.into_inner())),
-        _ => Err(misuse(start, format!("slot {slot}: this fault needs either `at_ms` or `at_address`"))),
+    let mut trigger = || match (at_ms.take(), at_address.take(), when.take().map(Spanned::into_inner)) {
+        (Some(ms), None, None) => milliseconds(Some(ms)).map(Trigger::At),
+        (None, Some(address), None) => Ok(Trigger::Programmed(address.into_inner())),
+        (None, None, Some(When::OptionWrite)) => Ok(Trigger::OptionWrite),
+        (None, None, Some(When::Locked)) => Ok(Trigger::Locked),
+        _ => {
+            let text = format!("slot {slot}: this fault needs one of `at_ms`, `at_address` and `when`");
+            Err(misuse(start, text))
+        }
     };
     let fault = match name {
         Name::Loss => {
@@ -259,12 +276,17 @@ fn fault(table: SlotTable, start: usize) -> Result<Fault, Misuse> {
         Name::BusOff => Fault::BusOff { at: milliseconds(at_ms.take())? },
         Name::SupplyLow => Fault::SupplyLow { millivolts: mv.take().map_or(2500, Spanned::into_inner) },
         Name::MuteAfterErase => Fault::MuteAfterErase,
+        Name::Fades => Fault::Fades { address: cell()? },
+        Name::OptionWriteFails => Fault::OptionWriteFails,
+        Name::LockIgnored => Fault::LockIgnored,
+        Name::ReadsWhenLocked => Fault::ReadsWhenLocked,
     };
     let left = [
         ("rate", rate.map(|s| s.span())),
         ("service_us", service_us.map(|s| s.span())),
         ("at_ms", at_ms.map(|s| s.span())),
         ("at_address", at_address.map(|s| s.span())),
+        ("when", when.map(|s| s.span())),
         ("address", address.map(|s| s.span())),
         ("factor", factor.map(|s| s.span())),
         ("chip", chip.map(|s| s.span())),

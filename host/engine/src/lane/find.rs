@@ -9,9 +9,10 @@ use panel_protocol::host::{Answer, Discovered, Found, Request};
 use panel_protocol::ident::NodeId;
 use panel_protocol::message::{Control, IdentifyPart};
 use panel_protocol::node::Protection;
-use panel_protocol::reply::{Info, Profile, uid_check};
+use panel_protocol::reply::{ImageState, Info, Profile, uid_check};
 use panel_protocol::time::{Micros, Span};
 
+use super::factory::Factory;
 use super::{Lane, Stage};
 use crate::board::SlotState;
 use crate::event::{Event, Phase, Step};
@@ -39,6 +40,10 @@ impl Lane {
     pub(super) fn discovered(&mut self, now: Micros, found: &Discovered) {
         if matches!(self.stage, Stage::Search | Stage::SearchAgain) {
             self.found_again(now, found);
+            return;
+        }
+        if self.stage == Stage::Factory(Factory::Find) {
+            self.found_restarted(now, found);
             return;
         }
         if self.stage == Stage::BindDiscover {
@@ -196,6 +201,7 @@ impl Lane {
             (Stage::Profile, Answer::Profile(profile)) => self.check_profile(now, slot, &profile),
             (Stage::Prove, Answer::Info(info)) => self.prove(now, slot, &info),
             (Stage::SearchInfo, Answer::Info(info)) => self.was_reset(now, slot, &info),
+            (Stage::Factory(stage), answer) => self.factory_answer(now, slot, stage, &answer),
             (stage, answer) => self.finish_answer(now, slot, stage, &answer),
         }
     }
@@ -210,13 +216,15 @@ impl Lane {
             Stage::Info => self.ask_profiles(now),
             Stage::Profile => self.reserve(now),
             Stage::SearchInfo => self.reset_lost(now),
+            Stage::Factory(stage) => self.factory_asked(now, stage),
             _ => self.finish_asked(now),
         }
     }
 
     fn went_silent(&mut self, now: Micros, slot: Slot) {
         match self.stage {
-            Stage::Statistics => {}
+            // Who resets itself may have done so before its answer was heard.
+            Stage::Statistics | Stage::Factory(Factory::ResetTold) => {}
             Stage::SearchInfo => self.fail(now, slot, Code::BoardReset, "restarted and fell silent again"),
             _ => {
                 let last = self.boards.get(&slot).and_then(|b| b.status);
@@ -228,6 +236,10 @@ impl Lane {
     /// The board says what it is: is it what the job wants?
     fn check_info(&mut self, now: Micros, slot: Slot, info: Info) {
         let recipe = &self.plan.recipe;
+        let same = self.image_id() == Some(info.image_id);
+        // Locked by an earlier run of this job that ended before its PASS was recorded.
+        let is_ours =
+            same && info.image == ImageState::Valid && recipe.finishing.lock.level() == Some(info.protection);
         let Some(board) = self.boards.get_mut(&slot) else { return };
         let Some(uid) = board.uid else { return };
         board.info = Some(info);
@@ -247,8 +259,10 @@ impl Lane {
                 Code::WrongHardwareRevision,
                 format!("revision {want} expected, {} found", info.hardware_revision),
             ))
-        } else if info.protection != Protection::Open {
-            Some((Code::AlreadyProtected, format!("{:?}, UID {uid}", info.protection)))
+        } else if info.protection != Protection::Open && !is_ours {
+            let (level, state) = (info.protection as u8, info.image);
+            let image = if same { "this image" } else { "another image" };
+            Some((Code::AlreadyProtected, format!("level {level}, UID {uid}, {state:?} record of {image}")))
         } else {
             low.map(|min| (Code::SupplyLow, format!("{supply} mV, at least {min} mV needed")))
         };
@@ -257,7 +271,6 @@ impl Lane {
             let value = f64::from(supply) / 1000.0;
             self.events.push_back(Event::Measured { slot, name: "supply", value, unit: "V", low: min });
         }
-        let same = self.image_id() == Some(info.image_id);
         self.events.push_back(Event::ImageFound { slot, state: info.image, same });
         if let Some((code, text)) = wrong {
             self.fail(now, slot, code, text);

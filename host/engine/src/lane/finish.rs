@@ -139,10 +139,10 @@ impl Lane {
             Stage::Verify(region) if region + 1 < regions => self.ask_region(now, region + 1),
             Stage::Verify(_) if self.plan.recipe.digest => self.ask_digest(now, 0),
             Stage::Digest(region) if region + 1 < regions => self.ask_digest(now, region + 1),
-            Stage::Verify(_) | Stage::Digest(_) => self.ask_proof(now),
+            Stage::Verify(_) | Stage::Digest(_) => self.identity(now),
             Stage::Prove => self.commit(now),
-            Stage::Commit if self.plan.recipe.start_application => self.start_application(now),
-            Stage::Commit | Stage::Start => self.passed(now),
+            Stage::Commit => self.committed(now),
+            Stage::Start => self.passed(now),
             _ => {}
         }
     }
@@ -153,9 +153,13 @@ impl Lane {
         self.master.ask_all(now, &Request::Control(Control::Digest { region }), &nodes, Span::ZERO);
     }
 
-    /// Before the last step each board says once more who it is.
-    fn ask_proof(&mut self, now: Micros) {
+    /// Before the valid mark each board says once more who it is.
+    pub(super) fn ask_proof(&mut self, now: Micros) {
         let nodes = self.active();
+        if nodes.is_empty() {
+            self.after_group(now);
+            return;
+        }
         self.stage = Stage::Prove;
         let request = Request::Control(Control::Identify(IdentifyPart::Info));
         self.master.ask_all(now, &request, &nodes, Span::ZERO);
@@ -179,7 +183,7 @@ impl Lane {
         self.master.ask_all(now, &request, &nodes, erase);
     }
 
-    fn start_application(&mut self, now: Micros) {
+    pub(super) fn start_application(&mut self, now: Micros) {
         self.advance_step(Step::Start, SlotState::Finishing);
         self.stage = Stage::Start;
         let address = self.plan.regions.first().map_or(0, |(address, _)| *address);
@@ -188,7 +192,7 @@ impl Lane {
         self.master.ask_all(now, &request, &nodes, Span::ZERO);
     }
 
-    fn passed(&mut self, now: Micros) {
+    pub(super) fn passed(&mut self, now: Micros) {
         for node in self.active() {
             if let Some(slot) = self.slot_of(node) {
                 self.conclude(now, slot, Verdict::pass());

@@ -4,8 +4,8 @@
 //! board that fails leaves with its own verdict and the others go on. Boards that held the others up get a
 //! second pass after the others are done, boards whose failure a new attempt may cure get that last.
 //!
-//! `find.rs` and `bind.rs` have everything up to a checked board, `transfer.rs` the image, `factory.rs` identities
-//! and protection, `finish.rs` the rest,
+//! `find.rs` and `bind.rs` have everything up to a checked board, `transfer.rs` the image, `factory.rs` what a
+//! factory adds, `finish.rs` the rest,
 //! `lines.rs` what the fixture is asked for, `flood.rs` the watch over boards that flood the bus.
 
 mod bind;
@@ -13,7 +13,10 @@ mod factory;
 mod find;
 mod finish;
 mod flood;
+mod identity;
 mod lines;
+mod protect;
+mod restart;
 mod transfer;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -33,6 +36,7 @@ use crate::plan::{Home, Plan};
 use crate::rom::is_agent;
 use crate::verdict::{Outcome, Verdict};
 use bind::Rounds;
+use factory::{Factory, Work};
 use flood::Flood;
 
 /// Where a bus stands.
@@ -68,6 +72,8 @@ pub(crate) enum Stage {
     /// Boards prove that they are still those that were identified.
     Prove,
     Commit,
+    /// Identity, option bytes, protection.
+    Factory(Factory),
     Start,
     /// Boards that missed too much say how much they lost.
     Statistics,
@@ -126,6 +132,8 @@ pub(crate) struct Lane {
     pub(crate) flood: Flood,
     /// Slots whose boards are to be given the RAM agent.
     pub(crate) to_load: BTreeSet<Slot>,
+    /// Identity, option bytes, protection: what is under way.
+    work: Work,
 }
 
 /// Error frames without a frame in between that make a bus useless: an error-active controller is off the bus
@@ -164,6 +172,7 @@ impl Lane {
             binding: Rounds::default(),
             flood: Flood::default(),
             to_load: BTreeSet::new(),
+            work: Work::default(),
         }
     }
 
@@ -269,6 +278,7 @@ impl Lane {
             Stage::StartUp(until) if now >= until => self.start_discovery(now),
             Stage::BindStartUp(until) if now >= until => self.bind_discover(now),
             Stage::SearchStart(until) if now >= until => self.search_again(now),
+            Stage::Factory(Factory::StartUp(until)) if now >= until => self.find_restarted(now),
             _ => {}
         }
         self.master.handle_timeout(now);
@@ -287,6 +297,7 @@ impl Lane {
             Stage::Power => self.stage = Stage::StartUp(until),
             Stage::BindSwitch => self.round_switched(now),
             Stage::SearchReset => self.stage = Stage::SearchStart(until),
+            Stage::Factory(Factory::PowerCycle) => self.start_up(now),
             _ => {}
         }
     }
@@ -385,7 +396,10 @@ impl Lane {
             return self.flood.deadline().into_iter().chain(deadline).min();
         }
         let start_up = match self.stage {
-            Stage::StartUp(until) | Stage::BindStartUp(until) | Stage::SearchStart(until) => Some(until),
+            Stage::StartUp(until)
+            | Stage::BindStartUp(until)
+            | Stage::SearchStart(until)
+            | Stage::Factory(Factory::StartUp(until)) => Some(until),
             _ => None,
         };
         start_up.into_iter().chain(deadline).chain(self.hurry).chain(self.master.next_timeout()).min()
@@ -533,8 +547,10 @@ impl Lane {
                 board.current = current;
             }
         }
-        if self.stage == Stage::SenseAbsent {
-            self.look_again_or_conclude(now);
+        match self.stage {
+            Stage::SenseAbsent => self.look_again_or_conclude(now),
+            Stage::Factory(Factory::Sense) => self.never_back(now),
+            _ => {}
         }
         self.drain(now);
     }

@@ -143,6 +143,12 @@ impl Port {
         self.bytes[from..].copy_from_slice(&bytes);
     }
 
+    /// A cell has changed by itself.
+    pub(crate) fn flip(&mut self, address: u32) {
+        let range = self.range_of(address, 1).expect("in flash");
+        self.bytes[range.start] ^= 1;
+    }
+
     fn breach(&mut self, what: String) {
         self.violations.push(what);
     }

@@ -105,6 +105,9 @@ pub(crate) struct Board<F> {
     /// The next of them, as an absolute time.
     strike_at: u64,
     at_address: Option<Strike>,
+    /// What strikes at a write of option bytes: half way, or (true) when the protection is written.
+    at_options: Option<(Strike, bool)>,
+    reads_when_locked: bool,
     babble: Option<Frame>,
     babbling: bool,
     off_bus: bool,
@@ -145,6 +148,8 @@ impl<F: Firmware> Board<F> {
             timed: Vec::new(),
             strike_at: NEVER,
             at_address: None,
+            at_options: None,
+            reads_when_locked: false,
             babble: None,
             babbling: false,
             off_bus: false,

@@ -5,6 +5,7 @@
 //! in between can reach the code, except power and reset, which wipe it out anyway.
 
 use panel_protocol::frame::Frame;
+use panel_protocol::message::{Control, HostMessage};
 use panel_protocol::node::{BusCounters, Poll, Wake, Work};
 
 use super::{Application, Board, FIFO, State, micros};
@@ -83,9 +84,21 @@ impl<F: Firmware> Board<F> {
             overruns: self.counters.overruns.min(0xFFFF) as u16,
             errors: controller.errors(),
         };
+        hardware.unguarded = self.reads_when_locked && asks_to_read(frame);
         code.handle_frame(micros(now), frame);
+        let hardware = code.hardware_mut();
+        hardware.unguarded = false;
+        let (stalled_until, option_write) = (hardware.stalled_until, hardware.option_write.take());
         self.counters.received += 1;
-        self.free_at = now + self.service;
+        self.free_at = (now + self.service).max(stalled_until);
+        if stalled_until > now {
+            // What comes after so long a wait is done then: power may go before.
+            self.wake_at = self.free_at;
+            if let Some(write) = option_write {
+                self.option_write_began(write);
+            }
+            return;
+        }
         if !self.receives_while_busy && self.flash_end > now && self.flash_end != NEVER {
             // Code in flash goes on between two units of a programming call.
             self.free_at += self.chip.program_ns;
@@ -182,4 +195,8 @@ impl<F: Firmware> Board<F> {
             }
         }
     }
+}
+
+fn asks_to_read(frame: &Frame) -> bool {
+    matches!(HostMessage::decode(frame), Ok(HostMessage::Control(_, Control::Read { .. })))
 }

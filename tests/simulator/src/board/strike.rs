@@ -8,6 +8,7 @@ use crate::bus::Bus;
 use crate::fault::{Fault, Trigger};
 use crate::firmware::Firmware;
 use crate::flash::Defects;
+use crate::hardware::OptionWrite;
 use crate::timers::NEVER;
 
 /// What strikes a board at a time.
@@ -19,12 +20,17 @@ pub(super) enum Strike {
     BusOff,
 }
 
+/// When a board has answered that its protection is written, ns after that.
+const ANSWERED: u64 = 2_000_000;
+
 impl<F: Firmware> Board<F> {
     /// Makes the board faulty. Faults of what is fitted (chip, UID, revision) are part of its hardware and were
     /// applied when that was made.
     pub(crate) fn inflict(&mut self, fault: &Fault) {
         let mut at = |when: Trigger, strike| match when {
             Trigger::At(span) => self.timed.push((span.0.saturating_mul(1000), strike)),
+            Trigger::OptionWrite => self.at_options = Some((strike, false)),
+            Trigger::Locked => self.at_options = Some((strike, true)),
             Trigger::Programmed(address) => {
                 self.at_address = Some(strike);
                 self.state.hardware_mut().flash.watch = Some(address);
@@ -47,6 +53,10 @@ impl<F: Firmware> Board<F> {
             Fault::EraseFails { address } => self.defects().erase_fails = Some(address),
             Fault::EraseSlow { factor } => self.defects().erase_factor = factor,
             Fault::Protected { level } => self.state.hardware_mut().flash.preset_protection(level),
+            Fault::Fades { address } => self.defects().fades = Some(address),
+            Fault::OptionWriteFails => self.state.hardware_mut().flash.option_cells.fails = true,
+            Fault::LockIgnored => self.state.hardware_mut().flash.option_cells.ignores_lock = true,
+            Fault::ReadsWhenLocked => self.reads_when_locked = true,
             Fault::SupplyLow { millivolts } => self.state.hardware_mut().supply_mv = millivolts,
             Fault::WrongChip { .. } | Fault::WrongRevision { .. } | Fault::SameUid { .. } => {}
         }
@@ -59,6 +69,17 @@ impl<F: Firmware> Board<F> {
             (Some(first), Some(offset)) => first.saturating_add(offset),
             _ => NEVER,
         };
+    }
+
+    /// Option bytes have begun to be written: a fault may strike half way, or when the protection is written.
+    pub(super) fn option_write_began(&mut self, write: OptionWrite) {
+        let OptionWrite { start, end, protection } = write;
+        let due = self.at_options.take_if(|(_, locked)| protection || !*locked);
+        if let (Some((strike, locked)), Some(first)) = (due, self.first_power) {
+            let at = if locked { end + ANSWERED } else { start + (end - start) / 2 };
+            self.timed.push((at.saturating_sub(first), strike));
+            self.arm();
+        }
     }
 
     pub(super) fn strike_due(&mut self, now: u64, bus: &mut Bus) {

@@ -5,6 +5,7 @@
 //! left. What a rule forbids is refused as the chip would refuse it and counted in `violations`, which a test
 //! of correct node code expects to stay zero. Times are nanoseconds; the owner passes `now` to every call.
 
+mod options;
 mod store;
 
 use panel_protocol::node::{EraseUnit, FlashFacts, FlashFault, FlashState, Protection, Uid};
@@ -13,13 +14,18 @@ use crate::chip::{BOOTLOADER_SIZE, Chip, FLASH_BASE, WriteRule};
 use crate::rng::Rng;
 use crate::timers::NEVER;
 
+pub use options::Options;
+pub(crate) use options::{
+    F1_OPTIONS, F4_OPTIONS, G4_OPTIONS, L4_OPTIONS, OPTION_BYTES, OptionArea, OptionCells,
+};
 pub(crate) use store::Store;
 pub use store::StoreError;
 
 /// The most bytes one programming call takes.
 const CALL: usize = 256;
-/// Bytes of option area that [`Flash::write_options`] reaches.
-pub(crate) const OPTION_BYTES: usize = 32;
+
+/// When a fading cell loses its bit after it was programmed, ns: after the node has looked at it.
+const FADING: u64 = 500_000;
 
 /// Defects of this flash.
 #[derive(Debug, Clone, Copy, Default)]
@@ -28,23 +34,12 @@ pub(crate) struct Defects {
     pub(crate) program_fails: Option<u32>,
     /// One bit at this address reads back wrong after programming.
     pub(crate) reads_back_wrong: Option<u32>,
+    /// This cell is programmed, reads back right, and has lost a bit a little later.
+    pub(crate) fades: Option<u32>,
     /// The erase unit that holds this address cannot be erased.
     pub(crate) erase_fails: Option<u32>,
     /// Erases take this many times the typical time; 0 stands for 1.
     pub(crate) erase_factor: f64,
-}
-
-/// Option bytes as programmed; they act after the next reset.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Options {
-    /// Readout protection.
-    pub protection: Protection,
-    /// The rest of the option area.
-    pub bytes: [u8; OPTION_BYTES],
-}
-
-impl Options {
-    pub(crate) const FACTORY: Self = Self { protection: Protection::Open, bytes: [0xFF; OPTION_BYTES] };
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -89,8 +84,9 @@ pub(crate) struct Flash {
     pub(crate) erases: u32,
     /// Requests that a datasheet forbids.
     violations: u32,
-    programmed: Options,
-    loaded: Options,
+    pub(crate) option_cells: OptionCells,
+    /// Set once a cell that fades was programmed: when its bit flips.
+    fades_at: u64,
     rng: Rng,
     store: Option<Store>,
 }
@@ -103,6 +99,7 @@ impl Flash {
         rng.fill(&mut data[..BOOTLOADER_SIZE as usize]);
         let once = if chip.rule == WriteRule::Once { vec![0; size / 8 / 64] } else { Vec::new() };
         let mut flash = Self { chip, facts: chip.flash_facts(), data, once, ..Self::detached(rng) };
+        flash.option_cells = OptionCells::new(chip.options);
         flash.mark_once(0, BOOTLOADER_SIZE as usize, true);
         flash
     }
@@ -123,8 +120,8 @@ impl Flash {
             reached: false,
             erases: 0,
             violations: 0,
-            programmed: Options::FACTORY,
-            loaded: Options::FACTORY,
+            option_cells: OptionCells::new(chip.options),
+            fades_at: NEVER,
             rng,
             store: None,
         }
@@ -134,14 +131,13 @@ impl Flash {
     /// one kept, or `uid` in a new file.
     pub(crate) fn attach(&mut self, store: Store, uid: Uid) -> Result<Uid, StoreError> {
         let Some(kept) = store.load(self.data.len(), self.once.len())? else {
-            store.save_all(&self.data, &self.once, &self.programmed, uid)?;
+            store.save_all(&self.data, &self.once, self.option_cells.programmed(), uid)?;
             self.store = Some(store);
             return Ok(uid);
         };
         self.data = kept.data;
         self.once = kept.once;
-        self.programmed = kept.options;
-        self.loaded = kept.options;
+        self.option_cells.preset(kept.options);
         self.store = Some(store);
         if let Some((address, len)) = kept.interrupted {
             let at = (address.wrapping_sub(FLASH_BASE) as usize).min(self.data.len());
@@ -184,7 +180,10 @@ impl Flash {
     }
 
     pub(crate) fn read(&self, address: u32, out: &mut [u8]) -> bool {
-        let Some(at) = self.offset(address, out.len()) else { return false };
+        let Some(at) = self.offset(address, out.len()) else {
+            let options = self.option_cells.read(address, out.len());
+            return options.map(|bytes| out.copy_from_slice(&bytes)).is_some();
+        };
         out.copy_from_slice(&self.data[at..at + out.len()]);
         true
     }
@@ -208,8 +207,9 @@ impl Flash {
         self.settle(now);
         let known =
             self.facts.erase_unit(unit.address).filter(|u| u.address == unit.address && u.size == unit.size);
-        let Some(known) =
-            known.filter(|u| u.address >= FLASH_BASE + BOOTLOADER_SIZE && self.operation.is_none())
+        let Some(known) = known
+            .filter(|u| u.address >= FLASH_BASE + BOOTLOADER_SIZE && self.operation.is_none())
+            .filter(|u| !self.option_cells.write_protects(u))
         else {
             return self.refuse(FlashFault::Erase);
         };
@@ -229,6 +229,8 @@ impl Flash {
         let unit = usize::from(self.chip.unit);
         let aligned = (address as usize).is_multiple_of(unit) && bytes.len().is_multiple_of(unit);
         let allowed = address >= FLASH_BASE + BOOTLOADER_SIZE && (1..=CALL).contains(&bytes.len());
+        let protects = |u: EraseUnit| self.option_cells.write_protects(&u);
+        let allowed = allowed && !self.facts.erase_unit(address).is_some_and(protects);
         let Some(at) =
             self.offset(address, bytes.len()).filter(|_| aligned && allowed && self.operation.is_none())
         else {
@@ -265,6 +267,12 @@ impl Flash {
 
     /// Lets an operation that has ended take effect.
     pub(crate) fn settle(&mut self, now: u64) {
+        if self.option_cells.settle(now) {
+            self.keep_options();
+        }
+        if self.fades_at <= now {
+            self.fade();
+        }
         let Some(operation) = self.operation.take_if(|o| o.end <= now) else { return };
         self.fault = operation.fault;
         match operation.action {
@@ -286,6 +294,9 @@ impl Flash {
                     // The failing cell holds whatever the attempt left.
                     self.scramble(at + good, at + len);
                 }
+                if self.defects.fades.is_some_and(|a| a.wrapping_sub(address) < len as u32) {
+                    self.fades_at = operation.end + FADING;
+                }
                 self.reached |= self.watch.is_some_and(|w| w.wrapping_sub(address) < len as u32);
                 self.keep(at, len);
             }
@@ -297,6 +308,9 @@ impl Flash {
     pub(crate) fn interrupt(&mut self, now: u64) {
         self.settle(now);
         self.fault = None;
+        if self.option_cells.interrupt(now, &mut self.rng) {
+            self.keep_options();
+        }
         let Some(operation) = self.operation.take() else { return };
         match operation.action {
             Action::Erase { address, size } => {
@@ -317,15 +331,14 @@ impl Flash {
         self.end_note();
     }
 
-    /// Loads the option bytes, as every reset does. Leaving protection level 1 erases the whole flash.
+    /// Loads the option bytes. Leaving protection level 1 erases the whole flash.
     pub(crate) fn reload_options(&mut self) {
-        if self.loaded.protection == Protection::Level1 && self.programmed.protection == Protection::Open {
+        if self.option_cells.load() {
             let size = self.data.len();
             self.data.fill(0xFF);
             self.mark_once(0, size, false);
             self.keep(0, size);
         }
-        self.loaded = self.programmed;
     }
 
     /// The bootloader is still there; a mass erase takes it away.
@@ -335,38 +348,22 @@ impl Flash {
 
     /// Option bytes in force.
     pub(crate) fn options(&self) -> &Options {
-        &self.loaded
-    }
-
-    pub(crate) fn write_options(&mut self, offset: u8, bytes: &[u8]) -> bool {
-        let Some(place) =
-            self.programmed.bytes.get_mut(usize::from(offset)..).and_then(|b| b.get_mut(..bytes.len()))
-        else {
-            return false;
-        };
-        if self.loaded.protection == Protection::Level2 {
-            return false;
-        }
-        place.copy_from_slice(bytes);
-        self.keep_options();
-        true
-    }
-
-    pub(crate) fn set_protection(&mut self, level: Protection) -> bool {
-        let possible = level != Protection::Level2 || self.chip.has_level2;
-        if !possible || (self.loaded.protection == Protection::Level2 && level != Protection::Level2) {
-            return false;
-        }
-        self.programmed.protection = level;
-        self.keep_options();
-        true
+        self.option_cells.loaded()
     }
 
     /// Sets the protection that the board comes with.
     pub(crate) fn preset_protection(&mut self, level: Protection) {
-        self.programmed.protection = level;
-        self.loaded.protection = level;
+        self.option_cells.preset(Options { protection: level, ..*self.option_cells.programmed() });
         self.keep_options();
+    }
+
+    /// A bit that was right when it was read back is wrong from now on.
+    fn fade(&mut self) {
+        self.fades_at = NEVER;
+        if let Some(at) = self.defects.fades.and_then(|address| self.offset(address, 1)) {
+            self.data[at] ^= 0x04;
+            self.keep(at, 1);
+        }
     }
 
     fn offset(&self, address: u32, len: usize) -> Option<usize> {
@@ -452,7 +449,7 @@ impl Flash {
 
     fn keep_options(&mut self) {
         if let Some(store) = &mut self.store {
-            store.write_options(&self.programmed);
+            store.write_options(self.option_cells.programmed());
         }
     }
 }

@@ -100,7 +100,7 @@ impl Store {
             2 => Protection::Level2,
             _ => Protection::Level1,
         };
-        let mut options = Options { protection, ..Options::FACTORY };
+        let mut options = Options { protection, bytes: [0xFF; OPTION_BYTES] };
         options.bytes.copy_from_slice(&header[16..16 + OPTION_BYTES]);
         let mut uid = [0; 12];
         uid.copy_from_slice(&header[UID_AT as usize..UID_AT as usize + 12]);

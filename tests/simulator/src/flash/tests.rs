@@ -219,21 +219,87 @@ fn an_erase_can_fail_and_can_be_slow() {
     assert_eq!(erase(&mut flash, 0x0802_0000), (FlashState::Idle, 5000 * MS));
 }
 
+/// Writes option bytes from time 0 on and waits for it; false if the controller refuses.
+fn set_options(flash: &mut Flash, offset: u8, bytes: &[u8]) -> bool {
+    let end = flash.option_cells.write(0, offset, bytes);
+    flash.settle(end.unwrap_or(0));
+    end.is_some()
+}
+
+fn protect(flash: &mut Flash, level: Protection) -> bool {
+    let end = flash.option_cells.protect(0, level);
+    flash.settle(end.unwrap_or(0));
+    end.is_some()
+}
+
 #[test]
 fn options_act_after_a_reset_and_level_2_is_for_ever() {
     let mut flash = flash("F405");
-    assert!(flash.write_options(4, &[1, 2, 3]));
-    assert!(flash.set_protection(Protection::Level1));
-    assert_eq!(*flash.options(), Options::FACTORY);
+    let fresh = *flash.options();
+    assert!(set_options(&mut flash, 4, &[1, 2, 3]));
+    assert!(protect(&mut flash, Protection::Level1));
+    assert_eq!(*flash.options(), fresh);
     flash.reload_options();
     assert_eq!(flash.options().protection, Protection::Level1);
     assert_eq!(flash.options().bytes[4..7], [1, 2, 3]);
-    assert!(!flash.write_options(30, &[0; 3]), "beyond the option area");
-    assert!(flash.set_protection(Protection::Level2));
+    assert!(!set_options(&mut flash, 30, &[0; 3]), "beyond the option area");
+    assert!(protect(&mut flash, Protection::Level2));
     flash.reload_options();
-    assert!(!flash.set_protection(Protection::Open));
-    assert!(!flash.write_options(0, &[0]));
-    assert!(!self::flash("F103xE").set_protection(Protection::Level2), "F1 has no level 2");
+    assert!(!protect(&mut flash, Protection::Open));
+    assert!(!set_options(&mut flash, 0, &[0]));
+    assert!(!protect(&mut self::flash("F103xE"), Protection::Level2), "F1 has no level 2");
+}
+
+#[test]
+fn option_bytes_read_with_their_protection_byte_and_the_complements_that_the_hardware_makes() {
+    let mut g4 = flash("G474");
+    assert!(set_options(&mut g4, 0, &[0xCC, 0xF0, 0x12, 0x34, 0x77]), "only bytes 1 to 3 are written");
+    g4.reload_options();
+    assert_eq!(g4.options().protection, Protection::Open);
+    assert_eq!(read(&g4, 0x1FFF_7800, 8), [0xAA, 0xF0, 0x12, 0x34, !0xAA, !0xF0, !0x12, !0x34]);
+    let mut f1 = flash("F103xE");
+    assert!(set_options(&mut f1, 4, &[0x5A, 0x00]));
+    protect(&mut f1, Protection::Level1);
+    f1.reload_options();
+    assert_eq!(read(&f1, 0x1FFF_F800, 6), [0x00, 0xFF, 0xFF, 0x00, 0x5A, !0x5A]);
+}
+
+#[test]
+fn option_bytes_cut_off_while_they_are_written_leave_the_chip_at_level_1() {
+    let mut flash = flash("F405");
+    let end = flash.option_cells.write(0, 8, &[0xFE]).unwrap();
+    assert_eq!(end, 250 * MS);
+    flash.interrupt(end - 1);
+    flash.reload_options();
+    assert_eq!(flash.options().protection, Protection::Level1);
+}
+
+#[test]
+fn write_protected_units_are_neither_erased_nor_programmed() {
+    for (name, offset, bytes, address) in [
+        ("F405", 8, vec![0xFB], 0x0800_8000),
+        ("F103xE", 10, vec![0xF7], 0x0800_B000),
+        ("G474", 24, vec![0x10, 0xFF, 0x11], 0x0800_8800),
+    ] {
+        let mut flash = flash(name);
+        assert_eq!(erase(&mut flash, address).0, FlashState::Idle, "{name}");
+        assert!(set_options(&mut flash, offset, &bytes));
+        flash.reload_options();
+        assert_eq!(erase(&mut flash, address).0, FlashState::Failed(FlashFault::Erase), "{name}");
+        let refused = FlashState::Failed(FlashFault::Program { address });
+        assert_eq!(program(&mut flash, address, &[0; 8]).0, refused, "{name}");
+        assert_eq!(erase(&mut flash, address + 0x1_0000).0, FlashState::Idle, "{name}");
+    }
+}
+
+#[test]
+fn a_fading_cell_reads_back_right_at_first() {
+    let mut flash = flash("F405");
+    flash.defects.fades = Some(0x0800_8002);
+    let (_, end) = program(&mut flash, 0x0800_8000, &[0x55; 4]);
+    assert_eq!(read(&flash, 0x0800_8000, 4), [0x55; 4]);
+    flash.settle(end + 5 * MS);
+    assert_eq!(read(&flash, 0x0800_8000, 4), [0x55, 0x55, 0x51, 0x55]);
 }
 
 #[test]
@@ -241,7 +307,7 @@ fn leaving_level_1_erases_the_whole_flash_and_the_bootloader_with_it() {
     let mut flash = flash("G431");
     flash.preset_protection(Protection::Level1);
     assert!(flash.has_bootloader());
-    flash.set_protection(Protection::Open);
+    protect(&mut flash, Protection::Open);
     flash.reload_options();
     assert!(!flash.has_bootloader());
     assert_eq!(program(&mut flash, RECORD_BASE, &[0; 8]).0, FlashState::Idle);
@@ -269,7 +335,7 @@ fn a_file_brings_back_contents_marks_and_options() {
     assert_eq!(open(&mut first, 1).unwrap(), Uid([1; 12]));
     program(&mut first, 0x0800_8000, &[0xA5; 256]);
     program(&mut first, 0x0800_8100, &[0xFF; 8]);
-    first.write_options(3, &[9]);
+    set_options(&mut first, 3, &[9]);
     assert!(first.store_error().is_none());
     let page = unit(&first, 0x0800_9000);
     program(&mut first, page.address, &[0x33; 256]);

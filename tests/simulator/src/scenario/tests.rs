@@ -76,6 +76,27 @@ fn every_fault_of_the_catalogue_can_be_written() {
         [[slot]]
         slot = 17
         fault = "mute-after-erase"
+        [[slot]]
+        slot = 18
+        fault = "dead"
+        when = "locked"
+        [[slot]]
+        slot = 19
+        fault = "brown-out"
+        when = "option-write"
+        [[slot]]
+        slot = 20
+        fault = "fades"
+        address = 0x08060000
+        [[slot]]
+        slot = 21
+        fault = "option-write-fails"
+        [[slot]]
+        slot = 22
+        fault = "lock-ignored"
+        [[slot]]
+        slot = 23
+        fault = "reads-when-locked"
     "#;
     let scenario = Scenario::parse(text).unwrap();
     assert_eq!((scenario.seed, scenario.corruption, scenario.loss), (Some(7), 0.001, 0.01));
@@ -101,9 +122,15 @@ fn every_fault_of_the_catalogue_can_be_written() {
             Fault::BusOff { at: Span::ZERO },
             Fault::SupplyLow { millivolts: 2500 },
             Fault::MuteAfterErase,
+            Fault::Dead { when: Trigger::Locked },
+            Fault::BrownOut { when: Trigger::OptionWrite },
+            Fault::Fades { address: 0x0806_0000 },
+            Fault::OptionWriteFails,
+            Fault::LockIgnored,
+            Fault::ReadsWhenLocked,
         ]
     );
-    assert!(scenario.faults.iter().map(|f| f.0).eq(1..=17));
+    assert!(scenario.faults.iter().map(|f| f.0).eq(1..=23));
 }
 
 #[test]
@@ -129,7 +156,7 @@ fn a_misspelt_word_is_told_with_its_place_and_the_nearest_known_one() {
 fn a_fault_says_what_it_lacks_and_what_it_does_not_know() {
     assert_eq!(
         error("[[slot]]\nslot = 3\nfault = \"dead\"\n"),
-        "line 1, column 1: slot 3: this fault needs either `at_ms` or `at_address`"
+        "line 1, column 1: slot 3: this fault needs one of `at_ms`, `at_address` and `when`"
     );
     assert_eq!(
         error("[[slot]]\nslot = 3\nfault = \"absent\"\nfactor = 2\n"),

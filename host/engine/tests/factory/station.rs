@@ -1,0 +1,272 @@
+//! A station in virtual time: a plan with a factory part, simulated boards that keep their flash, and an owner of
+//! identities that gives each chip its own, for ever.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use panel_backplane::{BusIndex, LineFunction, Panel, Slot};
+use panel_engine::chip::Chip;
+use panel_engine::{
+    Event, Finishing, IdentityPlace, Limits, Lock, LockProof, Outcome, Plan, Recipe, Refused, Reserved, Run,
+};
+use panel_image::Image;
+use panel_protocol::node::Uid;
+use panel_protocol::time::Micros;
+use panel_simulator::{BusSpeed, HostEvent, Scenario, SlotConfig, World, WorldConfig};
+use tempfile::TempDir;
+
+/// Longer than one block, as the real identity region is.
+pub(crate) const IDENTITY_BYTES: usize = 340;
+
+/// What one run did.
+pub(crate) struct Report {
+    pub(crate) events: Vec<(Micros, Event)>,
+    pub(crate) world: World,
+    verdicts: BTreeMap<u16, (Outcome, Option<String>, String)>,
+    /// The run came to its end.
+    pub(crate) ended: bool,
+    pub(crate) seconds: f64,
+}
+
+impl Report {
+    /// Slot and code of every board that did not pass.
+    pub(crate) fn failures(&self) -> Vec<(u16, String)> {
+        let failed = self.verdicts.iter().filter(|(_, (outcome, ..))| *outcome != Outcome::Pass);
+        failed.map(|(&slot, (_, code, _))| (slot, code.clone().unwrap_or_default())).collect()
+    }
+
+    pub(crate) fn detail(&self, slot: u16) -> &str {
+        self.verdicts.get(&slot).map_or("", |(_, _, detail)| detail)
+    }
+
+    pub(crate) fn passed(&self) -> Vec<u16> {
+        let passed = self.verdicts.iter().filter(|(_, (outcome, ..))| *outcome == Outcome::Pass);
+        passed.map(|(&slot, _)| slot).collect()
+    }
+
+    pub(crate) fn proofs(&self) -> BTreeMap<u16, &LockProof> {
+        let mut proofs = BTreeMap::new();
+        for (_, event) in &self.events {
+            if let Event::LockProved { slot, proof } = event {
+                proofs.insert(slot.0, proof);
+            }
+        }
+        proofs
+    }
+
+    /// Names of the steps that began in a slot, in order.
+    pub(crate) fn steps(&self, slot: u16) -> Vec<&'static str> {
+        let step = |event: &Event| match event {
+            Event::StepBegan { slot: of, step } if of.0 == slot => Some(step.name()),
+            _ => None,
+        };
+        self.events.iter().filter_map(|(_, event)| step(event)).collect()
+    }
+
+    /// Flash of a board as this run left it.
+    pub(crate) fn memory(&self, slot: u16, address: u32, len: usize) -> &[u8] {
+        self.world.flash_bytes(slot, address, len).unwrap()
+    }
+}
+
+/// Where a run is cut off, as if the station had lost its power.
+#[derive(Clone, Copy)]
+pub(crate) enum Until {
+    End,
+    /// After so many batches of durable events.
+    Batch(usize),
+    /// At this time, whatever the boards are doing.
+    Time(Micros),
+}
+
+pub(crate) struct Station {
+    dir: TempDir,
+    pub(crate) chip: &'static str,
+    pub(crate) boards: u16,
+    pub(crate) finishing: Finishing,
+    pub(crate) fixture: &'static str,
+    pub(crate) retries: u8,
+    pub(crate) start_application: bool,
+    /// Identities by UID, and whether they were read back.
+    pub(crate) identities: BTreeMap<Uid, (Vec<u8>, bool)>,
+    /// Slots whose chips get none.
+    pub(crate) refused: Vec<u16>,
+    pub(crate) image: u8,
+}
+
+/// An identity at this address, and level 1.
+pub(crate) fn whole(address: u32) -> Finishing {
+    Finishing {
+        reserve: true,
+        identity: Some(IdentityPlace { address, length: 512, may_erase: true }),
+        options: Vec::new(),
+        lock: Lock::Level1,
+    }
+}
+
+impl Station {
+    pub(crate) fn new(chip: &'static str, boards: u16, finishing: Finishing) -> Self {
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+            chip,
+            boards,
+            finishing,
+            fixture: "power = \"sim:p{slot}\"\nnrst = \"sim:r{slot}\"",
+            retries: 0,
+            start_application: false,
+            identities: BTreeMap::new(),
+            refused: Vec::new(),
+            image: 1,
+        }
+    }
+
+    pub(crate) fn plan(&self) -> Plan {
+        let chip = Chip::by_name(self.chip).unwrap();
+        let base = chip.flash.app_base.max(0x0801_0000);
+        let bytes: Vec<u8> = (0..8192u32).map(|i| (i * 7 + i / 256) as u8 ^ self.image).collect();
+        let recipe = Recipe {
+            job: "factory".to_owned(),
+            release: "test".to_owned(),
+            image: Image::from_bin(&bytes, "test.bin", base).unwrap(),
+            chip,
+            revisions: Vec::new(),
+            min_supply_mv: None,
+            retries: self.retries,
+            digest: false,
+            start_application: self.start_application,
+            finishing: self.finishing.clone(),
+            limits: Limits::default(),
+        };
+        let text = format!(
+            "name = \"p\"\nrows = 1\ncolumns = {}\nbinding = \"straps\"\nbus = [{{ link = \"sim\" }}]\n[fixture]\n{}\n",
+            self.boards, self.fixture
+        );
+        Plan::new(recipe, Panel::parse(&text).unwrap()).unwrap()
+    }
+
+    /// Runs once; boards keep their flash for the next time.
+    pub(crate) fn run(&mut self, scenario: &str, until: Until) -> Report {
+        let plan = Arc::new(self.plan());
+        let chip = panel_simulator::Chip::by_name(self.chip.trim_start_matches("STM32")).unwrap();
+        let config = WorldConfig {
+            slots: (1..=self.boards).map(|slot| SlotConfig::new(slot, 0, chip)).collect(),
+            buses: vec![BusSpeed::CAN_1M],
+            scenario: Scenario::parse(scenario).unwrap(),
+            flash_dir: Some(self.dir.path().to_owned()),
+            ..WorldConfig::default()
+        };
+        let mut world = World::new(config, 1).unwrap();
+        let mut run = Run::new(&plan, Micros::ZERO, 1);
+        let mut events = Vec::new();
+        let unswitched = plan.panel.slots.iter().filter(|s| s.lines.power.is_none()).map(|s| s.slot.0);
+        world.set_power(&unswitched.collect::<Vec<_>>(), true);
+        let mut batches = 0;
+        loop {
+            self.settle(&mut run, &mut world, &mut events, &mut batches, until);
+            let late = matches!(until, Until::Time(at) if world.now() >= at);
+            if late || matches!(until, Until::Batch(n) if batches >= n) || run.is_finished() {
+                break;
+            }
+            let due = run.next_timeout();
+            let next = due.into_iter().chain(world.next_event()).min().expect("something is always due");
+            world.advance(next);
+            let now = world.now();
+            while let Some(event) = world.poll_host() {
+                if let HostEvent::Received { frame, .. } = event {
+                    run.handle_frame(now, BusIndex(0), &frame);
+                }
+            }
+            if due.is_some_and(|due| now >= due) {
+                run.handle_timeout(now);
+            }
+            assert!(now < Micros(600_000_000), "a run of ten minutes never ends");
+        }
+        let reports = run.reports();
+        let seconds = reports.iter().map(|r| r.ended).max().unwrap_or_default().0 as f64 / 1e6;
+        let verdict = |r: &panel_engine::SlotReport| {
+            let v = r.verdict.clone()?;
+            Some((r.slot.0, (v.outcome, v.code.map(|c| c.to_string()), v.detail)))
+        };
+        let verdicts = reports.iter().filter_map(verdict).collect();
+        Report { events, world, verdicts, ended: run.is_finished(), seconds }
+    }
+
+    fn settle(
+        &mut self,
+        run: &mut Run,
+        world: &mut World,
+        events: &mut Vec<(Micros, Event)>,
+        batches: &mut usize,
+        until: Until,
+    ) {
+        let now = world.now();
+        loop {
+            let before = events.len();
+            while let Some(event) = run.poll_event() {
+                self.observe(&event, events);
+                events.push((now, event));
+            }
+            if events.len() > before {
+                *batches += 1;
+            }
+            if matches!(until, Until::Batch(n) if *batches >= n) {
+                return;
+            }
+            if let Some(boards) = run.poll_reserve() {
+                let answers = boards.into_iter().map(|(slot, uid)| (slot, self.reserve(slot, uid))).collect();
+                run.handle_reserved(now, answers);
+                continue;
+            }
+            let mut moved = false;
+            while let Some(action) = run.poll_line() {
+                let line = run.plan().panel.line(action.line).unwrap();
+                let slots: Vec<u16> = line.slots.iter().map(|s| s.0).collect();
+                match line.function {
+                    LineFunction::Power => world.set_power(&slots, action.on),
+                    LineFunction::Nrst => world.set_reset(&slots, action.on),
+                    LineFunction::Select | LineFunction::Boot0 => {}
+                }
+                moved = true;
+            }
+            while let Some(slots) = run.poll_sense() {
+                let currents: Vec<_> = slots.iter().map(|&s| (s, world.current_ma(s.0))).collect();
+                run.handle_currents(now, &currents);
+                moved = true;
+            }
+            while world.host_queue_free(0) > 6
+                && let Some(frame) = run.poll_transmit(now, BusIndex(0))
+            {
+                world.host_send(0, &frame).unwrap();
+                moved = true;
+            }
+            if !moved {
+                return;
+            }
+        }
+    }
+
+    fn reserve(&mut self, slot: Slot, uid: Uid) -> Result<Reserved, Refused> {
+        if self.refused.contains(&slot.0) {
+            let code = panel_codes::Code::QuotaExhausted;
+            return Err(Refused { code, text: "10 of 10 used".to_owned() });
+        }
+        let number = self.identities.len() as u8 + 1;
+        let (identity, written) = self.identities.entry(uid).or_insert_with(|| {
+            let bytes = (0..IDENTITY_BYTES).map(|i| number.wrapping_mul(31) ^ i as u8).collect();
+            (bytes, false)
+        });
+        let serial = Some(format!("SN-{}", identity[0]));
+        Ok(Reserved { identity: Some(identity.clone()), serial, written: *written })
+    }
+
+    fn observe(&mut self, event: &Event, before: &[(Micros, Event)]) {
+        let Event::IdentityWritten { slot } = event else { return };
+        let uid = before.iter().rev().find_map(|(_, e)| match e {
+            Event::Identified { slot: of, uid } if of == slot => Some(*uid),
+            _ => None,
+        });
+        if let Some((_, written)) = uid.and_then(|uid| self.identities.get_mut(&uid)) {
+            *written = true;
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Boards that fail in the factory part, each with its own code, while the others pass.
+
+use panel_engine::chip::Chip;
+use panel_engine::{Finishing, Lock, options};
+use panel_protocol::node::Protection;
+
+use crate::station::{Station, Until, whole};
+
+const PLACE: u32 = 0x0802_0000;
+
+/// Four boards with a scenario; `retries` further attempts.
+fn run(chip: &'static str, scenario: &str, retries: u8) -> (Station, crate::station::Report) {
+    let mut station = Station::new(chip, 4, whole(PLACE));
+    station.retries = retries;
+    station.finishing.options = vec![options::protect_bootloader(Chip::by_name(chip).unwrap())];
+    let report = station.run(scenario, Until::End);
+    (station, report)
+}
+
+fn fault(lines: &str) -> String {
+    format!("[[slot]]\nslot = 3\n{lines}\n")
+}
+
+#[test]
+fn each_fault_of_the_factory_part_has_its_code_and_leaves_the_other_boards_alone() {
+    for (lines, code) in [
+        ("fault = \"reads-back-wrong\"\naddress = 0x08020010", "E633 identity-write-failed"),
+        ("fault = \"program-fails\"\naddress = 0x08020100", "E633 identity-write-failed"),
+        ("fault = \"option-write-fails\"", "E660 option-bytes-failed"),
+        ("fault = \"lock-ignored\"", "E661 lock-failed"),
+        ("fault = \"reads-when-locked\"", "E662 lock-not-proven"),
+        ("fault = \"dead\"\nwhen = \"locked\"", "E662 lock-not-proven"),
+        ("fault = \"dead\"\nat_address = 0x08020040", "E301 board-silent"),
+    ] {
+        let (_, report) = run("STM32G474", &fault(lines), 0);
+        assert_eq!(report.failures(), [(3, code.to_owned())], "{lines}: {}", report.detail(3));
+        assert_eq!(report.passed(), [1, 2, 4], "{lines}");
+        assert!(!report.proofs().contains_key(&3), "{lines}");
+        assert!(report.detail(3).len() > 10, "{lines}: {}", report.detail(3));
+    }
+}
+
+#[test]
+fn a_cell_that_fades_after_the_board_has_looked_at_it_is_found_by_reading_back() {
+    // The second block of the identity takes longer than the cell holds.
+    let (_, report) = run("STM32F103xE", &fault("fault = \"fades\"\naddress = 0x08020004"), 0);
+    assert_eq!(report.failures(), [(3, "E634 identity-mismatch".to_owned())], "{}", report.detail(3));
+    assert!(report.detail(3).contains("0x08020004"), "{}", report.detail(3));
+}
+
+#[test]
+fn a_board_that_loses_its_power_while_option_bytes_are_written_is_left_locked_and_never_passes() {
+    let (station, report) = run("STM32F405", &fault("fault = \"brown-out\"\nwhen = \"option-write\""), 0);
+    assert_eq!(report.passed(), [1, 2, 4]);
+    assert_eq!(report.world.options(3).unwrap().protection, Protection::Level1);
+    let mut station = station;
+    let again = station.run("", Until::End);
+    // Locked, its image whole and its identity known; but its option bytes cannot be read any more.
+    assert_eq!(again.passed(), [1, 2, 4], "{}", again.detail(3));
+}
+
+#[test]
+fn a_board_that_browns_out_when_it_is_locked_passes_at_its_next_attempt_by_proof() {
+    let (_, report) = run("STM32G474", &fault("fault = \"brown-out\"\nwhen = \"locked\""), 1);
+    assert_eq!(report.failures(), [], "{}", report.detail(3));
+}
+
+#[test]
+fn lossy_boards_get_their_identity_whole() {
+    let (station, report) = run("STM32G474", "[all]\nloss = 0.02\n", 2);
+    assert_eq!(report.failures(), [], "{}", report.detail(1));
+    for slot in 1..=4 {
+        let identity = &station.identities[&report.world.uid(slot).unwrap()].0;
+        assert_eq!(report.memory(slot, PLACE, identity.len()), *identity);
+    }
+}
+
+#[test]
+fn a_lock_that_is_asked_for_and_cannot_be_had_is_refused_before_anything_is_touched() {
+    let station = Station::new("STM32F103xE", 1, Finishing::default());
+    let plan = station.plan();
+    let with = |finishing: Finishing| {
+        let recipe = panel_engine::Recipe { finishing, ..plan.recipe.clone() };
+        panel_engine::Plan::new(recipe, plan.panel.clone()).unwrap_err().to_string()
+    };
+    let by = panel_engine::Consent { by: "owner".to_owned() };
+    let level2 = with(Finishing { lock: Lock::Level2(by), ..Finishing::default() });
+    assert_eq!(level2, "STM32F103xE has no readout protection level 2");
+    let option = |offset, bytes: &[u8], mask: &[u8]| panel_engine::OptionWrite {
+        name: "X".to_owned(),
+        offset,
+        bytes: bytes.to_vec(),
+        mask: mask.to_vec(),
+    };
+    for (option, why) in [
+        (option(0, &[0xCC], &[0xFF]), "set by `lock`"),
+        (option(15, &[0; 2], &[1; 2]), "beyond the option area"),
+        (option(2, &[], &[]), "at least one"),
+        (option(2, &[1], &[]), "as many mask bytes"),
+    ] {
+        let text = with(Finishing { options: vec![option], ..Finishing::default() });
+        assert!(text.contains(why), "{text}");
+    }
+    for (address, why) in [
+        (0x0801_0000, "the image fills 0x08010000 to 0x08011fff"),
+        (0x0800_4000, "below 0x08004800"),
+        (0x0802_0001, "not a multiple of the 2 bytes"),
+        (0x0808_0000, "ends at 0x0807ffff"),
+    ] {
+        let text = with(whole(address));
+        assert!(text.contains(why), "{text}");
+    }
+}
