@@ -1,0 +1,266 @@
+//! Flash cells: what every family's controller works on.
+//!
+//! One operation at a time, with the datasheet's time; it takes effect when it ends. Power lost in the middle leaves
+//! anything in the bytes of that operation and touches no others. Every operation is kept in a journal, so that a
+//! test can cut the power at each of them. The controllers (`f4/flash.rs`, `g4/flash.rs`) enforce the registers' rules.
+
+use crate::wires::NEVER;
+
+/// First address of every STM32's flash.
+pub const FLASH_BASE: u32 = 0x0800_0000;
+
+/// One erase or program operation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Operation {
+    /// First address.
+    pub address: u32,
+    /// What the cells held before.
+    pub before: Vec<u8>,
+    /// What they hold after it.
+    pub after: Vec<u8>,
+    /// When it began, ns.
+    pub start: u64,
+    /// When it ends, ns.
+    pub end: u64,
+}
+
+impl Operation {
+    /// Whether it is an erase; else it programs.
+    #[must_use]
+    pub fn is_erase(&self) -> bool {
+        self.after.len() > 64
+    }
+}
+
+/// How an interrupted operation left its cells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Broken {
+    /// As they were.
+    Untouched,
+    /// Anything, drawn from this seed.
+    Anything(u64),
+    /// As if it had ended.
+    Done,
+}
+
+/// Defects of a flash.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Defects {
+    /// The unit that holds this address reports an error when it is programmed.
+    pub program_fails: Option<u32>,
+    /// One bit at this address comes out wrong.
+    pub reads_back_wrong: Option<u32>,
+    /// The unit that holds this address reports an error when it is erased.
+    pub erase_fails: Option<u32>,
+    /// Erases take this many times the typical time; 0 stands for 1.
+    pub erase_factor: u32,
+}
+
+/// The cells.
+#[derive(Debug, Clone)]
+pub struct Flash {
+    data: Vec<u8>,
+    running: Option<Operation>,
+    /// Banks of this size can be read while another is busy; the whole flash if there is one bank.
+    bank: u32,
+    journal: Vec<Operation>,
+    /// What a reader sees from now on: until the operation ends, every read of these cells stalls.
+    changes: Vec<(u32, Vec<u8>)>,
+    /// Defects in force.
+    pub defects: Defects,
+    /// The operation that has just ended failed.
+    pub(crate) failed: bool,
+}
+
+impl Flash {
+    /// An erased flash of `size` bytes.
+    pub(crate) fn new(size: u32) -> Self {
+        Self {
+            data: vec![0xFF; size as usize],
+            running: None,
+            bank: size,
+            journal: Vec::new(),
+            changes: Vec::new(),
+            defects: Defects::default(),
+            failed: false,
+        }
+    }
+
+    /// What the cells hold, an operation that runs not counted.
+    #[must_use]
+    pub fn data(&self) -> &[u8] {
+        &self.data
+    }
+
+    /// Every operation begun since the journal was last taken.
+    pub fn take_journal(&mut self) -> Vec<Operation> {
+        std::mem::take(&mut self.journal)
+    }
+
+    /// The operation that runs.
+    #[must_use]
+    pub fn running(&self) -> Option<&Operation> {
+        self.running.as_ref()
+    }
+
+    /// Puts bytes into the cells, as a programming adapter would before the board is fitted.
+    ///
+    /// # Panics
+    /// If they lie outside the flash.
+    pub fn preset(&mut self, address: u32, bytes: &[u8]) {
+        let at = (address - FLASH_BASE) as usize;
+        self.data[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+
+    pub(crate) fn contains(&self, address: u32, len: u32) -> bool {
+        let at = u64::from(address.wrapping_sub(FLASH_BASE));
+        at + u64::from(len) <= self.data.len() as u64
+    }
+
+    pub(crate) fn bytes(&self, address: u32, len: u32) -> &[u8] {
+        let at = (address - FLASH_BASE) as usize;
+        &self.data[at..at + len as usize]
+    }
+
+    /// Begins an operation that leaves `after` at `address`; false if one runs.
+    pub(crate) fn begin(&mut self, now: u64, address: u32, mut after: Vec<u8>, time_ns: u64) -> bool {
+        if self.running.is_some() || !self.contains(address, after.len() as u32) {
+            return false;
+        }
+        let before = self.bytes(address, after.len() as u32).to_vec();
+        let erase = after.len() > 64;
+        let hit = |defect: Option<u32>| defect.is_some_and(|a| a.wrapping_sub(address) < after.len() as u32);
+        self.failed = hit(if erase { self.defects.erase_fails } else { self.defects.program_fails });
+        let mut time = time_ns;
+        if erase {
+            time *= u64::from(self.defects.erase_factor.max(1));
+        } else if let Some(wrong) =
+            self.defects.reads_back_wrong.filter(|_| hit(self.defects.reads_back_wrong))
+        {
+            after[(wrong - address) as usize] ^= 0x10;
+        }
+        if self.failed {
+            after.clone_from(&before);
+        }
+        let operation = Operation { address, before, after, start: now, end: now + time };
+        self.changes.push((address, operation.after.clone()));
+        self.journal.push(operation.clone());
+        self.running = Some(operation);
+        true
+    }
+
+    /// Lets an operation that has ended take effect; true if one did.
+    pub(crate) fn settle(&mut self, now: u64) -> bool {
+        let Some(operation) = self.running.take_if(|o| o.end <= now) else { return false };
+        let at = (operation.address - FLASH_BASE) as usize;
+        self.data[at..at + operation.after.len()].copy_from_slice(&operation.after);
+        true
+    }
+
+    /// Power or reset cuts off what is running.
+    pub(crate) fn interrupt(&mut self, now: u64, seed: u64) {
+        self.settle(now);
+        if let Some(operation) = self.running.take() {
+            self.leave(&operation, Broken::Anything(seed));
+        }
+    }
+
+    /// Leaves the cells as an interrupted operation does.
+    pub fn leave(&mut self, operation: &Operation, how: Broken) {
+        let at = (operation.address - FLASH_BASE) as usize;
+        let cells = &mut self.data[at..at + operation.after.len()];
+        match how {
+            Broken::Untouched => cells.copy_from_slice(&operation.before),
+            Broken::Done => cells.copy_from_slice(&operation.after),
+            Broken::Anything(seed) => {
+                let mut noise = Noise::new(seed ^ u64::from(operation.address));
+                for (i, cell) in cells.iter_mut().enumerate() {
+                    *cell = match noise.next() & 3 {
+                        0 => operation.before[i],
+                        1 => operation.after[i],
+                        _ => noise.next() as u8,
+                    };
+                }
+            }
+        }
+    }
+
+    pub(crate) fn is_busy(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// When the operation ends, or [`NEVER`].
+    pub(crate) fn end(&self) -> u64 {
+        self.running.as_ref().map_or(NEVER, |o| o.end)
+    }
+
+    /// Until when an access to `address` stalls; 0 if it does not.
+    pub(crate) fn busy_until(&self, address: u32, now: u64) -> u64 {
+        let same = |o: &&Operation| {
+            o.end > now && (o.address - FLASH_BASE) / self.bank == (address - FLASH_BASE) / self.bank
+        };
+        self.running.as_ref().filter(same).map_or(0, |o| o.end)
+    }
+
+    /// What readers see otherwise than at the last call, in order.
+    pub(crate) fn take_changes(&mut self) -> Vec<(u32, Vec<u8>)> {
+        std::mem::take(&mut self.changes)
+    }
+
+    /// Whether readers of `address` do not see yet what they should.
+    pub(crate) fn is_unseen(&self, address: u32) -> bool {
+        self.changes.iter().any(|(from, bytes)| address.wrapping_sub(*from) < bytes.len() as u32)
+    }
+}
+
+/// SplitMix64 (Steele, Lea and Flood 2014): the emulator's only source of chance.
+#[derive(Debug, Clone)]
+pub struct Noise(u64);
+
+impl Noise {
+    /// A generator that gives the same numbers for the same seed.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// The next 64 bits.
+    #[expect(clippy::should_implement_trait, reason = "an endless source is no iterator that ends")]
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operation_takes_effect_when_it_ends_and_stalls_reads_until_then() {
+        let mut flash = Flash::new(16 * 1024);
+        assert!(flash.begin(100, FLASH_BASE + 8, vec![1, 2, 3, 4], 16_000));
+        assert!(!flash.begin(200, FLASH_BASE, vec![0; 4], 16_000), "one at a time");
+        assert_eq!(flash.busy_until(FLASH_BASE, 200), 16_100);
+        assert!(!flash.settle(16_099));
+        assert_eq!(flash.data()[8], 0xFF);
+        assert!(flash.settle(16_100));
+        assert_eq!(flash.data()[8..12], [1, 2, 3, 4]);
+        assert_eq!(flash.busy_until(FLASH_BASE, 16_100), 0);
+    }
+
+    #[test]
+    fn lost_power_spoils_the_cells_of_the_operation_and_no_others() {
+        let mut flash = Flash::new(64 * 1024);
+        flash.preset(FLASH_BASE, &[0x55; 64 * 1024]);
+        flash.begin(0, FLASH_BASE + 0x4000, vec![0xFF; 0x4000], 250_000_000);
+        flash.interrupt(1000, 7);
+        let (low, rest) = flash.data().split_at(0x4000);
+        let (erased, high) = rest.split_at(0x4000);
+        assert!(low.iter().chain(high).all(|&b| b == 0x55));
+        assert!(erased.iter().any(|&b| b != 0x55) && erased.iter().any(|&b| b != 0xFF));
+        assert!(!flash.is_busy());
+    }
+}

@@ -1,0 +1,612 @@
+//! The processor: unicorn executes the instructions, everything around them is here.
+//!
+//! unicorn knows no Cortex-M exceptions, so entry (stack frame, vector) and return (EXC_RETURN) are done at block
+//! boundaries (ARMv7-M ARM, DDI 0403E, B1.5.6 to B1.5.8). Time is counted by blocks of code before they run, with
+//! the costs of `cost.rs`; a model sees the time of its block's end. Invariants: the flash in unicorn's memory is
+//! the flash model's array; nothing runs while the bus is stalled. Called by the board.
+
+use unicorn_engine::unicorn_const::{Arch, HookType, MemType, Mode, Permission, uc_error};
+use unicorn_engine::{ArmCpuModel, RegisterARM, Unicorn};
+
+use crate::cost::{self, Cost};
+use crate::flash::FLASH_BASE;
+use crate::nvic::Nvic;
+use crate::soc::Soc;
+use crate::wires::{Reset, Wires, ns};
+
+/// Where code never is: `emu_start` wants an end.
+const NO_END: u64 = 0xE800_0000;
+/// unicorn's numbers of the exceptions that code raises (target/arm/cpu.h).
+const EXCP_SWI: u32 = 2;
+const EXCP_EXCEPTION_EXIT: u32 = 8;
+/// Cycles of exception entry and return at zero wait states (DDI 0439B, 3.9.1).
+const EXCEPTION: u64 = 12;
+/// Entries of the direct-mapped cache of block costs.
+const COSTS: usize = 1 << 13;
+
+/// Memory that code sees beside the flash and the peripherals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ram {
+    /// First address.
+    pub address: u32,
+    /// Bytes.
+    pub size: u32,
+}
+
+/// How the processor died.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{kind} at {address:#010x}, pc {pc:#010x}, lr {lr:#010x}")]
+pub struct Crash {
+    /// What happened.
+    pub kind: CrashKind,
+    /// Address accessed.
+    pub address: u32,
+    /// Program counter, as far as unicorn knows it.
+    pub pc: u32,
+    /// Link register.
+    pub lr: u32,
+}
+
+/// What a processor dies of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CrashKind {
+    /// An access to an address where nothing is.
+    #[error("bus fault")]
+    Bus,
+    /// An instruction that does not exist.
+    #[error("undefined instruction")]
+    Undefined,
+    /// BKPT without a debugger, or an exception that is not modelled.
+    #[error("exception {0}")]
+    Exception(u32),
+    /// The vector of an exception leads nowhere.
+    #[error("no vector for exception {0}")]
+    Vector(u16),
+}
+
+/// What unicorn's hooks see.
+struct Inner {
+    soc: Box<dyn Soc>,
+    nvic: Nvic,
+    wires: Wires,
+    /// Time counted from here in cycles of the present clock.
+    base: (u64, u64),
+    instructions: u64,
+    stop_at: u64,
+    /// A hook asked unicorn to stop.
+    stopping: bool,
+    raised: Option<u32>,
+    costs: Vec<(u64, Cost)>,
+    crash: Option<Crash>,
+    fault_address: u32,
+}
+
+impl Inner {
+    /// Lets `cycles` pass.
+    fn pass(&mut self, cycles: u64) {
+        self.wires.now.cycles += cycles;
+        self.wires.now.ns = self.base.1 + ns(self.wires.now.cycles - self.base.0, self.wires.hclk);
+    }
+
+    /// Lets time pass until `at` without an instruction.
+    fn wait(&mut self, at: u64) {
+        if at > self.wires.now.ns {
+            let span = u128::from(at - self.base.1) * u128::from(self.wires.hclk);
+            let cycles = span.div_ceil(1_000_000_000) as u64 + self.base.0;
+            self.wires.now.cycles = cycles.max(self.wires.now.cycles);
+            self.wires.now.ns = at.max(self.wires.now.ns);
+        }
+    }
+
+    fn rebase(&mut self) {
+        self.base = (self.wires.now.cycles, self.wires.now.ns);
+    }
+
+    /// The cycle count at which the time is `at` or later.
+    fn cycles_at(&self, at: u64) -> u64 {
+        let span = u128::from(at.saturating_sub(self.base.1)) * u128::from(self.wires.hclk);
+        self.base.0 + u64::try_from(span.div_ceil(1_000_000_000)).unwrap_or(u64::MAX / 2)
+    }
+
+    /// What the bus stalls for passes before the access is done.
+    fn stall(&mut self) {
+        if self.wires.stall > self.wires.now.ns {
+            self.wires.stalled += self.wires.stall - self.wires.now.ns;
+            self.wait(self.wires.stall);
+        }
+        self.wires.stall = 0;
+        self.soc.tick(&mut self.wires);
+    }
+
+    fn read(&mut self, address: u32, size: usize) -> u32 {
+        let aligned = address & !3;
+        self.soc.tick(&mut self.wires);
+        let value = if address >= 0xE000_0000 && !self.soc.claims(address) {
+            self.nvic.read(&mut self.wires, aligned)
+        } else {
+            self.soc.read(&mut self.wires, aligned)
+        };
+        let shifted = value >> ((address & 3) * 8);
+        if size >= 4 { shifted } else { shifted & ((1 << (8 * size)) - 1) }
+    }
+
+    fn write(&mut self, address: u32, size: usize, value: u32) {
+        let hclk = self.wires.hclk;
+        if address >= 0xE000_0000 && !self.soc.claims(address) {
+            self.nvic.write(&mut self.wires, address, size, value);
+        } else {
+            self.soc.write(&mut self.wires, address, size, value);
+            if self.wires.stall > 0 {
+                self.stall();
+                self.soc.write(&mut self.wires, address, size, value);
+            }
+        }
+        if self.wires.hclk != hclk {
+            self.rebase();
+        }
+        self.stop_at = 0;
+    }
+}
+
+/// A processor with its chip around it.
+pub(crate) struct Processor {
+    uc: Unicorn<'static, Inner>,
+    ram: Vec<Ram>,
+    asleep: bool,
+    /// Where the image of the flash in unicorn's memory begins.
+    flash_size: u32,
+}
+
+impl Processor {
+    /// A processor without power.
+    pub(crate) fn new(soc: Box<dyn Soc>, ram: &[Ram]) -> Result<Self, uc_error> {
+        let m0 = soc.is_m0();
+        let inner = Inner {
+            wires: Wires::new(soc.reset_clock()),
+            nvic: Nvic::new(m0),
+            soc,
+            base: (0, 0),
+            instructions: 0,
+            stop_at: 0,
+            stopping: false,
+            raised: None,
+            costs: vec![(u64::MAX, Cost::default()); COSTS],
+            crash: None,
+            fault_address: 0,
+        };
+        let mut uc = Unicorn::new_with_data(Arch::ARM, Mode::THUMB | Mode::MCLASS, inner)?;
+        uc.ctl_set_cpu_model(if m0 {
+            ArmCpuModel::UC_CPU_ARM_CORTEX_M0 as i32
+        } else {
+            ArmCpuModel::UC_CPU_ARM_CORTEX_M4 as i32
+        })?;
+        let flash_size = uc.get_data().soc.flash().data().len() as u32;
+        uc.mem_map(FLASH_BASE.into(), flash_size as usize, Permission::READ | Permission::EXEC)?;
+        for area in ram {
+            uc.mem_map(area.address.into(), area.size as usize, Permission::ALL)?;
+        }
+        uc.mem_map(0x1FFF_0000, 0x1_0000, Permission::READ)?;
+        map_registers(&mut uc, 0x4000_0000, 0x1100_0000)?;
+        map_registers(&mut uc, 0xE000_0000, 0x0010_0000)?;
+        hook(&mut uc, flash_size)?;
+        Ok(Self { uc, ram: ram.to_vec(), asleep: false, flash_size })
+    }
+
+    pub(crate) fn soc(&self) -> &dyn Soc {
+        &*self.uc.get_data().soc
+    }
+
+    pub(crate) fn soc_mut(&mut self) -> &mut dyn Soc {
+        &mut *self.uc.get_data_mut().soc
+    }
+
+    /// Both at once: models act on the wires.
+    pub(crate) fn parts(&mut self) -> (&mut dyn Soc, &mut Wires) {
+        let inner = self.uc.get_data_mut();
+        (&mut *inner.soc, &mut inner.wires)
+    }
+
+    pub(crate) fn wires(&self) -> &Wires {
+        &self.uc.get_data().wires
+    }
+
+    pub(crate) fn now(&self) -> u64 {
+        self.uc.get_data().wires.now.ns
+    }
+
+    /// Instructions executed since the processor was made.
+    pub(crate) fn instructions(&self) -> u64 {
+        self.uc.get_data().instructions
+    }
+
+    pub(crate) fn crash(&self) -> Option<Crash> {
+        self.uc.get_data().crash
+    }
+
+    /// The bytes of memory at `address`.
+    pub(crate) fn memory(&self, address: u32, len: usize) -> Vec<u8> {
+        self.uc.mem_read_as_vec(address.into(), len).unwrap_or_default()
+    }
+
+    pub(crate) fn set_memory(&mut self, address: u32, bytes: &[u8]) -> bool {
+        self.uc.mem_write(address.into(), bytes).is_ok()
+    }
+
+    pub(crate) fn program_counter(&self) -> u32 {
+        self.register(RegisterARM::PC)
+    }
+
+    /// When something happens without the processor.
+    pub(crate) fn next_event(&self) -> u64 {
+        let inner = self.uc.get_data();
+        inner.soc.next_event().min(inner.nvic.next_event())
+    }
+
+    /// Does nothing until the next event.
+    pub(crate) fn is_asleep(&self) -> bool {
+        self.asleep || self.crash().is_some()
+    }
+
+    /// Starts at the reset vector at time `at`. RAM is noise after power-up and kept by every other reset.
+    pub(crate) fn reset(&mut self, at: u64, cause: Reset, noise: &mut dyn FnMut() -> u8) {
+        if cause == Reset::Power {
+            for area in self.ram.clone() {
+                let bytes: Vec<u8> = (0..area.size).map(|_| noise()).collect();
+                self.set_memory(area.address, &bytes);
+            }
+        }
+        let inner = self.uc.get_data_mut();
+        let m0 = inner.soc.is_m0();
+        let now = inner.wires.now;
+        inner.nvic = Nvic::new(m0);
+        let old = std::mem::replace(&mut inner.wires, Wires::new(inner.soc.reset_clock()));
+        if cause != Reset::Power {
+            inner.wires.keep_complaints(&old);
+        }
+        inner.wires.now.ns = at.max(if cause == Reset::Power { 0 } else { now.ns });
+        inner.soc.reset(&mut inner.wires, cause);
+        (inner.crash, inner.raised, inner.stopping) = (None, None, false);
+        inner.rebase();
+        self.asleep = false;
+        self.copy_flash();
+        self.copy_system_memory();
+        let vectors = FLASH_BASE;
+        let (sp, pc) = (self.word(vectors), self.word(vectors + 4));
+        for (register, value) in [
+            (RegisterARM::IPSR, 0),
+            (RegisterARM::CONTROL, 0),
+            (RegisterARM::PRIMASK, 0),
+            (RegisterARM::MSP, sp),
+            (RegisterARM::SP, sp),
+            (RegisterARM::LR, 0xFFFF_FFFF),
+        ] {
+            self.set_register(register, value);
+        }
+        if !m0 {
+            self.set_register(RegisterARM::BASEPRI, 0);
+        }
+        self.set_register(RegisterARM::PC, pc);
+        if pc & 1 == 0 || !(FLASH_BASE..FLASH_BASE + self.flash_size).contains(&pc) {
+            self.die(CrashKind::Vector(1), pc);
+        }
+    }
+
+    /// Executes until the board's time is `until` or later. Returns the reset that something asked for.
+    pub(crate) fn run(&mut self, until: u64) -> Option<Reset> {
+        loop {
+            let inner = self.uc.get_data_mut();
+            inner.soc.tick(&mut inner.wires);
+            inner.nvic.tick(&inner.wires);
+            if let Some(cause) = inner.wires.reset.take() {
+                return Some(cause);
+            }
+            self.take_changes();
+            if self.now() >= until {
+                return None;
+            }
+            if self.crash().is_some() {
+                self.sleep(until);
+                continue;
+            }
+            let (primask, basepri) = self.masks();
+            if self.asleep {
+                if !self.uc.get_data().nvic.wakes() {
+                    self.sleep(until);
+                    continue;
+                }
+                self.asleep = false;
+            }
+            let inner = self.uc.get_data_mut();
+            if let Some(number) = inner.nvic.take(primask, basepri) {
+                self.enter(number);
+                continue;
+            }
+            let masked = inner.nvic.wakes();
+            let target = until.min(inner.soc.next_event()).min(inner.nvic.next_event());
+            // With an interrupt held back the masks are looked at after every block.
+            let one = inner.wires.now.cycles + 1;
+            inner.stop_at = if masked { one } else { inner.cycles_at(target).max(one) };
+            self.execute();
+        }
+    }
+
+    /// Runs blocks until a hook stops them.
+    fn execute(&mut self) {
+        self.uc.get_data_mut().stopping = false;
+        let pc = self.register(RegisterARM::PC);
+        let result = self.uc.emu_start(u64::from(pc | 1), NO_END, 0, 0);
+        let pc = self.register(RegisterARM::PC);
+        let inner = self.uc.get_data_mut();
+        match (result, inner.raised.take()) {
+            (Ok(()), Some(EXCP_EXCEPTION_EXIT)) => self.leave(pc | 1),
+            (Ok(()), Some(EXCP_SWI)) => inner.nvic.call_supervisor(),
+            (Ok(()), Some(number)) => self.die(CrashKind::Exception(number), pc),
+            (Ok(()), None) => self.asleep = !inner.stopping,
+            (Err(uc_error::INSN_INVALID | uc_error::EXCEPTION), _) => self.die(CrashKind::Undefined, pc),
+            (Err(_), _) => {
+                let address = inner.fault_address;
+                self.die(CrashKind::Bus, address);
+            }
+        }
+    }
+
+    fn sleep(&mut self, until: u64) {
+        let inner = self.uc.get_data_mut();
+        let target = until.min(inner.soc.next_event()).min(inner.nvic.next_event());
+        let before = inner.wires.now.cycles;
+        inner.wait(target);
+        inner.wires.now.asleep += inner.wires.now.cycles - before;
+    }
+
+    fn die(&mut self, kind: CrashKind, address: u32) {
+        let (pc, lr) = (self.register(RegisterARM::PC), self.register(RegisterARM::LR));
+        let inner = self.uc.get_data_mut();
+        let crash = Crash { kind, address, pc, lr };
+        inner.wires.complain(format!("the processor died: {crash}"));
+        inner.crash = Some(crash);
+    }
+
+    /// Exception entry: the frame is pushed on the main stack, the handler's vector fetched.
+    fn enter(&mut self, number: u16) {
+        let xpsr = self.register(RegisterARM::XPSR);
+        let pc = self.register(RegisterARM::PC) & !1;
+        let floating = self.register(RegisterARM::CONTROL) & 4 != 0;
+        let sp = self.register(RegisterARM::SP);
+        let size = if floating { 0x68 } else { 0x20 };
+        let frame = (sp - size) & !7;
+        let aligned = u32::from(sp & 4 != 0) << 9;
+        let names = [
+            RegisterARM::R0,
+            RegisterARM::R1,
+            RegisterARM::R2,
+            RegisterARM::R3,
+            RegisterARM::R12,
+            RegisterARM::LR,
+        ];
+        let mut words: Vec<u32> = names.iter().map(|&r| self.register(r)).collect();
+        words.extend([pc, xpsr & !0x200 | aligned]);
+        if floating {
+            words.extend((0..16).map(|n| self.float(n)));
+            words.push(self.register(RegisterARM::FPSCR));
+            words.push(0);
+        }
+        let bytes: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
+        if !self.set_memory(frame, &bytes) {
+            return self.die(CrashKind::Bus, frame);
+        }
+        let nested = xpsr & 0x1FF != 0;
+        let back = match (nested, floating) {
+            (true, false) => 0xFFFF_FFF1,
+            (false, false) => 0xFFFF_FFF9,
+            (true, true) => 0xFFFF_FFE1,
+            (false, true) => 0xFFFF_FFE9,
+        };
+        let vtor = self.uc.get_data().nvic.vtor;
+        let table = if vtor < FLASH_BASE { vtor + FLASH_BASE } else { vtor };
+        let handler = self.word(table + 4 * u32::from(number));
+        self.set_register(RegisterARM::SP, frame);
+        self.set_register(RegisterARM::LR, back);
+        self.set_register(RegisterARM::IPSR, number.into());
+        if floating {
+            let control = self.register(RegisterARM::CONTROL);
+            self.set_register(RegisterARM::CONTROL, control & !4);
+        }
+        self.set_register(RegisterARM::PC, handler);
+        self.uc.get_data_mut().pass(EXCEPTION);
+        if handler & 1 == 0 {
+            self.die(CrashKind::Vector(number), handler);
+        }
+    }
+
+    /// Exception return to what EXC_RETURN says.
+    fn leave(&mut self, back: u32) {
+        let floating = back & 0x10 == 0;
+        if back & 4 != 0 {
+            self.uc.get_data_mut().wires.complain("return to the process stack is not modelled");
+        }
+        let below = self.uc.get_data_mut().nvic.end();
+        let frame = self.register(RegisterARM::SP);
+        let word = |n: u32| self.word(frame + 4 * n);
+        let words: Vec<u32> = (0..if floating { 25 } else { 8 }).map(word).collect();
+        let names = [
+            RegisterARM::R0,
+            RegisterARM::R1,
+            RegisterARM::R2,
+            RegisterARM::R3,
+            RegisterARM::R12,
+            RegisterARM::LR,
+        ];
+        for (&name, &value) in names.iter().zip(&words) {
+            self.set_register(name, value);
+        }
+        let (pc, xpsr) = (words[6], words[7]);
+        if floating {
+            for n in 0..16 {
+                self.set_float(n, words[8 + n as usize]);
+            }
+            self.set_register(RegisterARM::FPSCR, words[24]);
+        }
+        let size = if floating { 0x68 } else { 0x20 };
+        self.set_register(RegisterARM::IPSR, below.into());
+        self.set_register(RegisterARM::XPSR, xpsr & !0x200 & !0x1FF | u32::from(below));
+        self.set_register(RegisterARM::SP, (frame + size) | (xpsr >> 9 & 1) << 2);
+        if floating {
+            let control = self.register(RegisterARM::CONTROL);
+            self.set_register(RegisterARM::CONTROL, control | 4);
+        }
+        self.set_register(RegisterARM::PC, pc | 1);
+        self.uc.get_data_mut().pass(EXCEPTION);
+    }
+
+    fn masks(&self) -> (bool, u8) {
+        let primask = self.register(RegisterARM::PRIMASK) & 1 != 0;
+        let basepri = if self.soc().is_m0() { 0 } else { self.register(RegisterARM::BASEPRI) as u8 };
+        (primask, basepri)
+    }
+
+    fn register(&self, register: RegisterARM) -> u32 {
+        self.uc.reg_read(register).unwrap_or(0) as u32
+    }
+
+    fn set_register(&mut self, register: RegisterARM, value: u32) {
+        if self.uc.reg_write(register, value.into()).is_err() {
+            self.uc.get_data_mut().wires.complain(format!("{register:?} cannot be set"));
+        }
+    }
+
+    fn float(&self, n: i32) -> u32 {
+        self.uc.reg_read(RegisterARM::S0 as i32 + n).unwrap_or(0) as u32
+    }
+
+    fn set_float(&mut self, n: i32, value: u32) {
+        if self.uc.reg_write(RegisterARM::S0 as i32 + n, value.into()).is_err() {
+            self.uc.get_data_mut().wires.complain("a floating point register cannot be set");
+        }
+    }
+
+    fn word(&self, address: u32) -> u32 {
+        let mut bytes = [0; 4];
+        match self.uc.mem_read(address.into(), &mut bytes) {
+            Ok(()) => u32::from_le_bytes(bytes),
+            Err(_) => 0,
+        }
+    }
+
+    /// Copies what readers of the flash now see into unicorn's memory.
+    fn take_changes(&mut self) {
+        let changes = self.soc_mut().flash_mut().take_changes();
+        for (address, bytes) in &changes {
+            self.set_memory(*address, bytes);
+        }
+        if !changes.is_empty() {
+            self.uc.get_data_mut().costs.fill((u64::MAX, Cost::default()));
+        }
+    }
+
+    fn copy_flash(&mut self) {
+        self.soc_mut().flash_mut().take_changes();
+        let bytes = self.soc().flash().data().to_vec();
+        // Equal pages stay as they are, and with them what unicorn has translated.
+        for (n, page) in bytes.chunks(4096).enumerate() {
+            let address = FLASH_BASE + n as u32 * 4096;
+            if self.memory(address, page.len()) != page {
+                self.set_memory(address, page);
+            }
+        }
+        self.uc.get_data_mut().costs.fill((u64::MAX, Cost::default()));
+    }
+
+    fn copy_system_memory(&mut self) {
+        let mut bytes = vec![0xFF; 0x1_0000];
+        for (address, part) in self.soc().system_memory() {
+            let at = (address - 0x1FFF_0000) as usize;
+            bytes[at..at + part.len()].copy_from_slice(&part);
+        }
+        self.set_memory(0x1FFF_0000, &bytes);
+    }
+}
+
+fn map_registers(uc: &mut Unicorn<'static, Inner>, base: u32, size: usize) -> Result<(), uc_error> {
+    uc.mmio_map(
+        base.into(),
+        size,
+        Some(move |uc: &mut Unicorn<'_, Inner>, offset: u64, size: usize| {
+            u64::from(uc.get_data_mut().read(base + offset as u32, size))
+        }),
+        Some(move |uc: &mut Unicorn<'_, Inner>, offset: u64, size: usize, value: u64| {
+            uc.get_data_mut().write(base + offset as u32, size, value as u32);
+        }),
+    )
+}
+
+fn hook(uc: &mut Unicorn<'static, Inner>, flash_size: u32) -> Result<(), uc_error> {
+    let flash = FLASH_BASE..FLASH_BASE + flash_size;
+    let in_flash = flash.clone();
+    uc.add_block_hook(1, 0, move |uc, address, size| {
+        let key = address << 16 | u64::from(size);
+        let slot = (address as usize >> 1) % COSTS;
+        if uc.get_data().costs[slot].0 != key {
+            let code = uc.mem_read_as_vec(address, size as usize).unwrap_or_default();
+            uc.get_data_mut().costs[slot] = (key, cost::block(&code));
+        }
+        let inner = uc.get_data_mut();
+        if inner.wires.now.cycles >= inner.stop_at {
+            inner.stopping = true;
+            // The block is not executed: unicorn stops before it. This only sets a flag and cannot fail.
+            let _ = uc.emu_stop();
+            return;
+        }
+        if in_flash.contains(&(address as u32)) {
+            inner.wires.stall = inner.soc.flash().busy_until(address as u32, inner.wires.now.ns);
+            if inner.wires.stall > 0 {
+                inner.stall();
+            }
+        }
+        let cost = inner.costs[slot].1;
+        inner.instructions += u64::from(cost.instructions);
+        inner.pass(cost.cycles.into());
+    })?;
+    uc.add_mem_hook(
+        HookType::MEM_READ,
+        FLASH_BASE.into(),
+        u64::from(flash.end - 1),
+        |uc, _, address, _, _| {
+            let inner = uc.get_data_mut();
+            inner.wires.stall = inner.soc.flash().busy_until(address as u32, inner.wires.now.ns);
+            if inner.wires.stall > 0 {
+                inner.stall();
+                if inner.soc.flash().is_unseen(address as u32) {
+                    // unicorn's memory cannot be changed here, so this read would get the cells' old contents.
+                    inner.wires.complain("cells are read in the very block of code that changes them");
+                }
+            }
+            true
+        },
+    )?;
+    uc.add_mem_hook(HookType::MEM_WRITE_PROT, 1, 0, |uc, _, address, size, value| {
+        let inner = uc.get_data_mut();
+        inner.stop_at = 0;
+        if !(FLASH_BASE..FLASH_BASE + inner.soc.flash().data().len() as u32).contains(&(address as u32)) {
+            inner.fault_address = address as u32;
+            return false;
+        }
+        inner.soc.store(&mut inner.wires, address as u32, size, value as u64);
+        if inner.wires.stall > 0 {
+            inner.stall();
+            inner.soc.store(&mut inner.wires, address as u32, size, value as u64);
+        }
+        true
+    })?;
+    uc.add_mem_hook(HookType::MEM_UNMAPPED, 1, 0, |uc, kind: MemType, address, _, _| {
+        let _ = kind;
+        uc.get_data_mut().fault_address = address as u32;
+        false
+    })?;
+    uc.add_intr_hook(|uc, number| {
+        let inner = uc.get_data_mut();
+        inner.raised = Some(number);
+        inner.stopping = true;
+        let _ = uc.emu_stop();
+    })?;
+    Ok(())
+}

@@ -1,0 +1,8 @@
+//! The emulator on programs of its own, and the shipped firmware on the emulator.
+//!
+//! Needs `arm-none-eabi-gcc` for the test programs and the firmware's ELF files in `target/firmware`
+//! (`panel-backplane/firmware/build`); `tests/firmware/run` brings both and runs this.
+
+mod panel;
+mod processor;
+mod tools;

@@ -1,0 +1,27 @@
+//! The shipped bootloader on a panel of emulated boards, programmed by the real engine over the simulated bus.
+
+use panel_protocol::time::Span;
+
+use crate::tools::{Station, all_pass, application, firmware};
+
+#[test]
+fn four_boards_are_programmed_verified_and_start_their_application() {
+    let mut station = Station::new(4, &firmware("f405-bootloader"));
+    let image = application("1.0", 60_000);
+    let reports = station.program(&image, true);
+    all_pass(&station, &reports);
+    panel_emulator::station::wait(&mut station.world, Span::from_millis(50));
+    let (address, bytes) = image.flat();
+    for fitted in &station.boards {
+        let mut board = fitted.board();
+        let at = (address - panel_emulator::FLASH_BASE) as usize;
+        assert_eq!(board.flash().data()[at..at + bytes.len()], bytes);
+        let said = String::from_utf8(board.usart(1).take_sent()).unwrap();
+        assert!(said.ends_with("application 1.0\r\n"), "{said:?}");
+        let led = board.pin_changes().last().copied().unwrap();
+        assert_eq!((led.port, led.outputs & 2, led.levels & 2), (2, 2, 2), "PC1 is lit");
+        assert_eq!(board.complaints(), []);
+        assert_eq!(board.can_counters().overruns, 0);
+    }
+    println!("4 boards in {} ms of virtual time", station.now().0 / 1000);
+}

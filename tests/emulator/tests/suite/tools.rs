@@ -1,0 +1,135 @@
+//! What every test here needs: compiled test programs, the firmware's files, a panel of emulated boards.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use panel_backplane::units::BitRate;
+use panel_backplane::{Binding, Bus, BusKind, Link, Panel, Way};
+use panel_emulator::{Board, BoardConfig, Chip, Fitted, Program};
+
+use panel_engine::{Finishing, Limits, Plan, Recipe, Run, SlotReport, Verdict};
+use panel_protocol::time::{Micros, Span};
+use panel_simulator::{BusSpeed, World, WorldConfig};
+
+/// The firmware's file of this name, such as `f405-bootloader`.
+pub(crate) fn firmware(name: &str) -> Program {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../target/firmware/{name}.elf"));
+    let path = std::env::var_os("PANELFLASH_FIRMWARE_OUT")
+        .map_or(path, |folder| PathBuf::from(folder).join(format!("{name}.elf")));
+    Program::read(&path).expect("panel-backplane/firmware/build has built the firmware")
+}
+
+/// Compiles a program of `programs/` for Cortex-M4 with this linker script.
+pub(crate) fn compile(name: &str, script: &str, sources: &[&str], defines: &[&str]) -> Program {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs");
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}.elf", std::process::id()));
+    let status = Command::new("arm-none-eabi-gcc")
+        .current_dir(&folder)
+        .args(["-mcpu=cortex-m4", "-mthumb", "-Os", "-g0", "-ffreestanding", "-nostdlib", "-Wall", "-Werror"])
+        .arg(format!("-T{script}"))
+        .args(defines)
+        .arg("-o")
+        .arg(&out)
+        .args(sources)
+        .status()
+        .expect("arm-none-eabi-gcc is installed (Debian: gcc-arm-none-eabi)");
+    assert!(status.success(), "{name} does not compile");
+    let program = Program::read(&out).expect("an ELF file");
+    std::fs::remove_file(&out).expect("it was just written");
+    program
+}
+
+/// The test application of this version, with so many bytes of ballast.
+pub(crate) fn application(version: &str, ballast: usize) -> Program {
+    let name = format!("app-{version}-{ballast}");
+    let defines = [format!("-DVERSION=\"{version}\""), format!("-DBALLAST={ballast}")];
+    compile(&name, "app.ld", &["start.c", "app.c"], &[&defines[0], &defines[1]])
+}
+
+/// A simulated panel with emulated boards in its first slots.
+pub(crate) struct Station {
+    pub(crate) world: World,
+    pub(crate) boards: Vec<Fitted>,
+    panel: Panel,
+    chip: &'static panel_engine::chip::Chip,
+    session: u8,
+}
+
+impl Station {
+    /// `count` boards that carry `resident` in their flash, on one bus of 1 Mbit/s.
+    pub(crate) fn new(count: u8, resident: &Program) -> Self {
+        let boards = (1..=count).map(|n| {
+            let mut board = Board::new(BoardConfig::new(Chip::F405, n)).expect("unicorn works");
+            board.program(resident);
+            board
+        });
+        Self::with(boards.collect())
+    }
+
+    /// These boards, in slots 1, 2, 3...
+    pub(crate) fn with(boards: Vec<Board>) -> Self {
+        let count = boards.len() as u16;
+        let bit_rate = BitRate(1_000_000);
+        let bus = Bus {
+            name: "can".to_owned(),
+            kind: BusKind::Classical,
+            bit_rate,
+            link: Link::Sim,
+            ways: vec![Way::Multidrop],
+        };
+        let mut panel = Panel::grid(1, count, vec![bus]).expect("a panel");
+        panel.binding = Binding::PowerGroups;
+        let simulated = panel_simulator::Chip::by_name("F405").expect("known");
+        let config = WorldConfig::panel(count, simulated, BusSpeed::CAN_1M);
+        let mut world = World::new(config, 1).expect("a world");
+        let boards: Vec<Fitted> = boards.into_iter().map(Fitted::new).collect();
+        for (n, board) in boards.iter().enumerate() {
+            assert!(world.install(n as u16 + 1, Box::new(board.clone())));
+        }
+        let chip = panel_engine::chip::Chip::by_name("STM32F405").expect("known");
+        Self { world, boards, panel, chip, session: 1 }
+    }
+
+    /// Programs every board with `image` by the real engine; how each slot ended.
+    pub(crate) fn program(&mut self, image: &Program, start: bool) -> Vec<SlotReport> {
+        let (address, bytes) = image.flat();
+        let plan = Arc::new(self.plan(address, &bytes, start));
+        self.session += 1;
+        let mut run = Run::new(&plan, self.world.now(), self.session);
+        panel_emulator::station::drive(&mut run, &mut self.world, Span::from_millis(120_000));
+        run.reports()
+    }
+
+    fn plan(&self, address: u32, bytes: &[u8], start: bool) -> Plan {
+        let image = panel_image::parse(bytes, "image.bin", Some(address)).expect("an image");
+        let recipe = Recipe {
+            job: "emulated".to_owned(),
+            release: "image.bin".to_owned(),
+            image,
+            chip: self.chip,
+            revisions: Vec::new(),
+            min_supply_mv: None,
+            retries: 0,
+            digest: true,
+            start_application: start,
+            finishing: Finishing::default(),
+            limits: Limits { start_up: Span::from_millis(800), ..Limits::default() },
+        };
+        Plan::new(recipe, self.panel.clone()).expect("a plan")
+    }
+
+    /// Now, as the world counts it.
+    pub(crate) fn now(&self) -> Micros {
+        self.world.now()
+    }
+}
+
+/// Fails with every verdict that is not a pass, and with what the boards have to say.
+pub(crate) fn all_pass(station: &Station, reports: &[SlotReport]) {
+    let bad: Vec<_> = reports.iter().filter(|r| r.verdict != Some(Verdict::pass())).collect();
+    let complaints: Vec<_> = station.boards.iter().map(|b| b.board().complaints()).collect();
+    let counters: Vec<_> = station.boards.iter().map(|b| b.board().can_counters()).collect();
+    assert!(bad.is_empty(), "{bad:?}\n{complaints:#?}\n{counters:?}");
+    assert_eq!(reports.len(), station.boards.len());
+}
