@@ -14,7 +14,6 @@ pub const MAX_REGIONS: usize = 8;
 pub const MAX_BLOCK: usize = 384;
 /// Longest identity region or option write in bytes.
 pub const MAX_WRITE: usize = 256;
-const REGION_BYTES: usize = 44;
 const LAYOUT: u8 = 1;
 /// Offset of the regions' table in an encoded begin block.
 const REGION_TABLE: usize = 6;
@@ -49,7 +48,27 @@ impl Region {
         self.len.div_ceil(SEGMENT as u32)
     }
 
-    const EMPTY: Self = Self { address: 0, len: 0, crc: 0, sha256: [0; 32] };
+    /// Whether so many bytes from `address` on belong to it.
+    pub(crate) const fn contains(&self, address: u32, len: u32) -> bool {
+        address >= self.address
+            && address - self.address < self.len
+            && self.len - (address - self.address) >= len
+    }
+
+    /// Bytes of one line of the table.
+    pub(crate) const BYTES: usize = 44;
+
+    /// Writes its line of the table.
+    pub(crate) fn write(&self, w: &mut Writer<'_>) {
+        w.u32(self.address).u32(self.len).u32(self.crc).put(&self.sha256);
+    }
+
+    /// Reads its line of the table.
+    pub(crate) fn read(r: &mut Reader<'_>) -> Result<Self, Short> {
+        Ok(Self { address: r.u32()?, len: r.u32()?, crc: r.u32()?, sha256: r.array()? })
+    }
+
+    pub(crate) const EMPTY: Self = Self { address: 0, len: 0, crc: 0, sha256: [0; 32] };
 }
 
 /// The image of a session.
@@ -136,9 +155,7 @@ impl Begin {
     pub fn encode(&self, out: &mut [u8; MAX_BLOCK]) -> usize {
         let mut w = Writer::new(out);
         w.u8(LAYOUT).u8(self.session).u8(self.flags.bits()).u8(self.count).u16(self.device_id);
-        for Region { address, len, crc, sha256 } in self.regions() {
-            w.u32(*address).u32(*len).u32(*crc).put(sha256);
-        }
+        self.regions().iter().for_each(|region| region.write(&mut w));
         w.len()
     }
 
@@ -152,12 +169,12 @@ impl Begin {
         let (layout, session) = (r.u8()?, r.u8()?);
         let flags = BeginFlags::from_bits_retain(r.u8()?);
         let (count, device_id) = (usize::from(r.u8()?), r.u16()?);
-        if layout != LAYOUT || count > MAX_REGIONS || r.0.len() < count * REGION_BYTES {
+        if layout != LAYOUT || count > MAX_REGIONS || r.0.len() < count * Region::BYTES {
             return Ok(None);
         }
         let mut regions = [Region::EMPTY; MAX_REGIONS];
         for region in &mut regions[..count] {
-            *region = Region { address: r.u32()?, len: r.u32()?, crc: r.u32()?, sha256: r.array()? };
+            *region = Region::read(r)?;
             if region.len == 0 || region.address.checked_add(region.len).is_none() {
                 return Ok(None);
             }
@@ -198,7 +215,7 @@ impl<'a> Write<'a> {
     }
 }
 
-const _: () = assert!(6 + MAX_REGIONS * REGION_BYTES <= MAX_BLOCK && 5 + MAX_WRITE <= MAX_BLOCK);
+const _: () = assert!(6 + MAX_REGIONS * Region::BYTES <= MAX_BLOCK && 5 + MAX_WRITE <= MAX_BLOCK);
 
 #[cfg(test)]
 mod tests {

@@ -108,6 +108,10 @@ pub enum Channel {
     Data(DataPosition),
 }
 
+/// What the host sends, as identifier and mask of 11 bits: filters for a node's CAN controller.
+pub const HOST_FILTERS: [(u16, u16); 4] =
+    [(0x000, 0x7FE), (CONTROL, 0x780), (CONTROL_ALL, 0x7FF), (DATA, DATA)];
+
 const URGENT: u16 = 0x080;
 const MISSING: u16 = 0x100;
 const CONTROL: u16 = 0x180;

@@ -15,6 +15,7 @@ extern crate alloc;
 
 pub mod block;
 mod bytes;
+pub mod crc32;
 pub mod frame;
 #[cfg(feature = "host")]
 pub mod host;
@@ -26,12 +27,8 @@ pub mod stream;
 pub mod time;
 pub mod version;
 
-/// CRC-32/ISO-HDLC (the one of zlib and Ethernet), used for blocks, segments and regions.
-pub static CRC32: crc::Crc<u32, crc::Table<CRC_TABLE>> =
-    crc::Crc::<u32, crc::Table<CRC_TABLE>>::new(&crc::CRC_32_ISO_HDLC);
-
-/// Lanes of the CRC table: 16 KiB on a host for speed, 1 KiB on a board.
-const CRC_TABLE: usize = if cfg!(feature = "host") { 16 } else { 1 };
+/// CRC-32/ISO-HDLC.
+pub static CRC32: crc32::Crc32 = crc32::Crc32;
 
 /// The README's example, compiled.
 #[cfg(doctest)]

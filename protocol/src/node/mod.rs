@@ -8,6 +8,7 @@
 //! Invariant: flash is programmed only with segments whose CRC-32 is the manifest's, every byte programmed is
 //! read back, and the valid mark is written last.
 
+mod boot;
 mod discovery;
 mod finish;
 mod outbox;
@@ -17,6 +18,7 @@ mod receive;
 mod record;
 mod session;
 
+pub use boot::{asks_to_stay, startable};
 pub use port::*;
 pub use receive::{ManifestEntry, SegmentBuffer};
 
@@ -27,7 +29,7 @@ use crate::message::{
     BLOCK_PART, BlockKind, Control, HostMessage, IdentifyPart, LEVEL2_CONSENT, NodeFault, NodeState, Refusal,
     SEGMENT,
 };
-use crate::reply::{self, Info, MAX_READ, Profile, Reply, Statistics};
+use crate::reply::{self, ImageState, Info, MAX_READ, Profile, Reply, Statistics};
 use crate::time::{Micros, Span};
 use crate::{CRC32, version};
 use discovery::Number;
@@ -141,6 +143,11 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
     /// The number the host gave, if it did.
     pub const fn number(&self) -> Option<NodeId> {
         self.number.number
+    }
+
+    /// What the newest image record says.
+    pub const fn image(&self) -> ImageState {
+        self.image.state
     }
 
     /// Where the node stands.

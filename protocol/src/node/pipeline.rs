@@ -11,12 +11,11 @@ use super::session::Session;
 use super::{Poll, SLACK, STEP, Wake, Work, record};
 use crate::CRC32;
 use crate::block::SegmentPlace;
+use crate::crc32::Digest as Digest32;
 use crate::message::{Control, ErrorReport, NodeFault, NodeState, SEGMENT};
 use crate::reply::{ImageState, RegionCheck, Reply};
 use crate::time::{Micros, Span};
 use sha2::{Digest, Sha256};
-
-type Crc32 = crc::Digest<'static, u32, crc::Table<{ crate::CRC_TABLE }>>;
 
 /// What the flash is doing.
 pub(super) enum Op {
@@ -53,7 +52,7 @@ impl Op {
 pub(super) struct Compare {
     segment: u16,
     at: u16,
-    crc: Crc32,
+    crc: Digest32,
     blank: bool,
 }
 
@@ -67,7 +66,7 @@ impl Compare {
 pub(super) struct Hash {
     region: u8,
     at: u32,
-    crc: Crc32,
+    crc: Digest32,
     sha: Sha256,
 }
 
@@ -235,8 +234,8 @@ impl Session {
             place.address + u32::from(from),
             &buffer.data[usize::from(from)..usize::from(from + len)],
         );
-        let units = u64::from(len) / u64::from(flash.unit.max(1));
-        let until = now + Span(units * flash.program_longest.0) + SLACK;
+        let units = u32::from(len) / u32::from(flash.unit.max(1));
+        let until = now + Span(u64::from(units) * flash.program_longest.0) + SLACK;
         self.op = Op::Program { buffer: n as u8, from, len, until };
     }
 
@@ -364,11 +363,18 @@ impl Session {
     fn start_record(&mut self, port: &mut impl NodePort, now: Micros) {
         let (Some(state), Some(unit)) = (self.record, record::unit(port)) else { return };
         let scan = record::scan(port);
-        // An update needs two slots: the mark that it began and the mark that it ended.
-        let wanted = if state == ImageState::Incomplete { 2 } else { 1 };
+        let regions = self.begin.regions().len() as u8;
+        let region = (state == ImageState::Valid && self.recorded < regions).then_some(self.recorded);
+        // An update needs slots for the mark that it began, for its regions, and for the mark that it ended.
+        let left = 1 + u32::from(regions - self.recorded);
+        let wanted = if state == ImageState::Incomplete { 1 + left } else { left };
         match scan.free.filter(|_| scan.free_slots >= wanted) {
             Some(address) => {
-                port.start_program(address, &scan.newest.next(&self.begin, state));
+                let bytes = match region {
+                    Some(n) => scan.newest.next_region(&self.begin, n),
+                    None => scan.newest.next(&self.begin, state),
+                };
+                port.start_program(address, &bytes);
                 let longest = port.facts().flash.program_longest.0 * record::RECORD as u64;
                 self.op = Op::Record { address, until: now + Span(longest) + SLACK };
             }
@@ -382,11 +388,22 @@ impl Session {
     fn record_written(&mut self, port: &mut impl NodePort, out: &mut Outbox, address: u32) {
         let Some(state) = self.record else { return };
         let newest = record::scan(port).newest;
+        if state == ImageState::Valid && usize::from(self.recorded) < self.begin.regions().len() {
+            let wanted = newest.next_region(&self.begin, self.recorded);
+            let mut found = [0; record::RECORD];
+            if !port.read(address, &mut found) || found != wanted {
+                self.fail(out, NodeFault::RecordFailed, address, state as u8, newest.state as u8);
+                return;
+            }
+            self.recorded += 1;
+            return; // the next one, and at last the mark itself
+        }
         if newest.state != state || !self.is_image_of(&newest) {
             self.fail(out, NodeFault::RecordFailed, address, state as u8, newest.state as u8);
             return;
         }
         self.record = None;
+        self.recorded = 0;
         self.image = Some(newest);
         if state == ImageState::Valid {
             self.state = NodeState::Committed;

@@ -78,15 +78,21 @@ pub struct SegmentBuffer {
 
 impl SegmentBuffer {
     /// A free buffer.
-    pub const EMPTY: Self = Self {
-        data: [0xFF; SEGMENT],
-        received: [0; SEGMENT / CHUNK_CLASSICAL / 32],
-        segment: 0,
-        count: 0,
-        state: BufferState::Free,
-        ranges: None,
-        at: 0,
-    };
+    pub const EMPTY: Self = Self::empty();
+
+    /// A free buffer, made where it is used: a board has no 2 KiB to spare for a constant.
+    #[must_use]
+    pub const fn empty() -> Self {
+        Self {
+            data: [0xFF; SEGMENT],
+            received: [0; SEGMENT / CHUNK_CLASSICAL / 32],
+            segment: 0,
+            count: 0,
+            state: BufferState::Free,
+            ranges: None,
+            at: 0,
+        }
+    }
 
     pub(super) fn release(&mut self) {
         self.state = BufferState::Free;

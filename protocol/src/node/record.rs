@@ -7,17 +7,21 @@
 //!
 //! Layout, little-endian: magic "PFR1", kind (1 incomplete, 2 valid), session, 2 bytes 0xFF, sequence (4),
 //! regions (4), address of the first region (4), address after the last region (4), image ID (32, SHA-256 over
-//! the regions' table in the begin block), CRC-32 over the 56 bytes before it, 4
-//! bytes 0xFF.
+//! the regions' table in the begin block), CRC-32 over the 56 bytes before it, 4 bytes 0xFF.
+//!
+//! Before a `Valid` record stands one of kind 3 for each region: magic, kind, number of the region, 2 bytes 0xFF,
+//! sequence of the `Valid` record (4), the region's line of the table (44), CRC-32, 4 bytes 0xFF. They say nothing
+//! by themselves; with them a bootloader can check the image without the host.
 
 use super::port::{EraseUnit, NodePort};
 use crate::CRC32;
-use crate::block::Begin;
+use crate::block::{Begin, Region};
 use crate::bytes::{Reader, Short, Writer};
 use crate::reply::ImageState;
 
 pub(super) const RECORD: usize = 64;
 const MAGIC: u32 = u32::from_le_bytes(*b"PFR1");
+const REGION: u8 = 3;
 
 /// What a record says.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -26,12 +30,17 @@ pub(super) struct Mark {
     /// The image ID.
     pub(super) id: [u8; 32],
     sequence: u32,
+    /// Address of the record.
+    pub(super) place: u32,
+    /// Regions of the image; their records stand before a `Valid` one.
+    pub(super) regions: u8,
     /// First address of the image, and the address after it.
     extent: (u32, u32),
 }
 
 impl Mark {
-    const NONE: Self = Self { state: ImageState::None, id: [0; 32], sequence: 0, extent: (0, 0) };
+    const NONE: Self =
+        Self { state: ImageState::None, id: [0; 32], sequence: 0, place: 0, regions: 0, extent: (0, 0) };
 
     /// First four bytes of the image ID, as the node reports it.
     pub(super) const fn short_id(&self) -> u32 {
@@ -51,6 +60,11 @@ impl Mark {
     /// The mark of this state that comes after this one.
     pub(super) fn next(&self, begin: &Begin, state: ImageState) -> [u8; RECORD] {
         encode(begin, state, self.sequence.wrapping_add(1))
+    }
+
+    /// The record of region `n` that belongs to the valid mark that comes after this one.
+    pub(super) fn next_region(&self, begin: &Begin, n: u8) -> [u8; RECORD] {
+        encode_region(begin, n, self.sequence.wrapping_add(1))
     }
 }
 
@@ -82,31 +96,66 @@ pub(super) fn scan(port: &mut impl NodePort) -> Scan {
             continue;
         }
         (found.free, found.free_slots) = (None, 0); // slots before a used one are never used again
-        match parse(&bytes) {
-            Ok(Some(mark)) => found.newest = mark,
-            Ok(None) | Err(Short) if found.newest.state == ImageState::Valid => {
-                found.newest.state = ImageState::Incomplete; // an update was begun over that image
-            }
-            Ok(None) | Err(Short) => {}
-        }
+        found.newest.follow(parse(&bytes, address));
     }
     found
 }
 
-fn parse(bytes: &[u8; RECORD]) -> Result<Option<Mark>, Short> {
+/// What stands in a slot that is not blank.
+enum Slot {
+    Mark(Mark),
+    Region(Region, u8, u32),
+    Broken,
+}
+
+impl Mark {
+    /// Takes note of the slot that follows.
+    fn follow(&mut self, slot: Slot) {
+        match slot {
+            Slot::Mark(mark) => *self = mark,
+            // An update was begun over that image.
+            Slot::Broken if self.state == ImageState::Valid => self.state = ImageState::Incomplete,
+            Slot::Region(..) | Slot::Broken => {}
+        }
+    }
+}
+
+/// Region `n` of a valid mark, from its record.
+pub(super) fn region(port: &mut impl NodePort, mark: &Mark, n: u8) -> Option<Region> {
+    let slots = u32::from(mark.regions.checked_sub(n)?);
+    let place = mark.place.checked_sub(slots * RECORD as u32)?;
+    let mut bytes = [0; RECORD];
+    if !port.read(place, &mut bytes) {
+        return None;
+    }
+    match parse(&bytes, place) {
+        Slot::Region(region, index, sequence) if index == n && sequence == mark.sequence => Some(region),
+        _ => None,
+    }
+}
+
+fn parse(bytes: &[u8; RECORD], place: u32) -> Slot {
+    fields(bytes, place).unwrap_or(Slot::Broken)
+}
+
+fn fields(bytes: &[u8; RECORD], place: u32) -> Result<Slot, Short> {
     let mut r = Reader(bytes);
-    let (magic, kind) = (r.u32()?, r.u8()?);
-    r.take(3)?;
+    let (magic, kind, number) = (r.u32()?, r.u8()?, r.u8()?);
+    r.take(2)?;
     let sequence = r.u32()?;
-    r.take(4)?;
-    let (extent, id) = ((r.u32()?, r.u32()?), r.array()?);
+    let whole = Reader(&bytes[56..]).u32()? == CRC32.checksum(&bytes[..56]);
+    if magic != MAGIC || !whole {
+        return Ok(Slot::Broken);
+    }
     let state = match kind {
         1 => ImageState::Incomplete,
         2 => ImageState::Valid,
-        _ => return Ok(None),
+        REGION => return Ok(Slot::Region(Region::read(&mut r)?, number, sequence)),
+        _ => return Ok(Slot::Broken),
     };
-    let whole = magic == MAGIC && r.u32()? == CRC32.checksum(&bytes[..56]);
-    Ok(whole.then_some(Mark { state, id, sequence, extent }))
+    let regions = r.u32()?.min(255) as u8;
+    let (extent, id) = ((r.u32()?, r.u32()?), r.array()?);
+    Ok(Slot::Mark(Mark { state, id, sequence, place, regions, extent }))
 }
 
 fn encode(begin: &Begin, state: ImageState, sequence: u32) -> [u8; RECORD] {
@@ -116,6 +165,21 @@ fn encode(begin: &Begin, state: ImageState, sequence: u32) -> [u8; RECORD] {
     let mut w = Writer::new(&mut bytes);
     w.u32(MAGIC).u8(state as u8).u8(begin.session).u16(0xFFFF).u32(sequence);
     w.u32(begin.regions().len() as u32).u32(first).u32(end).put(&begin.image_id());
+    seal(bytes)
+}
+
+fn encode_region(begin: &Begin, n: u8, sequence: u32) -> [u8; RECORD] {
+    let mut bytes = [0xFF; RECORD];
+    let mut w = Writer::new(&mut bytes);
+    w.u32(MAGIC).u8(REGION).u8(n).u16(0xFFFF).u32(sequence);
+    if let Some(region) = begin.regions().get(usize::from(n)) {
+        region.write(&mut w);
+    }
+    seal(bytes)
+}
+
+/// Puts the CRC-32 behind the fields.
+fn seal(mut bytes: [u8; RECORD]) -> [u8; RECORD] {
     let crc = CRC32.checksum(&bytes[..56]);
     bytes[56..60].copy_from_slice(&crc.to_le_bytes());
     bytes

@@ -38,6 +38,8 @@ pub(super) struct Session {
     pub(super) digests: [[u8; 32]; MAX_REGIONS],
     pub(super) checks_requested: u8,
     pub(super) record: Option<ImageState>,
+    /// Regions recorded for the valid mark to come.
+    pub(super) recorded: u8,
     pub(super) start_reply: bool,
     pub(super) failed: Option<ErrorReport>,
     /// What the newest record says since the session wrote one.
@@ -109,6 +111,7 @@ impl Session {
             digests: [[0; 32]; MAX_REGIONS],
             checks_requested: 0,
             record: None,
+            recorded: 0,
             start_reply: false,
             failed: None,
             image: None,

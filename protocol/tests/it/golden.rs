@@ -497,6 +497,7 @@ fn image_records_are_those_of_version_1() {
     assert_eq!(solo.port().at(RECORDS + 64, 64), [0xFF; 64]);
     solo.send(Control::Commit { session: 42 });
     solo.wait(Span::from_millis(10));
-    assert_eq!(solo.port().at(RECORDS, 64), bytes(lines["incomplete"][0]));
-    assert_eq!(solo.port().at(RECORDS + 64, 64), bytes(lines["valid"][0]));
+    for (slot, name) in ["incomplete", "region-0", "region-1", "valid"].into_iter().enumerate() {
+        assert_eq!(solo.port().at(RECORDS + 64 * slot as u32, 64), bytes(lines[name][0]), "{name}");
+    }
 }

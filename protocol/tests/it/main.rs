@@ -5,6 +5,7 @@
 
 mod util;
 
+mod boot;
 mod codec;
 mod corpus;
 mod doc;

@@ -370,7 +370,8 @@ fn the_mark_is_written_once_and_only_after_verification() {
         solo.wait(Span::from_millis(10));
         assert_eq!(done(&solo, commit), Some((None, 9)));
     }
-    assert_eq!(solo.port().programs, before + 1);
+    // A record for the region, then the mark.
+    assert_eq!(solo.port().programs, before + 2);
     let info = solo.info();
     assert_eq!(
         (solo.state(), info.image, info.image_id),

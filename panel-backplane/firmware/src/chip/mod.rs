@@ -1,0 +1,89 @@
+//! The chip: one of the files beside this one, chosen by a feature, and what is the same for all of them.
+
+#[cfg_attr(feature = "f405", path = "f405.rs")]
+#[cfg_attr(any(feature = "g431", feature = "g474"), path = "g4.rs")]
+#[cfg_attr(feature = "f103", path = "f103.rs")]
+#[cfg_attr(feature = "g0b1", path = "g0b1.rs")]
+mod family;
+
+pub(crate) use family::*;
+
+use crate::board::*;
+use crate::regs::{read_bytes, read_word};
+use panel_protocol::node::{BoardFacts, Capabilities, EraseRun, FlashFacts, MAX_RUNS, ResetCause, Uid};
+use panel_protocol::time::Span;
+
+// The constant `BOARD`.
+include!(env!("PANELFLASH_BOARD_FILE"));
+
+/// First address of every chip's flash.
+pub(crate) const FLASH_BASE: u32 = 0x0800_0000;
+/// Flash kept for the resident bootloader (`build.rs` knows it from the same place as the linker script).
+pub(crate) const RESIDENT_SIZE: u32 = include!(concat!(env!("OUT_DIR"), "/resident_size.rs"));
+/// Whether the program lies in RAM, so that it goes on while the flash is busy. G431's RAM is too small.
+const RUNS_FROM_RAM: bool = !cfg!(feature = "g431");
+/// Major * 256 + minor.
+const VERSION: u16 = 0x0001;
+
+/// Clocks as they were started, in Hz.
+pub(crate) struct Clocks {
+    pub(crate) core: u32,
+    pub(crate) can: u32,
+    pub(crate) usart: u32,
+}
+
+/// What this program is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// In flash, copied to RAM at every start; guards itself.
+    Resident,
+    /// Loaded into RAM by the ROM bootloader; may change all of the flash.
+    Agent,
+}
+
+/// `count` erase units of `kib` KiB, with their typical and longest time in us.
+pub(crate) const fn erase_run(count: u16, kib: u32, typical: u64, longest: u64) -> EraseRun {
+    EraseRun { count, size: kib * 1024, typical: Span(typical), longest: Span(longest) }
+}
+
+/// The board's facts. Records are in the last erase unit, for both roles: what the agent has written, resident
+/// bootloader included, the resident then starts.
+pub(crate) fn facts(role: Role, reset_cause: ResetCause) -> BoardFacts {
+    let mut runs = [EraseRun::default(); MAX_RUNS];
+    runs.iter_mut().zip(erase_runs()).for_each(|(place, run)| *place = run);
+    let mut flash = FlashFacts {
+        base: FLASH_BASE,
+        runs,
+        unit: UNIT as u8,
+        program_typical: Span(PROGRAM_US.0),
+        program_longest: Span(PROGRAM_US.1),
+        app_base: if role == Role::Agent { FLASH_BASE } else { FLASH_BASE + RESIDENT_SIZE },
+        record_base: FLASH_BASE,
+    };
+    flash.record_base =
+        flash.erase_unit(FLASH_BASE + flash.size() - 1).map_or(FLASH_BASE, |unit| unit.address);
+    let mut capabilities = Capabilities::OPTIONS;
+    capabilities.set(Capabilities::RECEIVES_WHILE_BUSY, RUNS_FROM_RAM);
+    capabilities.set(Capabilities::AGENT, role == Role::Agent);
+    capabilities.set(Capabilities::STRAPS, !BOARD.straps.is_empty());
+    capabilities.set(Capabilities::FD, BOARD.can.data_bitrate != 0);
+    let mut uid = [0; 12];
+    read_bytes(UID, &mut uid);
+    BoardFacts {
+        device_id: DEVICE_ID,
+        silicon_revision: (read_word(IDCODE).unwrap_or(0) >> 16) as u16,
+        hardware_revision: BOARD.hardware_revision,
+        uid: Uid(uid),
+        bootloader_version: VERSION,
+        capabilities,
+        flash,
+        reset_cause,
+    }
+}
+
+/// Whether so many bytes from this address can be read: flash, option bytes, unique ID.
+pub(crate) fn is_readable(flash: &FlashFacts, address: u32, len: usize) -> bool {
+    let end = address.saturating_add(len as u32);
+    let areas = [(flash.base, flash.base + flash.size()), OPTION_AREA, (UID, UID + 12)];
+    areas.iter().any(|&(from, to)| address >= from && end <= to)
+}

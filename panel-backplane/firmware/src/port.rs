@@ -1,0 +1,109 @@
+//! What this board lends to the node: each call is a register access or two, none is a decision.
+
+use crate::board::Board;
+use crate::chip::{self, BOARD, Role};
+use crate::flash::{self, Flash};
+use crate::regs::read_bytes;
+use crate::{core_registers, gpio, mailbox, memory, watchdog};
+use panel_protocol::node::{
+    BoardFacts, BusCounters, EraseUnit, FlashState, NodePort, Protection, ResetCause, TestReading,
+};
+
+/// The board.
+pub(crate) struct Port {
+    role: Role,
+    facts: BoardFacts,
+    /// As it was at the start: a level written since is not in force before the next one.
+    protection: Protection,
+    nonce: u32,
+    /// The CAN controller's, as the main loop last saw them.
+    pub(crate) counters: BusCounters,
+    pub(crate) flash: Flash,
+}
+
+impl Port {
+    /// The board as it is now, pins not yet set up.
+    pub(crate) fn new(role: Role, reset_cause: ResetCause) -> Self {
+        let facts = chip::facts(role, reset_cause);
+        let end = facts.flash.base + facts.flash.size();
+        Self {
+            role,
+            protection: flash::protection(),
+            nonce: memory::noise(),
+            counters: BusCounters::default(),
+            flash: Flash::new(facts.flash.app_base, end),
+            facts,
+        }
+    }
+}
+
+impl NodePort for Port {
+    fn facts(&self) -> &BoardFacts {
+        &self.facts
+    }
+
+    fn nonce(&mut self) -> u32 {
+        self.nonce & 0xFF_FFFF
+    }
+
+    fn strap(&mut self) -> Option<u16> {
+        let Board { straps, .. } = BOARD;
+        let value = straps.iter().rev().fold(0, |value, &pin| value << 1 | u16::from(gpio::is_high(pin)));
+        (!straps.is_empty()).then_some(value)
+    }
+
+    fn supply_mv(&mut self) -> Option<u16> {
+        None
+    }
+
+    fn bus_counters(&mut self) -> BusCounters {
+        self.counters
+    }
+
+    fn protection(&mut self) -> Protection {
+        self.protection
+    }
+
+    fn read(&mut self, address: u32, out: &mut [u8]) -> bool {
+        watchdog::feed(); // a check of the whole flash takes seconds
+        chip::is_readable(&self.facts.flash, address, out.len()) && read_bytes(address, out)
+    }
+
+    fn start_erase(&mut self, unit: &EraseUnit) {
+        self.flash.start_erase(unit);
+    }
+
+    fn start_program(&mut self, address: u32, data: &[u8]) {
+        self.flash.start_program(address, data);
+    }
+
+    fn flash_poll(&mut self) -> FlashState {
+        self.flash.poll()
+    }
+
+    fn write_options(&mut self, offset: u8, data: &[u8]) -> bool {
+        flash::write_options(offset, data)
+    }
+
+    fn set_protection(&mut self, level: Protection) -> bool {
+        flash::set_protection(level)
+    }
+
+    fn run_test(&mut self, _item: u8, _argument: u32) -> Option<TestReading> {
+        None // test items are the application's
+    }
+
+    /// The resident resets first, so that the application finds the chip as after a reset and the image is
+    /// checked once more; the agent cannot, because the boot pins may still lead into the ROM.
+    fn start_application(&mut self, address: u32) {
+        if self.role == Role::Resident {
+            mailbox::ask_to_start(address);
+            core_registers::reset();
+        }
+        crate::start::hand_over(address);
+    }
+
+    fn reset(&mut self) {
+        core_registers::reset();
+    }
+}

@@ -1,0 +1,138 @@
+//! Volatile access to device registers and the few instructions that Rust has no word for: with the vectors,
+//! all of this firmware's `unsafe`.
+//!
+//! Invariant: a [`Block`] is made only from constants that name a peripheral of the chip (reference manual,
+//! "Memory map"), and offsets are those of its register map. Registers are not memory that Rust knows of, so no
+//! access can alias a Rust object.
+#![expect(unsafe_code, reason = "registers are reached by address")]
+
+use core::ptr::{read_volatile, write_volatile};
+
+/// A peripheral's registers.
+#[derive(Clone, Copy)]
+pub(crate) struct Block(u32);
+
+impl Block {
+    /// The peripheral at this address.
+    pub(crate) const fn at(address: u32) -> Self {
+        Self(address)
+    }
+
+    pub(crate) fn read(self, offset: u32) -> u32 {
+        // SAFETY: a register of this chip (module invariant).
+        unsafe { read_volatile((self.0 + offset) as *const u32) }
+    }
+
+    pub(crate) fn write(self, offset: u32, value: u32) {
+        // SAFETY: a register of this chip (module invariant).
+        unsafe { write_volatile((self.0 + offset) as *mut u32, value) }
+    }
+
+    pub(crate) fn set(self, offset: u32, bits: u32) {
+        self.write(offset, self.read(offset) | bits);
+    }
+
+    pub(crate) fn clear(self, offset: u32, bits: u32) {
+        self.write(offset, self.read(offset) & !bits);
+    }
+
+    /// Replaces the bits of `mask`.
+    pub(crate) fn replace(self, offset: u32, mask: u32, bits: u32) {
+        self.write(offset, self.read(offset) & !mask | bits);
+    }
+
+    /// Waits until `mask` reads as `value`, for so many tries; whether it did.
+    pub(crate) fn wait(self, offset: u32, mask: u32, value: u32, tries: u32) -> bool {
+        (0..tries).any(|_| self.read(offset) & mask == value)
+    }
+}
+
+unsafe extern "C" {
+    /// In `vectors.rs`: loads the aligned word at `address`; above it 1, or 0 if that was a bus fault.
+    fn probe(address: u32) -> u64;
+}
+
+/// Reads one aligned word of memory; `None` if there is none or the chip protects it.
+pub(crate) fn read_word(address: u32) -> Option<u32> {
+    // SAFETY: reads only, whatever the address: a bus fault is caught (`vectors.rs`). Volatile by being a call.
+    let answer = unsafe { probe(address & !3) };
+    (answer >> 32 != 0).then_some(answer as u32)
+}
+
+/// Reads memory; false if a part of it cannot be read.
+pub(crate) fn read_bytes(address: u32, out: &mut [u8]) -> bool {
+    let (mut at, mut rest) = (address, out);
+    while !rest.is_empty() {
+        let Some(word) = read_word(at) else { return false };
+        let bytes = word.to_le_bytes();
+        let skip = (at % 4) as usize;
+        let count = rest.len().min(4 - skip);
+        let (now, later) = rest.split_at_mut(count);
+        now.copy_from_slice(&bytes[skip..skip + count]);
+        at += count as u32;
+        rest = later;
+    }
+    true
+}
+
+/// Writes one word to flash: the flash controller, unlocked and set to program, takes it.
+#[cfg(not(feature = "f103"))]
+pub(crate) fn program_word(address: u32, word: u32) {
+    // SAFETY: no Rust object lies in flash while this runs: code and constants are in RAM.
+    unsafe { write_volatile(address as *mut u32, word) }
+}
+
+/// Writes one half-word to flash.
+#[cfg(feature = "f103")]
+pub(crate) fn program_half_word(address: u32, half_word: u16) {
+    // SAFETY: no Rust object lies in flash while this runs: code and constants are in RAM.
+    unsafe { write_volatile(address as *mut u16, half_word) }
+}
+
+/// Sleeps until an interrupt is pending, even one that is masked (ARMv7-M, B1.5.19).
+pub(crate) fn wait_for_interrupt() {
+    // SAFETY: no effect but the pause.
+    unsafe { core::arch::asm!("wfi", options(nomem, nostack, preserves_flags)) }
+}
+
+/// Masks interrupts.
+pub(crate) fn mask() {
+    // SAFETY: delays interrupts, nothing else.
+    unsafe { core::arch::asm!("cpsid i", options(nostack, preserves_flags)) }
+}
+
+/// Lets interrupts in.
+pub(crate) fn unmask() {
+    // SAFETY: the handlers share nothing with the main loop but atomics.
+    unsafe { core::arch::asm!("cpsie i", options(nostack, preserves_flags)) }
+}
+
+/// Runs `work` with interrupts masked; they are let in afterwards.
+pub(crate) fn masked<R>(work: impl FnOnce() -> R) -> R {
+    mask();
+    let result = work();
+    unmask();
+    result
+}
+
+/// Lets everything written so far take effect before what follows.
+pub(crate) fn barrier() {
+    // SAFETY: no effect but the order.
+    unsafe { core::arch::asm!("dsb", "isb", options(nostack, preserves_flags)) }
+}
+
+/// Gives the processor to the program whose vector table is at `vectors`: stack pointer, then reset vector.
+pub(crate) fn jump(vectors: u32) -> ! {
+    let (stack, entry) = (read_word(vectors).unwrap_or(0), read_word(vectors + 4).unwrap_or(0));
+    // SAFETY: nothing of this program runs any more; the caller has checked that a program is there.
+    unsafe {
+        core::arch::asm!(
+            "msr msp, {stack}",
+            "cpsie i",
+            "bx {entry}",
+            stack = in(reg) stack,
+            entry = in(reg) entry,
+            options(noreturn, nomem, nostack),
+        )
+    }
+}

@@ -1,0 +1,133 @@
+//! The main loop: frames from CAN and UART to the node, the node's frames back, one step of background work,
+//! sleep when there is nothing to do.
+//!
+//! Answers go the way the host's last frame came. Invariant: the loop never waits for anything but an interrupt;
+//! with SysTick that is a millisecond at most.
+
+use crate::can::{self, Controller};
+use crate::chip::{self, BOARD, Role};
+use crate::core_registers::{self, Clock};
+use crate::memory::Memory;
+use crate::port::Port;
+use crate::regs::{masked, wait_for_interrupt};
+use crate::usart::{self, Usart};
+use crate::{gpio, mailbox, watchdog};
+use panel_protocol::frame::Frame;
+use panel_protocol::node::{Node, Wake, asks_to_stay};
+use panel_protocol::reply::ImageState;
+use panel_protocol::time::{Micros, Span};
+
+/// The way to the host.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Link {
+    Can,
+    Uart,
+}
+
+/// The node and its links.
+struct Board {
+    node: Node<Port, &'static mut Memory>,
+    can: Controller,
+    uart: Usart,
+    link: Link,
+    /// When a valid application is started, unless a host says something first.
+    start_at: Option<Micros>,
+}
+
+/// Sets the board up and serves the host for ever, or until the start window has passed.
+pub(crate) fn run(role: Role, port: Port, memory: &'static mut Memory, stay: bool) -> ! {
+    chip::power_peripherals();
+    if !chip::start_clock() {
+        core_registers::reset(); // not even from the internal oscillator: perhaps the next time
+    }
+    chip::connect_can(&BOARD.can);
+    gpio::alternate(BOARD.usart.rx, BOARD.usart.alternate, false);
+    gpio::alternate(BOARD.usart.tx, BOARD.usart.alternate, true);
+    if let Some(led) = BOARD.led {
+        gpio::output(led);
+        gpio::set(led, true);
+    }
+    if BOARD.watchdog && role == Role::Resident {
+        watchdog::start();
+    }
+    let mut clock = Clock::start();
+    let can = Controller::start();
+    let uart = Usart::start();
+    core_registers::enable_interrupt(chip::CAN_IRQ);
+    core_registers::enable_interrupt(chip::USART_IRQ);
+    let now = clock.now();
+    let node = Node::new(port, memory, now);
+    let starts = role == Role::Resident && !stay && node.image() == ImageState::Valid;
+    let window = Span::from_millis(BOARD.start_window_ms.into());
+    let start_at = starts.then_some(now + window);
+    let mut board = Board { node, can, uart, link: Link::Can, start_at };
+    loop {
+        board.turn(clock.now());
+    }
+}
+
+impl Board {
+    /// Once round.
+    fn turn(&mut self, now: Micros) {
+        watchdog::feed();
+        while let Some(frame) = can::receive() {
+            self.handle(now, Link::Can, &frame);
+        }
+        while let Some(frame) = self.uart.receive() {
+            self.handle(now, Link::Uart, &frame);
+        }
+        self.transmit(now);
+        if self.start_at.is_some_and(|at| now >= at) {
+            mailbox::ask_to_start(0);
+            core_registers::reset();
+        }
+        self.node.port_mut().counters = self.can.counters();
+        let wake = self.node.poll(now).wake;
+        self.transmit(now);
+        let idle = wake != Wake::Now && self.uart.can_send() && !self.node.port().flash.is_programming();
+        if idle {
+            masked(|| {
+                if !can::waiting() && !usart::waiting() {
+                    wait_for_interrupt();
+                }
+            });
+        }
+    }
+
+    fn handle(&mut self, now: Micros, link: Link, frame: &Frame) {
+        self.link = link;
+        if asks_to_stay(frame) {
+            self.start_at = None;
+        }
+        self.node.handle_frame(now, frame);
+        self.transmit(now);
+    }
+
+    /// The node's frames into the mailboxes, while there is room.
+    fn transmit(&mut self, now: Micros) {
+        match self.link {
+            Link::Can => {
+                while self.can.can_send()
+                    && let Some(frame) = self.node.poll_transmit()
+                {
+                    self.can.send(&frame);
+                }
+                if self.can.all_sent() {
+                    self.node.handle_all_sent(now);
+                }
+            }
+            Link::Uart => {
+                self.uart.pump();
+                if self.uart.can_send()
+                    && let Some(frame) = self.node.poll_transmit()
+                {
+                    self.uart.send(&frame);
+                    self.uart.pump();
+                }
+                if self.uart.all_sent() {
+                    self.node.handle_all_sent(now);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! From reset to the main loop, and the two ways out of it: the application, or staying.
+//!
+//! Invariant: the resident hands over only to an image that `panel-protocol` has found whole in flash in this
+//! very start, before a clock or a peripheral was touched.
+
+use crate::chip::{self, BOARD, Role};
+use crate::mailbox::Note;
+use crate::memory;
+use crate::port::Port;
+use crate::{core_registers, gpio, mailbox, regs, run, vectors};
+use panel_protocol::node::startable;
+
+/// What the start-up code calls, once, with interrupts masked.
+pub fn main(role: Role) -> ! {
+    core_registers::quiet();
+    chip::calm();
+    core_registers::use_vectors(vectors::address());
+    regs::unmask();
+    let flags = chip::take_reset_flags();
+    let mut port = Port::new(role, chip::reset_cause(flags));
+    let note = mailbox::take().filter(|_| role == Role::Resident);
+    let mut stay = note == Some(Note::Stay);
+    if let Some(Note::Start(asked)) = note {
+        if let Some(vectors) = startable(&mut port, asked) {
+            mailbox::leave_reset_flags(flags);
+            hand_over(vectors);
+        }
+        stay = true; // an image that is not whole is not tried again
+    }
+    chip::power_peripherals();
+    if let Some(pin) = BOARD.stay {
+        gpio::input(pin.pin, !pin.high);
+    }
+    BOARD.straps.iter().for_each(|&pin| gpio::input(pin, true));
+    if let Some(pin) = BOARD.stay {
+        settle();
+        stay |= gpio::is_high(pin.pin) == pin.high;
+    }
+    match memory::take() {
+        Some(memory) => run::run(role, port, memory, stay),
+        None => core_registers::reset(), // cannot be: this is the first and only call
+    }
+}
+
+/// A pull resistor of 40 kOhm charges a pin within a microsecond; this is ten or more at any clock.
+fn settle() {
+    (0..100).for_each(|_| regs::barrier());
+}
+
+/// Gives the chip to the program whose vector table is here, as after a reset.
+pub(crate) fn hand_over(vectors: u32) -> ! {
+    regs::mask();
+    core_registers::quiet();
+    chip::calm();
+    core_registers::use_vectors(vectors);
+    regs::jump(vectors)
+}

@@ -1,0 +1,150 @@
+//! The vector table, the first instructions, the interrupts, and what happens when something goes wrong.
+//!
+//! All of the program lies in RAM. For the agent the ROM bootloader has put it there; the resident brings a few
+//! instructions in flash that copy it. Whatever traps resets the chip: a board comes back into its bootloader.
+#![expect(unsafe_code, reason = "entry points are called by the hardware")]
+
+use crate::{can, chip, core_registers, usart};
+
+core::arch::global_asm!(
+    ".section .vectors, \"a\"",
+    ".word _stack_top",
+    ".word start",
+    ".word {nmi}",
+    ".word fault",
+    ".rept 11",
+    ".word {trap}",
+    ".endr",
+    ".word {tick}",
+    ".rept {first}",
+    ".word {trap}",
+    ".endr",
+    ".word {can}",
+    ".rept {second}",
+    ".word {trap}",
+    ".endr",
+    ".word {usart}",
+    ".rept {third}",
+    ".word {trap}",
+    ".endr",
+    ".word {can}",
+    // The program's first instructions, in RAM: stack, cleared variables.
+    ".section .text.start, \"ax\"",
+    ".global start",
+    ".type start, %function",
+    ".thumb_func",
+    "start:",
+    "cpsid i",
+    "ldr r0, =_stack_top",
+    "mov sp, r0",
+    "ldr r1, =_bss_start",
+    "ldr r2, =_bss_end",
+    "movs r3, #0",
+    "1:",
+    "cmp r1, r2",
+    "bhs 2f",
+    "stm r1!, {{r3}}",
+    "b 1b",
+    "2:",
+    "bl main",
+    "udf #0",
+    // A load that may fault, and the handler that makes an answer of it; any other fault is a reset.
+    ".global probe",
+    ".type probe, %function",
+    ".thumb_func",
+    "probe:",
+    "ldr r0, [r0]",
+    "movs r1, #1",
+    "bx lr",
+    "probe_failed:",
+    "movs r1, #0",
+    "bx lr",
+    ".type fault, %function",
+    ".thumb_func",
+    "fault:",
+    "ldr r0, [sp, #24]", // the program counter in the exception frame
+    "ldr r1, =probe",
+    "subs r1, #1", // without the Thumb bit
+    "cmp r0, r1",
+    "bne 3f",
+    "adds r1, #6", // probe_failed
+    "str r1, [sp, #24]",
+    "bx lr",
+    "3:",
+    "ldr r0, ={trap}",
+    "bx r0",
+    ".pool",
+    nmi = sym nmi,
+    trap = sym trap,
+    tick = sym tick,
+    can = sym can_interrupt,
+    usart = sym usart_interrupt,
+    first = const chip::IRQS[0],
+    second = const chip::IRQS[1] - chip::IRQS[0] - 1,
+    third = const chip::IRQS[2] - chip::IRQS[1] - 1,
+);
+
+// For the resident: vectors and copying code at the start of flash. The linker lays them there, and leaves
+// them out of the agent.
+core::arch::global_asm!(
+    ".section .flash_start, \"ax\"",
+    ".global flash_vectors",
+    "flash_vectors:",
+    ".word _stack_top",
+    ".rept 15",
+    ".word flash_start",
+    ".endr",
+    ".type flash_start, %function",
+    ".thumb_func",
+    "flash_start:",
+    "ldr r0, =_load",
+    "ldr r1, =_program_start",
+    "ldr r2, =_program_end",
+    "1:",
+    "cmp r1, r2",
+    "bhs 2f",
+    "ldm r0!, {{r4-r7}}",
+    "stm r1!, {{r4-r7}}",
+    "b 1b",
+    "2:",
+    "ldr r0, =start",
+    "bx r0",
+    ".pool",
+);
+
+unsafe extern "C" {
+    static _program_start: u32;
+}
+
+/// Where the vector table lies: the program begins with it.
+pub(crate) fn address() -> u32 {
+    (&raw const _program_start) as u32
+}
+
+extern "C" fn tick() {
+    core_registers::tick();
+}
+
+extern "C" fn can_interrupt() {
+    can::take_received();
+}
+
+extern "C" fn usart_interrupt() {
+    usart::take_received();
+}
+
+/// Flash that a power cut left half programmed reads with an ECC error on G0 and G4.
+extern "C" fn nmi() {
+    if !chip::forgive_ecc_error() {
+        core_registers::reset();
+    }
+}
+
+extern "C" fn trap() {
+    core_registers::reset();
+}
+
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    core_registers::reset()
+}

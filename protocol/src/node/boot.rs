@@ -1,0 +1,76 @@
+//! What a resident bootloader decides before it serves a host: may the application start, does somebody want
+//! the board to stay?
+//!
+//! Called by the firmware's start-up, before there is a [`super::Node`]. Invariant: an application is startable
+//! only if the newest record is `Valid`, the records of its regions stand before it and hash to its image ID, and
+//! the flash has every region's CRC-32.
+
+use super::port::NodePort;
+use super::record;
+use super::{ImageState, STEP};
+use crate::CRC32;
+use crate::block::{MAX_REGIONS, Region};
+use crate::bytes::Writer;
+use crate::frame::Frame;
+use crate::message::{Control, HostMessage};
+use sha2::{Digest, Sha256};
+
+/// The vector table of the application that may start, if there is one.
+///
+/// `asked` is the address that a host named, or 0: then the image begins with its vector table, behind what
+/// the bootloader keeps for itself.
+pub fn startable(port: &mut impl NodePort, asked: u32) -> Option<u32> {
+    let mark = record::scan(port).newest;
+    if mark.state != ImageState::Valid {
+        return None;
+    }
+    let mut regions = [Region::EMPTY; MAX_REGIONS];
+    let regions = regions.get_mut(..usize::from(mark.regions))?;
+    for (n, region) in regions.iter_mut().enumerate() {
+        *region = record::region(port, &mark, n as u8)?;
+    }
+    if table_id(regions) != mark.id {
+        return None;
+    }
+    let app_base = port.facts().flash.app_base;
+    let own = || regions.iter().find(|r| r.address + r.len > app_base).map(|r| r.address.max(app_base));
+    let vectors = if asked >= app_base { asked } else { own()? };
+    let mut entry = [0; 8];
+    let inside = |address: u32| regions.iter().any(|r| r.contains(address, 8));
+    if !inside(vectors) || !port.read(vectors, &mut entry) {
+        return None;
+    }
+    let [.., a, b, c, d] = entry;
+    let reset = u32::from_le_bytes([a, b, c, d]);
+    let is_thumb = reset & 1 != 0;
+    (is_thumb && inside(reset & !7) && regions.iter().all(|r| is_in_flash(port, r))).then_some(vectors)
+}
+
+/// A host looks for boards: a bootloader that was about to start its application stays.
+pub fn asks_to_stay(frame: &Frame) -> bool {
+    matches!(HostMessage::decode(frame), Ok(HostMessage::Control(_, Control::Discover { .. })))
+}
+
+/// The image ID that belongs to these regions: SHA-256 over the table of the begin block.
+fn table_id(regions: &[Region]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for region in regions {
+        let mut bytes = [0; Region::BYTES];
+        region.write(&mut Writer::new(&mut bytes));
+        hash.update(bytes);
+    }
+    hash.finalize().into()
+}
+
+fn is_in_flash(port: &mut impl NodePort, region: &Region) -> bool {
+    let mut crc = CRC32.digest();
+    let mut bytes = [0; STEP];
+    for at in (0..region.len).step_by(STEP) {
+        let bytes = &mut bytes[..(region.len - at).min(STEP as u32) as usize];
+        if !port.read(region.address + at, bytes) {
+            return false;
+        }
+        crc.update(bytes);
+    }
+    crc.finalize() == region.crc
+}
