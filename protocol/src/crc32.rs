@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn the_boards_checksum_is_the_hosts() {
-        let bytes: [u8; 300] = core::array::from_fn(|i| (i * 7 ^ i >> 3) as u8);
+        let bytes: [u8; 300] = core::array::from_fn(|i| ((i * 7) ^ (i >> 3)) as u8);
         for len in [0, 1, 2, 9, 64, 300] {
             let mut state = small::start();
             small::update(&mut state, &bytes[..len / 2]);
