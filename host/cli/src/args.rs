@@ -40,6 +40,8 @@ pub(crate) enum Command {
     Station(crate::order::station::StationArgs),
     /// Serial numbers and addresses given to boards, and the balance of work orders.
     Ledger(crate::ledger::LedgerArgs),
+    /// Check whether this station is fit to run: links, ports, fixture, records, clock; says what to do.
+    Doctor(crate::doctor::DoctorArgs),
     /// Read back what was recorded.
     Report(crate::report::ReportArgs),
 }
@@ -114,6 +116,11 @@ pub(crate) fn records_dir(given: Option<&PathBuf>) -> PathBuf {
     let set = |name| std::env::var(name).ok().filter(|v| !v.is_empty()).map(PathBuf::from);
     let data = set("XDG_DATA_HOME").or_else(|| set("HOME").map(|home| home.join(".local/share")));
     data.unwrap_or_else(|| PathBuf::from(".")).join("panelflash")
+}
+
+/// The folders in which programs are looked for.
+pub(crate) fn program_folders() -> Vec<PathBuf> {
+    std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default()
 }
 
 /// The user wants no colour (no-color.org).

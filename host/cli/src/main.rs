@@ -8,6 +8,7 @@ mod args;
 mod bench;
 mod books;
 mod bounds;
+mod doctor;
 mod failure;
 mod files;
 mod ledger;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         Command::Release(args) => release::release(&args),
         Command::Station(args) => order::station::station(&args),
         Command::Ledger(args) => ledger::ledger(&args),
+        Command::Doctor(args) => doctor::doctor(&args),
         Command::Report(args) => report::report(&args),
     };
     match outcome {

@@ -157,7 +157,8 @@ impl Flight {
 
 /// Frames that keep a bus of this rate busy although an adapter confirms late: what is sent meanwhile comes on
 /// top.
-fn window(bit_rate: u32) -> usize {
+#[must_use]
+pub fn window(bit_rate: u32) -> usize {
     // The shortest data frame, with no stuff bit, has 111 bits.
     BASE + (LATENCY_US * u64::from(bit_rate) / 111_000_000) as usize
 }

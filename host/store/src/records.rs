@@ -34,6 +34,14 @@ impl Records {
         schema::open_for_reading(dir).map(Self::from)
     }
 
+    /// When the newest event was recorded, in UTC microseconds; `None` before the first.
+    ///
+    /// # Errors
+    /// Any trouble of the database.
+    pub fn newest_us(&self) -> Result<Option<i64>, StoreError> {
+        Ok(self.db.query_row("SELECT max(utc_us) FROM events", [], |row| row.get(0))?)
+    }
+
     /// All attempts in doubt, oldest first. While another process writes, its open attempts are among them.
     ///
     /// # Errors

@@ -18,13 +18,34 @@ const LOOK: Span = Span(2_000);
 /// Inputs are asked for this often.
 const INPUT_EVERY: Span = Span(50_000);
 
+/// What a fixture controller says that it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ControllerIdentity {
+    /// Outputs, counted from 1.
+    pub outputs: u32,
+    /// Inputs, counted from 1.
+    pub inputs: u32,
+    /// Longest watchdog time in milliseconds; 0 if it has none.
+    pub watchdog_ms: u32,
+    /// Its name.
+    pub name: String,
+}
+
+/// Asks a fixture controller what it is, and switches nothing. Takes up to a second if nobody answers.
+///
+/// # Errors
+/// [`FixtureError`]: no port, no answer, another answer.
+pub fn identify(path: &Path) -> Result<ControllerIdentity, FixtureError> {
+    Controller::connect(path).map(|controller| controller.identity)
+}
+
 /// One controller.
 pub(super) struct Controller {
     link: SerialLink,
     talk: Conversation,
     set: VecDeque<(Channel, bool)>,
     inputs: BTreeMap<Channel, Input>,
-    outputs: u32,
+    identity: ControllerIdentity,
     polled: Micros,
 }
 
@@ -35,8 +56,15 @@ struct Input {
 }
 
 impl Controller {
-    /// Opens the port and asks who is there; that waits for the answer.
+    /// Opens the port, asks who is there, and sets the watchdog if there is one; that waits for the answers.
     pub(super) fn open(path: &Path) -> Result<Self, FixtureError> {
+        let mut controller = Self::connect(path)?;
+        controller.talk.watch(controller.identity.watchdog_ms);
+        controller.wait(&mut Patience(1_000))?;
+        Ok(controller)
+    }
+
+    fn connect(path: &Path) -> Result<Self, FixtureError> {
         let device = format!("ascii-relay:{}", path.display());
         let link = SerialLink::open(path, BAUD, Parity::None)
             .map_err(|e| FixtureError::Open { line: device.clone(), reason: e.to_string() })?;
@@ -45,7 +73,7 @@ impl Controller {
             talk: Conversation::new(device),
             set: VecDeque::new(),
             inputs: BTreeMap::new(),
-            outputs: 0,
+            identity: ControllerIdentity { outputs: 0, inputs: 0, watchdog_ms: 0, name: String::new() },
             polled: Micros::ZERO,
         };
         controller.wait(&mut Patience(1_000))?;
@@ -65,7 +93,7 @@ impl Controller {
         self.talk.handle_timeout(now)?;
         while let Some(report) = self.talk.poll_report() {
             match report {
-                Report::Identity { outputs, .. } => self.outputs = outputs,
+                Report::Identity(identity) => self.identity = identity,
                 Report::Set(channel, high) => self.set.push_back((channel, high)),
                 Report::Input(channel, high) => self.inputs.entry(channel).or_default().level = Some(high),
             }
@@ -146,7 +174,7 @@ impl Device for Controller {
     }
 
     fn outputs(&self) -> u32 {
-        self.outputs
+        self.identity.outputs
     }
 
     fn dead_man(&self) -> DeadMan {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use panel_protocol::time::{Micros, Span};
 
 use super::FixtureError;
+use super::controller::ControllerIdentity;
 
 /// How long an answer may take: a relay operates in 10 ms, an adapter sits on bytes for 16 ms.
 pub(super) const ANSWER_WAIT: Span = Span(250_000);
@@ -45,8 +46,8 @@ impl Command {
 /// What an answer said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Report {
-    /// It is a controller with so many outputs, inputs and longest watchdog time (0: none).
-    Identity { outputs: u32, inputs: u32, watchdog_ms: u32 },
+    /// What it is.
+    Identity(ControllerIdentity),
     /// An output is set.
     Set(u32, bool),
     /// An input's level.
@@ -98,6 +99,15 @@ impl Conversation {
             // One question about an input is enough.
             Command::Input(_) if self.queue.contains(&command) => {}
             other => self.queue.push_back(other),
+        }
+    }
+
+    /// From now on the controller's watchdog is set, and fed, if it can watch so long as `longest_ms` says.
+    pub(super) fn watch(&mut self, longest_ms: u32) {
+        if longest_ms > 0 {
+            let ms = longest_ms.min(WATCHDOG_MS);
+            self.watchdog = Some(ms);
+            self.queue.push_front(Command::Watchdog(ms));
         }
     }
 
@@ -190,10 +200,11 @@ impl Conversation {
         let command = under_way.command;
         let words: Vec<&str> = line.split_ascii_whitespace().collect();
         let report = match (command, words.as_slice()) {
-            (Command::Identify, ["ID", "PANELFIX", VERSION, outputs, inputs, watchdog, ..]) => {
+            (Command::Identify, ["ID", "PANELFIX", VERSION, outputs, inputs, watchdog, name @ ..]) => {
                 match (outputs.parse(), inputs.parse(), watchdog.parse()) {
                     (Ok(outputs), Ok(inputs), Ok(watchdog_ms)) => {
-                        Some(Report::Identity { outputs, inputs, watchdog_ms })
+                        let name = name.join(" ");
+                        Some(Report::Identity(ControllerIdentity { outputs, inputs, watchdog_ms, name }))
                     }
                     _ => return Err(self.wrong(command, line)),
                 }
@@ -213,13 +224,6 @@ impl Conversation {
             _ => return Err(self.wrong(command, line)),
         };
         self.under_way = None;
-        if let Some(Report::Identity { watchdog_ms, .. }) = report
-            && watchdog_ms > 0
-        {
-            let ms = watchdog_ms.min(WATCHDOG_MS);
-            self.watchdog = Some(ms);
-            self.queue.push_front(Command::Watchdog(ms));
-        }
         self.reports.extend(report);
         Ok(())
     }
@@ -255,8 +259,11 @@ mod tests {
     fn after_identity(watchdog_ms: u32) -> Conversation {
         let mut talk = Conversation::new("/dev/f".to_owned());
         assert_eq!(talk.poll_transmit(Micros(1)).as_deref(), Some("ID\n"));
-        talk.handle_bytes(format!("ID PANELFIX 1 24 4 {watchdog_ms} bench\r\n").as_bytes()).unwrap();
-        assert_eq!(talk.poll_report(), Some(Report::Identity { outputs: 24, inputs: 4, watchdog_ms }));
+        talk.handle_bytes(format!("ID PANELFIX 1 24 4 {watchdog_ms} bench 3\r\n").as_bytes()).unwrap();
+        let name = "bench 3".to_owned();
+        let identity = ControllerIdentity { outputs: 24, inputs: 4, watchdog_ms, name };
+        assert_eq!(talk.poll_report(), Some(Report::Identity(identity)));
+        talk.watch(watchdog_ms);
         talk
     }
 

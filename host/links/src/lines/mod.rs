@@ -16,6 +16,7 @@ mod lcus;
 mod modem;
 mod watch;
 
+pub use controller::{ControllerIdentity, identify as identify_controller};
 pub use device::DeadMan;
 pub use error::FixtureError;
 pub use fixture::Lines;
