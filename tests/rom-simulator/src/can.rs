@@ -177,6 +177,12 @@ impl CanDevice {
         &mut self.board
     }
 
+    /// Whether the device speaks CAN FD.
+    #[must_use]
+    pub fn is_fd(&self) -> bool {
+        self.kind == CanKind::Fd
+    }
+
     /// The (nominal) bit rate the device listens at.
     #[must_use]
     pub fn bitrate(&self) -> u32 {

@@ -76,6 +76,11 @@ impl Chip {
         self.uid
     }
 
+    /// Gives the chip another unique ID.
+    pub fn set_uid(&mut self, uid: [u8; 12]) {
+        self.uid = uid;
+    }
+
     /// The main flash.
     #[must_use]
     pub fn flash(&self) -> &Flash {

@@ -142,6 +142,14 @@ impl UsartDevice {
         [self.board.next_deadline(), sent, done, held].into_iter().flatten().min()
     }
 
+    /// When the device has something to do by itself, bytes that it is sending aside.
+    #[must_use]
+    pub fn next_change(&self) -> Option<Nanos> {
+        let done = self.work.map(|work| work.until);
+        let held = self.held.filter(|_| self.work.is_none()).map(|_| self.tx_free);
+        [self.board.next_deadline(), done, held].into_iter().flatten().min()
+    }
+
     /// When the last byte of the answer now being sent will be out; `None` if nothing is.
     #[must_use]
     pub fn answer_ends(&self) -> Option<Nanos> {

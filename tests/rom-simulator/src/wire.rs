@@ -135,6 +135,14 @@ impl UartLine {
         [arrival, readable, self.device.next_deadline()].into_iter().flatten().min()
     }
 
+    /// When something can change that [`Self::advance`] does not foresee: the last byte written so far has arrived,
+    /// or the device does something by itself. For a driver that does not look at every byte.
+    #[must_use]
+    pub fn next_change(&self) -> Option<Nanos> {
+        let arrived = self.to_device.back().map(|(at, _)| *at);
+        [arrived, self.device.next_change()].into_iter().flatten().min()
+    }
+
     /// Lets everything up to `now` happen, in order of time.
     pub fn advance(&mut self, now: Nanos) {
         loop {

@@ -18,6 +18,8 @@ use crate::timers::NEVER;
 /// Recessive bits that end bus-off: 128 groups of eleven.
 const RECOVERY_GROUPS: u64 = 128;
 const GROUP_BITS: u64 = 11;
+/// Bits of a frame after which a controller of another rate has seen one too long for itself.
+const WRONG_RATE_BITS: u32 = 12;
 /// Bits an error-passive transmitter waits before it sends again.
 const SUSPEND_BITS: u64 = 8;
 
@@ -47,6 +49,11 @@ enum Phase {
 pub(crate) struct Bus {
     bit: u64,
     data_bit: Option<u64>,
+    /// The rate that controllers come up with, and each one's own.
+    nominal: u32,
+    rates: Vec<u32>,
+    /// Whether controllers of two rates may be on the bus.
+    mixed: bool,
     controllers: Vec<Controller>,
     connected: Set,
     classical: Set,
@@ -80,6 +87,9 @@ impl Bus {
         Self {
             bit: speed.bit_ns(),
             data_bit: speed.data_bit_ns(),
+            nominal: speed.nominal,
+            rates: vec![speed.nominal; endpoints],
+            mixed: false,
             controllers: (0..endpoints).map(|_| Controller::new(false)).collect(),
             connected: Set::default(),
             classical: Set::default(),
@@ -101,12 +111,40 @@ impl Bus {
         }
     }
 
+    /// The adapter, endpoint `e`, is set to other rates; bits on the bus have its length.
+    pub(crate) fn set_speed(&mut self, e: usize, speed: BusSpeed) {
+        (self.bit, self.data_bit) = (speed.bit_ns(), speed.data_bit_ns());
+        self.set_rate(e, speed.nominal);
+        self.controllers[e].fd = speed.data.is_some();
+        if speed.data.is_some() {
+            self.classical.remove(e)
+        } else {
+            self.classical.insert(e)
+        };
+    }
+
+    /// Endpoint `e` has this (nominal) bit rate from now on.
+    pub(crate) fn set_rate(&mut self, e: usize, rate: u32) {
+        self.rates[e] = rate;
+        self.mixed = self.connected.iter().any(|other| self.rates[other] != rate);
+    }
+
+    pub(crate) fn is_connected(&self, e: usize) -> bool {
+        self.connected.contains(e)
+    }
+
+    /// When the bus fell idle; `now` if it is not.
+    pub(crate) fn idle_since(&self, now: u64) -> u64 {
+        if self.phase == Phase::Idle && self.pending.is_empty() { self.free_at } else { now }
+    }
+
     /// Endpoint `e` comes up with cleared counters and empty mailboxes. It hears frames that start from now on.
     pub(crate) fn connect(&mut self, e: usize, fd: bool) {
         self.controllers[e].fd = fd;
         self.controllers[e].reset();
         self.connected.insert(e);
         self.listening.insert(e);
+        self.set_rate(e, self.nominal);
         if !fd {
             self.classical.insert(e);
         }
@@ -126,6 +164,7 @@ impl Bus {
         {
             set.remove(e);
         }
+        self.mixed = self.connected.iter().any(|other| self.rates[other] != self.rates[0]);
         self.leave_frame(e);
         self.schedule();
     }
@@ -275,6 +314,9 @@ impl Bus {
         let whole = self.duration(length) - u64::from(bits::INTERFRAME) * self.bit;
         let (sent, doomed) = if let Some(sent) = collision {
             (self.duration(sent), Some(ErrorKind::Collision))
+        } else if self.mixed && self.meets_other_rate() {
+            // After the longest run that its own rate allows it sees a stuff error.
+            (self.duration(bits::prefix_length(&self.frame, WRONG_RATE_BITS)), Some(ErrorKind::WrongRate))
         } else if self.breaks_classical() {
             // The bit after IDE is where a classical controller first sees something it does not know.
             (
@@ -324,6 +366,15 @@ impl Bus {
         self.stats.dropped_out += losers.len() as u64;
         self.counts = true;
         None
+    }
+
+    /// Whether a controller of another rate, and entitled to object, hears this frame.
+    fn meets_other_rate(&mut self) -> bool {
+        let rate = self.senders.iter().next().map_or(0, |e| self.rates[e]);
+        let others = self.listening.iter().filter(|&e| self.rates[e] != rate && !self.senders.contains(e));
+        let others: Vec<usize> = others.collect();
+        others.iter().for_each(|&e| self.deaf.insert(e));
+        others.iter().any(|&e| !self.controllers[e].is_passive())
     }
 
     /// Whether a controller that does not know FD frames, and is entitled to object, hears this one.

@@ -1,7 +1,9 @@
 //! What a world is made of: buses, boards in slots, the host's adapters, and a scenario of faults.
 
+use core::time::Duration;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use panel_protocol::time::Span;
 
@@ -68,8 +70,43 @@ pub struct UnknownSpeed {
     pub name: String,
 }
 
-/// A slot of the panel and the board meant for it.
+/// The RAM agent, as the host loads it: a board that is told to Go to these very bytes runs the node.
 #[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentCode {
+    /// Where it lies, vector table first.
+    pub address: u32,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// Where a board's ROM bootloader listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RomLink {
+    /// AN3155, on a port of the slot's own.
+    Uart,
+    /// AN3154, on the slot's bus.
+    Can,
+    /// AN5405, on the slot's bus.
+    Fdcan,
+}
+
+/// A factory-blank board: no bootloader of ours, only the ROM's.
+#[derive(Debug, Clone)]
+pub struct RomConfig {
+    /// The chip as its ROM shows it.
+    pub model: &'static rom_simulator::Model,
+    /// Where the ROM listens.
+    pub link: RomLink,
+    /// What the agent is.
+    pub agent: Option<Arc<AgentCode>>,
+    /// How long the port's adapter sits on what it has received.
+    pub latency: Duration,
+    /// Faults of the ROM's connection.
+    pub faults: Vec<rom_simulator::Fault>,
+}
+
+/// A slot of the panel and the board meant for it.
+#[derive(Debug, Clone)]
 pub struct SlotConfig {
     /// Number on the panel.
     pub slot: u16,
@@ -89,6 +126,8 @@ pub struct SlotConfig {
     pub service: Span,
     /// Longest time from power-on or the end of reset to listening; boards differ by up to 2 %.
     pub start_up: Span,
+    /// Set for a blank board, whose ROM is talked to.
+    pub rom: Option<RomConfig>,
 }
 
 impl SlotConfig {
@@ -105,6 +144,7 @@ impl SlotConfig {
             receives_while_busy: true,
             service: Span(6),
             start_up: Span::from_millis(20),
+            rom: None,
         }
     }
 }
@@ -192,6 +232,12 @@ pub enum WorldError {
     #[error("the scenario names slot {slot}, which the panel does not have")]
     NoSuchSlot {
         /// The number.
+        slot: u16,
+    },
+    /// The chip's ROM has no such loader.
+    #[error("slot {slot}: the ROM of this chip does not listen there")]
+    NoSuchRom {
+        /// The slot.
         slot: u16,
     },
     /// A flash file cannot be used.

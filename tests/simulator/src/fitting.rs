@@ -48,7 +48,8 @@ pub(crate) fn fit(
                 chip = other;
             }
         }
-        let mut flash = Flash::new(chip, stream(seed, slot, Stream::Flash));
+        let rng = stream(seed, slot, Stream::Flash);
+        let mut flash = if slot.rom.is_some() { Flash::blank(chip, rng) } else { Flash::new(chip, rng) };
         let mut uid = uid(nth, seed);
         if let Some(dir) = flash_dir {
             let path = dir.join(format!("slot-{}-{}.flash", slot.slot, chip.name));

@@ -33,6 +33,13 @@ impl<F: Firmware> World<F> {
         }
     }
 
+    /// Drives the BOOT0 line of these slots; chips look at it when they start.
+    pub fn set_boot0(&mut self, slots: &[u16], high: bool) {
+        for i in slots.iter().filter_map(|&slot| self.index(slot)).collect::<Vec<_>>() {
+            self.boards[i].set_boot0(high);
+        }
+    }
+
     /// Drives the select line of a slot; boards read it when they start.
     pub fn set_select(&mut self, slot: u16, on: bool) {
         if let Some(i) = self.index(slot) {

@@ -52,7 +52,9 @@ mod world;
 
 pub use board::{Application, BoardCounters};
 pub use chip::{BOOTLOADER_SIZE, CHIPS, Chip, FLASH_BASE, RECORD_BASE, WriteRule};
-pub use config::{AdapterConfig, BusSpeed, SlotConfig, UnknownSpeed, WorldConfig, WorldError};
+pub use config::{
+    AdapterConfig, AgentCode, BusSpeed, RomConfig, RomLink, SlotConfig, UnknownSpeed, WorldConfig, WorldError,
+};
 pub use device::{CanPort, Device};
 pub use fault::{Fault, Trigger};
 pub use firmware::{Firmware, NodeFirmware, Ram};

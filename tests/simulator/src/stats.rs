@@ -17,6 +17,8 @@ pub enum ErrorKind {
     NotFd,
     /// Its transmitter lost power or was reset in the middle of it.
     Broken,
+    /// A controller on the bus has another bit rate than its transmitter.
+    WrongRate,
 }
 
 /// Counters of one bus since the world began.
@@ -44,6 +46,8 @@ pub struct BusStats {
     pub not_fd: u64,
     /// Frames whose transmitter vanished.
     pub broken: u64,
+    /// Frames destroyed because controllers of two bit rates were on the bus.
+    pub wrong_rate: u64,
     /// Controllers that went bus-off.
     pub bus_off: u64,
     /// Nanoseconds the bus was not idle, error frames included.
@@ -54,7 +58,13 @@ impl BusStats {
     /// Error frames seen, whatever their cause.
     #[must_use]
     pub const fn errors(&self) -> u64 {
-        self.noise + self.last_bit + self.collisions + self.unacknowledged + self.not_fd + self.broken
+        self.noise
+            + self.last_bit
+            + self.collisions
+            + self.unacknowledged
+            + self.not_fd
+            + self.broken
+            + self.wrong_rate
     }
 
     /// Time the bus was not idle, error frames included.
@@ -78,6 +88,7 @@ impl BusStats {
             unacknowledged: self.unacknowledged - earlier.unacknowledged,
             not_fd: self.not_fd - earlier.not_fd,
             broken: self.broken - earlier.broken,
+            wrong_rate: self.wrong_rate - earlier.wrong_rate,
             bus_off: self.bus_off - earlier.bus_off,
             busy_ns: self.busy_ns - earlier.busy_ns,
         }
@@ -91,6 +102,7 @@ impl BusStats {
             ErrorKind::NoAcknowledge => &mut self.unacknowledged,
             ErrorKind::NotFd => &mut self.not_fd,
             ErrorKind::Broken => &mut self.broken,
+            ErrorKind::WrongRate => &mut self.wrong_rate,
         };
         *counter += 1;
     }

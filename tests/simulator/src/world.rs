@@ -11,9 +11,9 @@ use panel_protocol::frame::Frame;
 use panel_protocol::time::Micros;
 
 use crate::adapter::{Adapter, HOST};
-use crate::board::Board;
+use crate::board::{Board, Rom};
 use crate::bus::{Bus, Outcome};
-use crate::config::{WorldConfig, WorldError};
+use crate::config::{BusSpeed, WorldConfig, WorldError};
 use crate::firmware::{Firmware, NodeFirmware};
 use crate::fitting::{Fitted, Stream, check, fit, stream};
 use crate::rng::{Rate, Rng};
@@ -39,6 +39,11 @@ pub enum HostEvent {
         bus: usize,
         /// When its last bit was on the bus.
         at: Micros,
+    },
+    /// There are bytes to read from a slot's own port, see [`World::port_read`].
+    Readable {
+        /// The slot.
+        slot: u16,
     },
     /// An error frame was on the bus.
     BusError {
@@ -115,7 +120,12 @@ impl<F: Firmware> World<F> {
         for (i, (slot, Fitted { chip, hardware })) in slots.iter().zip(fitted).enumerate() {
             let endpoint = on_bus[slot.bus].len();
             on_bus[slot.bus].push(i);
+            let uid = hardware.facts.uid.0;
             let mut board = Board::new(slot, chip, endpoint, hardware, stream(seed, slot, Stream::Board));
+            if let Some(config) = &slot.rom {
+                let rom = Rom::new(config, seed.wrapping_add(u64::from(slot.slot)), uid);
+                board.fit_rom(rom.ok_or(WorldError::NoSuchRom { slot: slot.slot })?);
+            }
             board.set_loss(scenario.loss);
             if let Some(service) = scenario.service {
                 board.set_service(service.0.saturating_mul(1000));
@@ -207,6 +217,36 @@ impl<F: Firmware> World<F> {
         }
     }
 
+    /// The adapter of `bus` goes to other rates; what it has not sent is thrown away.
+    pub fn host_set_speed(&mut self, bus: usize, speed: BusSpeed) {
+        self.host_clear(bus);
+        if let Some(wire) = self.buses.get_mut(bus) {
+            wire.set_speed(HOST, speed);
+            self.touch_bus(bus);
+        }
+    }
+
+    /// The host writes to a slot's own port.
+    pub fn port_write(&mut self, slot: u16, bytes: &[u8]) {
+        if let Some(i) = self.index(slot) {
+            self.boards[i].port_write(self.now, bytes);
+            self.timers.set(i, self.boards[i].due());
+        }
+    }
+
+    /// The host sets the rate of a slot's own port; what is under way is thrown away.
+    pub fn port_configure(&mut self, slot: u16, baud: u32) {
+        if let Some(i) = self.index(slot) {
+            self.boards[i].port_configure(baud);
+            self.timers.set(i, self.boards[i].due());
+        }
+    }
+
+    /// What can be read from a slot's own port.
+    pub fn port_read(&mut self, slot: u16) -> Vec<u8> {
+        self.index(slot).map(|i| self.boards[i].port_read(self.now)).unwrap_or_default()
+    }
+
     /// The next thing the host sees, if its time has come.
     pub fn poll_host(&mut self) -> Option<HostEvent> {
         let (_, event) = self.output.pop_front_if(|o| o.0 <= self.now)?;
@@ -265,6 +305,11 @@ impl<F: Firmware> World<F> {
             let bus = board.bus();
             board.run(self.now, &mut self.buses[bus]);
             self.timers.set(owner, board.due());
+            if board.take_readable() {
+                let slot = self.slots[owner];
+                let place = self.output.partition_point(|o| o.0 <= self.now);
+                self.output.insert(place, (self.now, HostEvent::Readable { slot }));
+            }
             self.touch_bus(bus);
             return;
         }

@@ -6,6 +6,7 @@
 //! state loses everything in RAM and leaves the flash as an interrupted operation leaves it.
 
 mod processor;
+mod rom;
 mod strike;
 
 use std::collections::VecDeque;
@@ -22,6 +23,7 @@ use crate::firmware::Firmware;
 use crate::hardware::Hardware;
 use crate::rng::{Rate, Rng};
 use crate::timers::NEVER;
+pub(crate) use rom::{PortNews, Rom};
 use strike::Strike;
 
 /// Frames a receive FIFO holds (bxCAN: three mailboxes; FDCAN on G4: three elements).
@@ -70,6 +72,8 @@ enum State<F> {
         at: u64,
     },
     Running(Box<F>),
+    /// The ROM has the chip: it listens, starts, or was left for good.
+    Rom(Box<Hardware>),
     Application(Box<Hardware>, Application),
 }
 
@@ -113,6 +117,9 @@ pub(crate) struct Board<F> {
     off_bus: bool,
     mute_after_erase: bool,
     counters: BoardCounters,
+    rom: Option<Box<Rom>>,
+    /// The host has not been told yet what can be read from the board's port.
+    readable: bool,
 }
 
 impl<F: Firmware> Board<F> {
@@ -155,7 +162,26 @@ impl<F: Firmware> Board<F> {
             off_bus: false,
             mute_after_erase: false,
             counters: BoardCounters::default(),
+            rom: None,
+            readable: false,
         }
+    }
+
+    /// Fits a chip whose ROM can be talked to.
+    pub(crate) fn fit_rom(&mut self, rom: Rom) {
+        self.rom = Some(Box::new(rom));
+    }
+
+    /// The level of BOOT0, which counts at the next start.
+    pub(crate) fn set_boot0(&mut self, high: bool) {
+        if let Some(rom) = &mut self.rom {
+            rom.set_boot0(high);
+        }
+    }
+
+    /// Whether there is something new to read from the board's port.
+    pub(crate) fn take_readable(&mut self) -> bool {
+        core::mem::take(&mut self.readable)
     }
 
     /// Defaults of the scenario for every board.
@@ -224,7 +250,7 @@ impl<F: Firmware> Board<F> {
         driving
             + match &self.state {
                 State::Halted(_) => 5,
-                State::Starting { .. } => 25,
+                State::Starting { .. } | State::Rom(_) => 25,
                 State::Running(code) => 35 + if code.hardware().flash.is_busy(now) { 12 } else { 0 },
                 State::Application(..) => 45,
             }
@@ -239,6 +265,7 @@ impl<F: Firmware> Board<F> {
             State::Starting { at, .. } => *at,
             State::Running(_) if self.refill || !self.fifo.is_empty() => self.free_at,
             State::Running(_) => self.wake_at.min(self.flash_end).max(self.free_at),
+            State::Rom(_) => self.rom_due(),
             _ => NEVER,
         };
         work.min(self.strike_at)
@@ -254,6 +281,7 @@ impl<F: Firmware> Board<F> {
         match &mut self.state {
             State::Starting { at, .. } if *at <= now => self.start(now, bus),
             State::Running(_) if self.free_at <= now => self.work(now, bus),
+            State::Rom(_) => self.readable |= self.run_rom(now, bus) == PortNews::Readable,
             _ => {}
         }
     }
@@ -272,7 +300,7 @@ impl<F: Firmware> Board<F> {
                 self.first_power = Some(now);
                 self.arm();
             }
-            self.restart(now, ResetCause::PowerOn);
+            self.restart(now, ResetCause::PowerOn, bus);
         }
     }
 
@@ -286,7 +314,7 @@ impl<F: Firmware> Board<F> {
         }
         self.halt(now, bus);
         if !asserted {
-            self.restart(now, ResetCause::Pin);
+            self.restart(now, ResetCause::Pin, bus);
         }
     }
 
@@ -302,6 +330,7 @@ impl<F: Firmware> Board<F> {
     /// Whatever runs ends here and now; RAM is lost, the flash is cut off.
     fn halt(&mut self, now: u64, bus: &mut Bus) {
         bus.disconnect(self.endpoint);
+        self.halt_rom(now);
         let mut hardware = self.state.take();
         hardware.flash.interrupt(now);
         hardware.flash.erases = 0;
@@ -312,11 +341,14 @@ impl<F: Firmware> Board<F> {
     }
 
     /// Begins the way to a listening bootloader, if nothing holds the board back.
-    fn restart(&mut self, now: u64, cause: ResetCause) {
+    fn restart(&mut self, now: u64, cause: ResetCause, bus: &mut Bus) {
         if !self.powered || self.held || self.dead || self.absent {
             return;
         }
         let mut hardware = self.state.take();
+        if self.rom.is_some() {
+            return self.restart_rom(now, hardware, cause, bus);
+        }
         hardware.restart(now, cause);
         self.state = if hardware.flash.has_bootloader() {
             let at = now + self.start_up - self.rng.below(self.start_up / START_UP_SPREAD + 1);
@@ -327,6 +359,10 @@ impl<F: Firmware> Board<F> {
     }
 
     fn start(&mut self, now: u64, bus: &mut Bus) {
+        if let (Some(due), State::Starting { at, .. }) = (self.agent_due(now, bus), &mut self.state) {
+            *at = due;
+            return;
+        }
         let mut hardware = self.state.take();
         hardware.now = now;
         self.counters.starts += 1;
@@ -343,18 +379,20 @@ impl<F: Firmware> Board<F> {
 impl<F: Firmware> State<F> {
     fn hardware(&self) -> &Hardware {
         match self {
-            Self::Halted(hardware) | Self::Starting { hardware, .. } | Self::Application(hardware, _) => {
-                hardware
-            }
+            Self::Halted(hardware)
+            | Self::Starting { hardware, .. }
+            | Self::Rom(hardware)
+            | Self::Application(hardware, _) => hardware,
             Self::Running(code) => code.hardware(),
         }
     }
 
     fn hardware_mut(&mut self) -> &mut Hardware {
         match self {
-            Self::Halted(hardware) | Self::Starting { hardware, .. } | Self::Application(hardware, _) => {
-                hardware
-            }
+            Self::Halted(hardware)
+            | Self::Starting { hardware, .. }
+            | Self::Rom(hardware)
+            | Self::Application(hardware, _) => hardware,
             Self::Running(code) => code.hardware_mut(),
         }
     }
@@ -362,9 +400,10 @@ impl<F: Firmware> State<F> {
     /// Takes the hardware out; the caller puts it into the next state.
     fn take(&mut self) -> Box<Hardware> {
         match std::mem::replace(self, Self::Halted(Box::new(Hardware::detached()))) {
-            Self::Halted(hardware) | Self::Starting { hardware, .. } | Self::Application(hardware, _) => {
-                hardware
-            }
+            Self::Halted(hardware)
+            | Self::Starting { hardware, .. }
+            | Self::Rom(hardware)
+            | Self::Application(hardware, _) => hardware,
             Self::Running(code) => code.stop(),
         }
     }

@@ -29,8 +29,10 @@ impl<F: Firmware> Board<F> {
         if let Some(device) = &mut self.device {
             return device.receive(now, frame, &mut CanPort { bus, endpoint: self.endpoint });
         }
-        if !matches!(self.state, State::Running(_)) {
-            return;
+        match self.state {
+            State::Running(_) => {}
+            State::Rom(_) => return self.receive_rom(now, frame, bus),
+            _ => return,
         }
         if self.free_at <= now && self.fifo.is_empty() {
             self.handle(now, frame, bus);
@@ -46,6 +48,9 @@ impl<F: Firmware> Board<F> {
         if let Some(device) = &mut self.device {
             let frame = *bus.frame();
             return device.sent(now, &frame, &mut CanPort { bus, endpoint: self.endpoint });
+        }
+        if matches!(self.state, State::Rom(_)) {
+            return self.send_rom(now, bus);
         }
         if self.free_at <= now {
             self.transmit(now, bus);
@@ -177,7 +182,7 @@ impl<F: Firmware> Board<F> {
             None => {}
             Some(Request::Reset) => {
                 self.halt(now, bus);
-                self.restart(now, ResetCause::Software);
+                self.restart(now, ResetCause::Software, bus);
             }
             Some(Request::StartApplication(address)) => {
                 let hardware = self.state.take();

@@ -99,7 +99,7 @@ impl<F: Firmware> Board<F> {
             }
             Strike::BrownOut if self.powered => {
                 self.halt(now, bus);
-                self.restart(now, ResetCause::BrownOut);
+                self.restart(now, ResetCause::BrownOut, bus);
             }
             Strike::BrownOut => {}
             Strike::Babble => {

@@ -68,6 +68,8 @@ pub(crate) struct Flash {
     chip: &'static Chip,
     facts: FlashFacts,
     data: Vec<u8>,
+    /// Code that does not live in it: all of it may be erased and programmed.
+    whole: bool,
     /// One bit per double word that was programmed since its last erase; empty where that does not matter.
     once: Vec<u64>,
     operation: Option<Operation>,
@@ -104,6 +106,23 @@ impl Flash {
         flash
     }
 
+    /// An erased flash, as it comes from the factory.
+    pub(crate) fn blank(chip: &'static Chip, rng: Rng) -> Self {
+        let size = chip.flash_size() as usize;
+        let once = if chip.rule == WriteRule::Once { vec![0; size / 8 / 64] } else { Vec::new() };
+        Self { chip, facts: chip.flash_facts(), data: vec![0xFF; size], once, ..Self::detached(rng) }
+    }
+
+    /// From now on nothing runs from this flash, so that no part of it protects itself.
+    pub(crate) fn free(&mut self) {
+        self.whole = true;
+    }
+
+    /// First address that may be erased and programmed.
+    fn first(&self) -> u32 {
+        if self.whole { FLASH_BASE } else { FLASH_BASE + BOOTLOADER_SIZE }
+    }
+
     /// A flash without a single byte: what stays behind when a board's hardware is taken out of its node.
     pub(crate) fn detached(rng: Rng) -> Self {
         let chip = &crate::chip::CHIPS[0];
@@ -111,6 +130,7 @@ impl Flash {
             chip,
             facts: chip.flash_facts(),
             data: Vec::new(),
+            whole: false,
             once: Vec::new(),
             operation: None,
             latch: [0; CALL],
@@ -208,7 +228,7 @@ impl Flash {
         let known =
             self.facts.erase_unit(unit.address).filter(|u| u.address == unit.address && u.size == unit.size);
         let Some(known) = known
-            .filter(|u| u.address >= FLASH_BASE + BOOTLOADER_SIZE && self.operation.is_none())
+            .filter(|u| u.address >= self.first() && self.operation.is_none())
             .filter(|u| !self.option_cells.write_protects(u))
         else {
             return self.refuse(FlashFault::Erase);
@@ -228,7 +248,7 @@ impl Flash {
         self.settle(now);
         let unit = usize::from(self.chip.unit);
         let aligned = (address as usize).is_multiple_of(unit) && bytes.len().is_multiple_of(unit);
-        let allowed = address >= FLASH_BASE + BOOTLOADER_SIZE && (1..=CALL).contains(&bytes.len());
+        let allowed = address >= self.first() && (1..=CALL).contains(&bytes.len());
         let protects = |u: EraseUnit| self.option_cells.write_protects(&u);
         let allowed = allowed && !self.facts.erase_unit(address).is_some_and(protects);
         let Some(at) =

@@ -1,0 +1,331 @@
+//! A board's ROM bootloader in the world: the device of `rom-simulator` behind the board's power, lines, port and bus.
+//!
+//! The chip's flash is told twice, once here and once in the board's hardware; whoever runs has the truth, and it
+//! is copied when the other takes over. A chip that is told to Go into RAM where the agent's very bytes lie runs
+//! the node from then on, which stays off the bus until that has been silent: other boards' ROMs are still being
+//! talked to, at other bit rates.
+
+use std::sync::Arc;
+
+use panel_protocol::frame::{Frame, Id};
+use panel_protocol::node::{Capabilities, ResetCause};
+use rom_simulator::wire::{LineConfig, UartLine};
+use rom_simulator::{
+    CanDevice, CanFrame, CanKind, Chip as RomChip, Nanos, Settings, State as RomState, UsartDevice,
+};
+
+use super::{Application, Board, State};
+use crate::bus::Bus;
+use crate::chip::FLASH_BASE;
+use crate::config::{AgentCode, RomConfig, RomLink};
+use crate::firmware::Firmware;
+use crate::flash::Flash;
+use crate::hardware::Hardware;
+use crate::timers::NEVER;
+
+/// From Go to the first instruction that matters: clocks, vectors, controller.
+const AGENT_START: u64 = 5_000_000;
+/// Silence on the bus after which an agent takes part in it.
+pub(crate) const AGENT_SILENCE: u64 = 250_000_000;
+/// Bytes that are copied together between the two flashes.
+const CHUNK: usize = 256;
+
+/// What the host sees of a board's own port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PortNews {
+    None,
+    /// Bytes can be read.
+    Readable,
+}
+
+#[derive(Debug)]
+enum Device {
+    Uart(UartLine),
+    Can { device: Box<CanDevice>, rate: u32, queue: std::collections::VecDeque<Frame> },
+}
+
+/// The ROM of one board.
+#[derive(Debug)]
+pub(crate) struct Rom {
+    device: Device,
+    agent: Option<Arc<AgentCode>>,
+    /// When the answer on the port was last told of.
+    told: Option<Nanos>,
+}
+
+impl Rom {
+    /// A chip without power.
+    pub(crate) fn new(config: &RomConfig, seed: u64, uid: [u8; 12]) -> Option<Self> {
+        let settings = Settings { seed, boot0: false, faults: config.faults.clone(), ..Settings::default() };
+        let start = Nanos::ZERO;
+        let mut device = match config.link {
+            RomLink::Uart => {
+                let mut device = UsartDevice::new(config.model, &settings, start);
+                device.power_off(start);
+                let line = LineConfig { to_host: config.latency, ..LineConfig::default() };
+                Device::Uart(UartLine::new(device, line))
+            }
+            RomLink::Can | RomLink::Fdcan => {
+                let kind = if config.link == RomLink::Can { CanKind::Classic } else { CanKind::Fd };
+                let mut device = Box::new(CanDevice::new(config.model, kind, &settings, start)?);
+                device.power_off(start);
+                Device::Can { rate: device.bitrate(), device, queue: std::collections::VecDeque::new() }
+            }
+        };
+        device.chip_mut().set_uid(uid);
+        Some(Self { device, agent: config.agent.clone(), told: None })
+    }
+
+    pub(crate) fn set_boot0(&mut self, high: bool) {
+        self.device.board_mut().set_boot0(high);
+    }
+
+    /// The (nominal) bit rate that the ROM uses on the bus; `None` where it listens on a port.
+    fn bus_rate(&self) -> Option<u32> {
+        match &self.device {
+            Device::Uart(_) => None,
+            Device::Can { device, .. } => Some(device.bitrate()),
+        }
+    }
+
+    fn state(&self) -> RomState {
+        match &self.device {
+            Device::Uart(line) => line.device().board().state(),
+            Device::Can { device, .. } => device.board().state(),
+        }
+    }
+
+    fn due(&self) -> u64 {
+        let due = match &self.device {
+            Device::Uart(line) => {
+                let answer = line.answer_ends().filter(|end| self.told != Some(*end));
+                [line.next_change(), answer].into_iter().flatten().min()
+            }
+            Device::Can { device, .. } => device.next_deadline(),
+        };
+        due.map_or(NEVER, |at| at.0)
+    }
+
+    /// Lets everything up to `now` happen.
+    fn advance(&mut self, now: u64) -> PortNews {
+        match &mut self.device {
+            Device::Uart(line) => {
+                line.advance(Nanos(now));
+                match line.answer_ends().filter(|end| end.0 <= now && self.told != Some(*end)) {
+                    Some(end) => {
+                        self.told = Some(end);
+                        PortNews::Readable
+                    }
+                    None => PortNews::None,
+                }
+            }
+            Device::Can { device, queue, .. } => {
+                device.handle_timeout(Nanos(now));
+                while let Some(tx) = device.poll_tx() {
+                    queue.extend(frame(&tx.frame));
+                }
+                PortNews::None
+            }
+        }
+    }
+}
+
+impl Device {
+    fn board_mut(&mut self) -> &mut rom_simulator::Board {
+        match self {
+            Self::Uart(line) => line.device_mut().board_mut(),
+            Self::Can { device, .. } => device.board_mut(),
+        }
+    }
+
+    fn chip_mut(&mut self) -> &mut RomChip {
+        self.board_mut().chip_mut()
+    }
+
+    fn chip(&self) -> &RomChip {
+        match self {
+            Self::Uart(line) => line.device().board().chip(),
+            Self::Can { device, .. } => device.board().chip(),
+        }
+    }
+
+    fn power(&mut self, now: u64, on: bool) {
+        let now = Nanos(now);
+        match (self, on) {
+            (Self::Uart(line), true) => line.device_mut().power_on(now),
+            (Self::Uart(line), false) => line.device_mut().power_off(now),
+            (Self::Can { device, .. }, true) => device.power_on(now),
+            (Self::Can { device, queue, .. }, false) => {
+                queue.clear();
+                device.power_off(now);
+            }
+        }
+    }
+}
+
+impl<F: Firmware> Board<F> {
+    /// Power or reset: the chip starts what its boot pin and flash say.
+    pub(super) fn restart_rom(
+        &mut self,
+        now: u64,
+        mut hardware: Box<Hardware>,
+        cause: ResetCause,
+        bus: &mut Bus,
+    ) {
+        let Some(rom) = &mut self.rom else { return };
+        hardware.restart(now, cause);
+        into_rom(&hardware.flash, rom.device.chip_mut());
+        rom.device.power(now, true);
+        self.state = State::Rom(hardware);
+        self.follow_rom(now, bus);
+    }
+
+    /// The ROM stops here and now; what it did to the flash stays.
+    pub(super) fn halt_rom(&mut self, now: u64) {
+        let Some(rom) = &mut self.rom else { return };
+        if let State::Rom(hardware) = &mut self.state {
+            rom.advance(now);
+            rom.device.power(now, false);
+            from_rom(rom.device.chip(), &mut hardware.flash);
+        }
+    }
+
+    pub(super) fn rom_due(&self) -> u64 {
+        self.rom.as_ref().map_or(NEVER, |rom| rom.due())
+    }
+
+    /// Another time at which an agent may come up, if the bus has not been silent for long enough now.
+    pub(super) fn agent_due(&self, now: u64, bus: &Bus) -> Option<u64> {
+        self.rom.as_ref()?;
+        Some(bus.idle_since(now) + AGENT_SILENCE).filter(|due| *due > now)
+    }
+
+    /// Runs the ROM; what a port's host can see.
+    pub(super) fn run_rom(&mut self, now: u64, bus: &mut Bus) -> PortNews {
+        let Some(rom) = &mut self.rom else { return PortNews::None };
+        let news = rom.advance(now);
+        self.follow_rom(now, bus);
+        news
+    }
+
+    /// Connects a loader that listens on the bus, sends what it has to send, and sees whether it has handed over.
+    fn follow_rom(&mut self, now: u64, bus: &mut Bus) {
+        let Some(rom) = &mut self.rom else { return };
+        match (rom.state(), rom.bus_rate()) {
+            (RomState::Application(entry), _) => self.left_rom(now, entry, bus),
+            (RomState::Loader, Some(rate)) => {
+                if !bus.is_connected(self.endpoint) {
+                    bus.connect(
+                        self.endpoint,
+                        matches!(&rom.device, Device::Can { device, .. } if device.is_fd()),
+                    );
+                }
+                bus.set_rate(self.endpoint, rate);
+                if let Device::Can { rate: kept, .. } = &mut rom.device {
+                    *kept = rate;
+                }
+                self.send_rom(now, bus);
+            }
+            _ => bus.disconnect(self.endpoint),
+        }
+    }
+
+    /// One frame at a time: a mailbox with a lower identifier would overtake.
+    pub(super) fn send_rom(&mut self, now: u64, bus: &mut Bus) {
+        let Some(Rom { device: Device::Can { queue, .. }, .. }) = self.rom.as_deref_mut() else { return };
+        if !bus.controller(self.endpoint).has_mail()
+            && let Some(frame) = queue.pop_front()
+        {
+            bus.submit(self.endpoint, &frame, now);
+        }
+    }
+
+    /// A frame on the bus, which the ROM hears if it has its rate.
+    pub(super) fn receive_rom(&mut self, now: u64, frame: &Frame, bus: &mut Bus) {
+        if let (Some(Rom { device: Device::Can { device, rate, .. }, .. }), Id::Standard(id)) =
+            (self.rom.as_deref_mut(), frame.id())
+        {
+            let frame = CanFrame { id, data: frame.data().to_vec(), fd: frame.is_fd() };
+            device.handle_frame(Nanos(now), &frame, *rate);
+        }
+        self.run_rom(now, bus);
+    }
+
+    /// Go, or a reset with BOOT0 low: what runs now?
+    fn left_rom(&mut self, now: u64, entry: Option<u32>, bus: &mut Bus) {
+        bus.disconnect(self.endpoint);
+        let Some(rom) = &mut self.rom else { return };
+        let mut hardware = self.state.take();
+        from_rom(rom.device.chip(), &mut hardware.flash);
+        let agent = rom.agent.as_ref().filter(|agent| entry == Some(agent.address));
+        let address = entry.unwrap_or(FLASH_BASE);
+        if agent.is_some_and(|agent| holds(rom.device.chip(), agent)) {
+            hardware.facts.capabilities |= Capabilities::AGENT | Capabilities::RECEIVES_WHILE_BUSY;
+            hardware.facts.flash.app_base = hardware.facts.flash.base;
+            hardware.flash.free();
+            self.state = State::Starting { hardware, at: now + AGENT_START + AGENT_SILENCE };
+            return;
+        }
+        let mut vectors = [0xFF; 8];
+        if !hardware.flash.read(address, &mut vectors) || vectors == [0xFF; 8] {
+            // A hard fault, or code that nobody knows.
+            self.state = State::Halted(hardware);
+            return;
+        }
+        let [a, b, c, d, e, f, g, h] = vectors;
+        let application = Application {
+            address,
+            stack: u32::from_le_bytes([a, b, c, d]),
+            entry: u32::from_le_bytes([e, f, g, h]),
+        };
+        self.state = State::Application(hardware, application);
+    }
+
+    /// The host writes to the board's own port.
+    pub(crate) fn port_write(&mut self, now: u64, bytes: &[u8]) {
+        if let Some(Rom { device: Device::Uart(line), .. }) = self.rom.as_deref_mut() {
+            line.host_write(Nanos(now), bytes);
+        }
+    }
+
+    /// What can be read from the board's own port.
+    pub(crate) fn port_read(&mut self, now: u64) -> Vec<u8> {
+        match self.rom.as_deref_mut() {
+            Some(Rom { device: Device::Uart(line), .. }) => line.host_read_all(Nanos(now)),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The host sets its port's rate, which throws away what is under way.
+    pub(crate) fn port_configure(&mut self, baud: u32) {
+        if let Some(Rom { device: Device::Uart(line), told, .. }) = self.rom.as_deref_mut() {
+            line.discard();
+            line.set_config(LineConfig { baud, ..line.config() });
+            *told = None;
+        }
+    }
+}
+
+/// Whether the chip's RAM holds the agent, whole.
+fn holds(chip: &RomChip, agent: &AgentCode) -> bool {
+    let from = agent.address.checked_sub(chip.model().map.host_ram.0).map(|at| at as usize);
+    from.and_then(|at| chip.ram().get(at..at + agent.bytes.len())).is_some_and(|ram| ram == agent.bytes)
+}
+
+fn into_rom(flash: &Flash, chip: &mut RomChip) {
+    chip.flash_mut().preload(0, flash.data());
+}
+
+fn from_rom(chip: &RomChip, flash: &mut Flash) {
+    let bytes = chip.flash().bytes();
+    for (at, chunk) in (0..).step_by(CHUNK).zip(bytes.chunks(CHUNK)) {
+        if flash.data().get(at..at + chunk.len()) != Some(chunk) {
+            flash.preset(FLASH_BASE + at as u32, chunk);
+        }
+    }
+}
+
+fn frame(frame: &CanFrame) -> Option<Frame> {
+    let id = Id::Standard(frame.id);
+    if frame.fd { Frame::fd(id, &frame.data) } else { Frame::classical(id, &frame.data) }
+}
