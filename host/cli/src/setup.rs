@@ -1,15 +1,20 @@
 //! From files to a plan: job, panel, image and scenario, read once, before anything is touched.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
-use panel_backplane::{Binding, BusKind, Connection, Line, Link, Panel, Problems, Slot};
+use panel_backplane::{Binding, BusKind, Connection, Line, Link, Panel, Problems, Slot, Way};
 use panel_codes::Code;
 use panel_engine::chip::Chip;
+use panel_engine::rom::{Agent, RomPlan, Ways};
 use panel_engine::{Finishing, IdentityPlace, Limits, Lock, Plan, PlanError, Recipe, options};
 use panel_image::{Image, VectorTable};
 use panel_job::{Job, JobLock, Verify, demo};
 use panel_protocol::time::Span;
-use panel_simulator::{AdapterConfig, BusSpeed, Fault, Scenario, SlotConfig, WorldConfig};
+use panel_simulator::{
+    AdapterConfig, AgentCode, BusSpeed, Fault, RomConfig, RomLink, Scenario, SlotConfig, WorldConfig,
+};
 use sha2::{Digest, Sha256};
 
 use crate::failure::Failure;
@@ -53,10 +58,12 @@ pub(crate) fn load(
     };
     let job = Job::parse(&text, &directory).map_err(|p| problems(&name, Code::JobFile, &p))?;
     let panel = panel(panel_file)?;
-    job.ways_on(&panel).map_err(|e| Failure::new(e.code(), e.to_string()))?;
+    let of = job.ways_on(&panel).map_err(|e| Failure::new(e.code(), e.to_string()))?;
     let image = image(&job, job_file.is_none())?;
     let recipe = recipe(&job, image)?;
-    let plan = Plan::new(recipe, panel).map_err(|e: PlanError| Failure::new(e.code(), e.to_string()))?;
+    let ways = Ways { of, agent: agent(&job)?, supply_mv: job.supply_mv };
+    let plan = Plan::with_ways(recipe, panel, ways);
+    let plan = plan.map_err(|e: PlanError| Failure::new(e.code(), e.to_string()))?;
     check_vectors(&plan)?;
     let scenario = scenario(scenario_file, &plan.panel)?;
     Ok(Setup { job, job_sha256: Sha256::digest(text.as_bytes()).into(), plan, scenario })
@@ -80,6 +87,18 @@ pub(crate) fn scenario(file: Option<&Path>, panel: &Panel) -> Result<Scenario, F
         .map_err(|e| Failure::new(Code::ScenarioFile, format!("{}: {e}", path.display())))?;
     check_slots(&scenario, panel)?;
     Ok(scenario)
+}
+
+/// The RAM agent that the job names.
+fn agent(job: &Job) -> Result<Option<Agent>, Failure> {
+    let Some(file) = &job.agent else { return Ok(None) };
+    let name = file.path.display().to_string();
+    let bytes =
+        std::fs::read(&file.path).map_err(|e| Failure::new(Code::FileUnreadable, format!("{name}: {e}")))?;
+    if bytes.is_empty() {
+        return Err(Failure::new(Code::ImageEmpty, format!("{name}: the agent is empty")));
+    }
+    Ok(Some(Agent { name, bytes, address: file.address }))
 }
 
 /// The application that will be started must be one for this chip.
@@ -239,15 +258,47 @@ pub(crate) fn world(plan: &Plan, scenario: Scenario) -> Result<WorldConfig, Fail
         },
     });
     let revision = plan.recipe.revisions.first().copied().unwrap_or(1);
-    let slots = plan.panel.slots.iter().filter_map(|slot| {
-        let mut config = SlotConfig::new(slot.slot.0, slot.bus?.index(), chip);
+    let mut buses: Vec<BusSpeed> = buses.collect();
+    // Slots that hang on no bus are on one that nobody uses.
+    let nowhere = buses.len();
+    buses.extend(plan.panel.slots.iter().any(|s| s.bus.is_none()).then_some(BusSpeed::CAN_1M));
+    let agent = plan.rom.as_ref().and_then(RomPlan::agent);
+    let agent = agent.map(|a| Arc::new(AgentCode { address: a.address, bytes: a.bytes.clone() }));
+    let mut slots = Vec::new();
+    for slot in &plan.panel.slots {
+        let bus = slot.bus.map_or(nowhere, panel_backplane::BusIndex::index);
+        let mut config = SlotConfig::new(slot.slot.0, bus, chip);
         config.strap = (plan.panel.binding == Binding::Straps).then_some(slot.strap);
         config.select_line = plan.panel.binding == Binding::Select;
         config.hardware_revision = revision;
-        Some(config)
-    });
-    let config = WorldConfig { slots: slots.collect(), scenario, ..WorldConfig::default() };
-    Ok(with_latency(WorldConfig { buses: buses.collect(), ..config }, Span::ZERO))
+        let link = plan.ways.get(&slot.slot).and_then(|way| rom_link(*way));
+        config.rom = link.map(|link| rom(name, link, agent.clone())).transpose()?;
+        slots.push(config);
+    }
+    let config = WorldConfig { slots, scenario, ..WorldConfig::default() };
+    Ok(with_latency(WorldConfig { buses, ..config }, Span::ZERO))
+}
+
+/// Where the ROM of a board that is reached this way listens; `None` for a board with a bootloader of its own.
+const fn rom_link(way: Way) -> Option<RomLink> {
+    match way {
+        Way::Multidrop => None,
+        Way::RomUart | Way::RomUartAgent => Some(RomLink::Uart),
+        Way::RomCan | Way::RomCanAgent => Some(RomLink::Can),
+        Way::RomFdcan | Way::RomFdcanAgent => Some(RomLink::Fdcan),
+    }
+}
+
+fn rom(chip: &str, link: RomLink, agent: Option<Arc<AgentCode>>) -> Result<RomConfig, Failure> {
+    let name = match chip.trim_start_matches("STM32") {
+        "F103xE" => "F103HD",
+        "F103xG" => "F103XL",
+        name => name,
+    };
+    let model = rom_simulator::catalog::find(name);
+    let model =
+        model.ok_or_else(|| Failure::new(Code::JobFile, format!("there is no simulated ROM of {chip}")))?;
+    Ok(RomConfig { model, link, agent, latency: Duration::ZERO, faults: Vec::new() })
 }
 
 /// The same world behind adapters of this latency, with queues as long as that takes.

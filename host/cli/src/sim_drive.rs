@@ -7,10 +7,10 @@
 use std::time::Duration;
 
 use panel_backplane::{BusIndex, LineAction, LineFunction, Panel, Slot};
-use panel_engine::{Event, LinkEvent, Refused, Reserved, Run};
+use panel_engine::{BusRate, Event, LinkEvent, PortIndex, PortOutput, Refused, Reserved, Run};
 use panel_protocol::node::Uid;
 use panel_protocol::time::{Micros, Span};
-use panel_simulator::{HostEvent, World};
+use panel_simulator::{BusSpeed, HostEvent, World};
 
 /// Frames handed to an adapter without delay and not yet confirmed: enough to keep the bus busy, few enough that
 /// a control message leaves within half a millisecond.
@@ -107,10 +107,11 @@ pub(crate) fn drive(run: &mut Run, world: &mut World, pace: &Pace, observer: &mu
         world.advance(until.max(now));
         let now = world.now();
         while let Some(event) = world.poll_host() {
-            if let HostEvent::Sent { bus, .. } = event {
-                queues[bus].moved = now;
+            match event {
+                HostEvent::Sent { bus, .. } => queues[bus].moved = now,
+                HostEvent::Readable { slot } => read_port(run, world, slot),
+                _ => deliver(run, now, event),
             }
-            deliver(run, now, event);
         }
         watch_queues(run, world, &mut queues);
         if due.is_some_and(|due| now >= due) {
@@ -183,7 +184,7 @@ fn flush(
         if moved {
             continue;
         }
-        moved = false;
+        moved = set_rates(run, world, panel) || write_ports(run, world);
         for bus in 0..panel.buses.len() {
             while world.host_queue_free(bus) > 0
                 && let Some(frame) = run.poll_transmit(now, BusIndex(bus as u8))
@@ -200,13 +201,52 @@ fn flush(
     }
 }
 
+/// Adapters go to the rates that the run wants.
+fn set_rates(run: &mut Run, world: &mut World, panel: &Panel) -> bool {
+    let mut moved = false;
+    for bus in 0..panel.buses.len() {
+        let index = BusIndex(bus as u8);
+        while let Some(BusRate { nominal, data }) = run.poll_bit_rate(index) {
+            world.host_set_speed(bus, BusSpeed { nominal, data });
+            run.handle_bit_rate(world.now(), index, true);
+            moved = true;
+        }
+    }
+    moved
+}
+
+/// Bytes for the slots' own ports.
+fn write_ports(run: &mut Run, world: &mut World) -> bool {
+    let mut moved = false;
+    let ports: Vec<u16> = run.plan().ports.iter().map(|port| port.slot.0).collect();
+    for (index, slot) in (0..).map(PortIndex).zip(ports) {
+        while let Some(output) = run.poll_bytes(index) {
+            match output {
+                PortOutput::Configure { baud } => world.port_configure(slot, baud),
+                PortOutput::Write(bytes) => world.port_write(slot, &bytes),
+            }
+            moved = true;
+        }
+    }
+    moved
+}
+
+/// Bytes from a slot's own port.
+fn read_port(run: &mut Run, world: &mut World, slot: u16) {
+    let bytes = world.port_read(slot);
+    let port = run.plan().ports.iter().position(|port| port.slot.0 == slot);
+    if let (Some(port), false) = (port, bytes.is_empty()) {
+        run.handle_bytes(world.now(), PortIndex(port as u16), &bytes);
+    }
+}
+
 fn deliver(run: &mut Run, now: Micros, event: HostEvent) {
     let link = match event {
         HostEvent::Received { bus, frame, .. } => {
             run.handle_frame(now, BusIndex(bus as u8), &frame);
             return;
         }
-        HostEvent::Sent { .. } => return,
+        HostEvent::Sent { .. } | HostEvent::Readable { .. } => return,
         HostEvent::BusError { bus, .. } => (bus, LinkEvent::BusError),
         HostEvent::ErrorPassive { bus, .. } => (bus, LinkEvent::ErrorPassive),
         HostEvent::BusOff { bus, .. } => (bus, LinkEvent::BusOff),
@@ -221,8 +261,7 @@ fn switch(world: &mut World, panel: &Panel, action: LineAction) {
     match line.function {
         LineFunction::Power => world.set_power(&slots, action.on),
         LineFunction::Nrst => world.set_reset(&slots, action.on),
+        LineFunction::Boot0 => world.set_boot0(&slots, action.on),
         LineFunction::Select => slots.iter().for_each(|&s| world.set_select(s, action.on)),
-        // The simulated boards of this world have no ROM bootloader to select.
-        LineFunction::Boot0 => {}
     }
 }

@@ -322,7 +322,7 @@ impl Plan {
     /// Bytes of the RAM agent; 0 without one.
     #[must_use]
     pub fn agent_bytes(&self) -> usize {
-        self.rom.as_ref().map_or(0, RomPlan::agent_bytes)
+        self.rom.as_ref().and_then(RomPlan::agent).map_or(0, |agent| agent.bytes.len())
     }
 
     /// Who works on this slot.

@@ -34,6 +34,10 @@ pub struct Job {
     pub verify: Verify,
     /// Boards that measure a lower supply are not touched.
     pub minimum_supply_mv: Option<u16>,
+    /// Supply of the boards in millivolts, if stated: F2, F4 and F7 are then programmed by words through their ROM.
+    pub supply_mv: Option<u16>,
+    /// The RAM agent for ways that load one, if it is not the program's own.
+    pub agent: Option<AgentFile>,
     /// Whether the application is started at the end.
     pub start_application: bool,
     /// Identity, option bytes, protection.
@@ -60,6 +64,15 @@ pub struct ImageFile {
     pub path: PathBuf,
     /// Where the data of a raw binary belongs. The other formats have their own addresses.
     pub address: Option<u32>,
+}
+
+/// The RAM agent that is loaded through the ROM bootloader.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentFile {
+    /// A raw binary, vector table first; the path is joined to the job's directory.
+    pub path: PathBuf,
+    /// Where it is loaded.
+    pub address: u32,
 }
 
 /// How flash is compared with the image. Flash is read back in either case, never the received bytes.

@@ -1,5 +1,6 @@
 //! job.toml to [`Job`]. docs/job-files.md describes every key; a test parses its examples.
 
+use core::ops::RangeInclusive;
 use std::path::Path;
 
 use panel_backplane::document::{Document, FromToml, Located, Mismatch, Section, word};
@@ -9,7 +10,7 @@ use panel_protocol::time::Span;
 use toml::de::DeValue;
 
 use crate::finish::{self, Finish};
-use crate::job::{ImageFile, Job, Limits, Target, Verify};
+use crate::job::{AgentFile, ImageFile, Job, Limits, Target, Verify};
 
 impl Job {
     /// Reads the text of a job.toml. `directory` is where the file stands: relative paths in it begin there.
@@ -32,7 +33,10 @@ fn read(mut root: Section<'_>, directory: &Path) -> Option<Job> {
     let ways = ways(&mut root);
     let retries = ranged(&mut root, "retries", 0, 0..=10);
     let verify = root.get_or("verify", Verify::default());
-    let minimum_supply_mv = supply(&mut root);
+    // Below 1.62 V no STM32 runs; above 5.5 V none survives.
+    let minimum_supply_mv = millivolts(&mut root, "minimum_supply_mv", 1620..=5500);
+    let supply_mv = millivolts(&mut root, "supply_mv", 1800..=3600);
+    let agent = root.section("agent").and_then(|section| read_agent(section, directory));
     let start_application = root.get_or("start_application", true);
     let target = section(&mut root, "target").and_then(read_target);
     let images = read_images(&mut root, directory);
@@ -51,6 +55,8 @@ fn read(mut root: Section<'_>, directory: &Path) -> Option<Job> {
         retries: u8::try_from(retries).ok()?,
         verify,
         minimum_supply_mv,
+        supply_mv,
+        agent,
         start_application,
         finish,
         limits,
@@ -73,13 +79,19 @@ fn ways(root: &mut Section<'_>) -> Vec<Way> {
     list.value.into_iter().map(|w| w.value).collect()
 }
 
-fn supply(root: &mut Section<'_>) -> Option<u16> {
-    let supply = root.get::<u16>("minimum_supply_mv")?;
-    // Below 1.62 V no STM32 runs; above 5.5 V none survives.
-    if !(1620..=5500).contains(&supply.value) {
-        root.bad_value("minimum_supply_mv", supply.at, format!("{} is not 1620 to 5500", supply.value));
+fn millivolts(root: &mut Section<'_>, key: &'static str, range: RangeInclusive<u16>) -> Option<u16> {
+    let supply = root.get::<u16>(key)?;
+    if !range.contains(&supply.value) {
+        let reason = format!("{} is not {} to {}", supply.value, range.start(), range.end());
+        root.bad_value(key, supply.at, reason);
     }
     Some(supply.value)
+}
+
+fn read_agent(mut section: Section<'_>, directory: &Path) -> Option<AgentFile> {
+    let file = section.need::<String>("file");
+    let address = section.need::<Address>("address");
+    Some(AgentFile { path: directory.join(file?.value), address: address?.value.0 })
 }
 
 fn read_target(mut section: Section<'_>) -> Option<Target> {
@@ -139,12 +151,7 @@ fn read_limits(mut section: Section<'_>) -> Limits {
 }
 
 /// A whole number in a range; out of it, the problem is reported and `usual` taken.
-fn ranged(
-    section: &mut Section<'_>,
-    key: &'static str,
-    usual: u16,
-    range: core::ops::RangeInclusive<u16>,
-) -> u16 {
+fn ranged(section: &mut Section<'_>, key: &'static str, usual: u16, range: RangeInclusive<u16>) -> u16 {
     let Some(number) = section.get::<u16>(key) else { return usual };
     if range.contains(&number.value) {
         return number.value;

@@ -15,4 +15,4 @@ mod job_file;
 
 pub use finish::{Finish, IdentityRegion, JobLock, OptionField};
 pub use fit::FitError;
-pub use job::{ImageFile, Job, Limits, Target, Verify};
+pub use job::{AgentFile, ImageFile, Job, Limits, Target, Verify};

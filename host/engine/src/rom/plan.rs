@@ -54,8 +54,8 @@ pub struct RomPlan {
     pub device: &'static Device,
     /// The image, if some slot gets it through its ROM.
     image: SharedImage,
-    /// The agent, if some slot gets that: its image, where it starts, its bytes.
-    agent: Option<(SharedImage, u32, usize)>,
+    /// The agent, if some slot gets that.
+    agent: Option<(SharedImage, Agent)>,
     start: Option<u32>,
     voltage: Option<SupplyVoltage>,
 }
@@ -101,7 +101,7 @@ impl RomPlan {
             let agent = options.agent.as_ref().ok_or(PlanError::NoAgent { chip: chip.name })?;
             let whole = SharedImage::new(vec![(agent.address, agent.bytes.clone())])?;
             whole.plan(device, &PlanOptions { erase: EraseChoice::Nothing, ..PlanOptions::default() })?;
-            Some((whole, agent.address, agent.bytes.len()))
+            Some((whole, agent.clone()))
         } else {
             None
         };
@@ -116,20 +116,20 @@ impl RomPlan {
         self.voltage
     }
 
-    /// Bytes of the agent; 0 without one.
+    /// The agent, if some slot gets one.
     #[must_use]
-    pub fn agent_bytes(&self) -> usize {
-        self.agent.as_ref().map_or(0, |(_, _, bytes)| *bytes)
+    pub fn agent(&self) -> Option<&Agent> {
+        self.agent.as_ref().map(|(_, agent)| agent)
     }
 
     /// What is done to a board that takes this way.
     pub(crate) fn work(&self, way: Way) -> Work {
         match &self.agent {
-            Some((image, entry, _)) if is_agent(way) => Work {
+            Some((image, agent)) if is_agent(way) => Work {
                 goal: Goal::LoadAgent,
                 device: self.device,
                 image: image.clone(),
-                start: Some(*entry),
+                start: Some(agent.address),
                 voltage: None,
             },
             _ => Work {
