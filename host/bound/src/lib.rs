@@ -6,13 +6,15 @@
 //! on a free choice, the cheapest choice is taken, and fractions of a nanosecond are dropped.
 //!
 //! [`Multidrop`] is one bus of boards that receive an image together, and erase and program while they
-//! receive; [`Rom`] is boards talked to through the bootloader in their ROM, which does one thing at a time.
-//! Both are plain values with a method `bound`; [`Bound`] is the answer, part by part. Several buses or ports
+//! receive; [`Rom`] is boards talked to through the bootloader in their ROM, which does one thing at a time;
+//! [`Agent`] is both, one after the other.
+//! All are plain values with a method `bound`; [`Bound`] is the answer, part by part. Several buses or ports
 //! work in parallel: the bound of the panel is the largest of theirs.
 //!
 //! The crate deliberately uses nothing else of panelflash, neither the protocol nor the simulator with its
 //! frame lengths: a mistake there must show as a wrong ratio. It opens nothing, and knows no chip.
 
+mod agent;
 mod frame;
 mod image;
 mod multidrop;
@@ -21,6 +23,7 @@ mod wire;
 
 use core::num::NonZeroU32;
 
+pub use agent::Agent;
 pub use multidrop::Multidrop;
 pub use rom::{Rom, RomLink};
 
@@ -29,6 +32,8 @@ pub use rom::{Rom, RomLink};
 pub struct Bound {
     /// Fixture and start-up, before a board can be talked to.
     pub power_ns: u64,
+    /// The RAM agent's way into the boards, where they need one.
+    pub load_ns: u64,
     /// Finding out which boards are there.
     pub discover_ns: u64,
     /// The image on the wire.

@@ -66,6 +66,7 @@ impl Multidrop<'_> {
         let times = u64::from(transfers);
         let mut bound = Bound {
             power_ns: power.fixture_ns.saturating_add(power.start_up_ns),
+            load_ns: 0,
             discover_ns: bus.ns(&discover.times(DISCOVERY_FRAMES).times(boards)),
             bus_ns: bus.ns(&data).saturating_mul(times),
             erase_ns: image.erase_ns(flash).saturating_mul(times),

@@ -50,6 +50,7 @@ fn two_frames_to_two_boards_cost_what_the_hand_adds_up() {
         bound,
         Bound {
             power_ns: 377,
+            load_ns: 0,
             discover_ns: 2 * 4 * 68_000,
             bus_ns: (127 + u64::from(second)) * 1000,
             erase_ns: 1_000,

@@ -29,6 +29,7 @@ mod code {
     pub(super) const GET_ID: Id = Id::Standard(0x02);
     pub(super) const SPEED: Id = Id::Standard(0x03);
     pub(super) const READ: Id = Id::Standard(0x11);
+    pub(super) const GO: Id = Id::Standard(0x21);
     pub(super) const WRITE: Id = Id::Standard(0x31);
     pub(super) const CAN_ERASE: Id = Id::Standard(0x43);
     pub(super) const FD_ERASE: Id = Id::Standard(0x44);
@@ -97,6 +98,43 @@ impl Rom<'_> {
         self.in_turn(self.boards)
     }
 
+    /// The regions put into RAM and started, on all boards as the link allows.
+    pub(crate) fn load(&self) -> Bound {
+        match self.link {
+            RomLink::Uart { .. } => self.load_in_turn(self.boards.min(1)),
+            RomLink::Can { .. } | RomLink::Fdcan { .. } => self.load_in_turn(self.boards),
+        }
+    }
+
+    /// The same, one board after the other on any link.
+    pub(crate) fn load_one_by_one(&self) -> Bound {
+        self.load_in_turn(self.boards)
+    }
+
+    fn load_in_turn(&self, boards: u32) -> Bound {
+        let Self { link, regions, power, latency_ns, .. } = *self;
+        if boards == 0 {
+            return Bound::default();
+        }
+        let mut write = Wire::default();
+        let mut waits = 0;
+        Image::new(regions).for_each_piece::<BLOCK>(Grid::Aligned, |piece| {
+            let (address, bytes) = written(&piece);
+            waits += link.write(&mut write, address, bytes);
+        });
+        link.go(&mut write);
+        let times = u64::from(boards);
+        let one = link.connect_ns().saturating_add(link.ns(&write));
+        let mut bound = Bound {
+            power_ns: power.fixture_ns.saturating_add(power.start_up_ns.saturating_mul(times)),
+            load_ns: one.saturating_mul(times),
+            latency_ns: latency_ns.saturating_mul(waits).saturating_mul(times),
+            ..Bound::default()
+        };
+        bound.total_ns = bound.power_ns.saturating_add(bound.load_ns).saturating_add(bound.latency_ns);
+        bound
+    }
+
     fn in_turn(&self, boards: u32) -> Bound {
         let Self { link, regions, flash, mass_erase_ns, power, latency_ns, boards: _ } = *self;
         if boards == 0 {
@@ -121,6 +159,7 @@ impl Rom<'_> {
         let times = u64::from(boards);
         let mut bound = Bound {
             power_ns: power.fixture_ns.saturating_add(power.start_up_ns.saturating_mul(times)),
+            load_ns: 0,
             discover_ns: link.connect_ns().saturating_mul(times),
             bus_ns: link.ns(&write).saturating_mul(times),
             erase_ns: by_unit.min(mass_erase_ns.unwrap_or(u64::MAX)).saturating_mul(times),
@@ -195,6 +234,15 @@ impl RomLink {
                 self.add_frames(wire, code::FD_ERASE, &[&[UNKNOWN; 2], &ACK, &ACK, &ACK]);
                 self.add_unknown(wire, code::FD_ERASE, 2 * units);
             }
+        }
+    }
+
+    /// Starts what was written.
+    fn go(self, wire: &mut Wire) {
+        match self {
+            // command with complement, ACK, address, check byte, ACK
+            Self::Uart { .. } => wire.add_characters(9),
+            Self::Can { .. } | Self::Fdcan { .. } => self.add_frames(wire, code::GO, &[&[UNKNOWN; 4], &ACK]),
         }
     }
 

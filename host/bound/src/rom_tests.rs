@@ -36,6 +36,7 @@ fn a_block_on_a_uart_is_268_characters_each_way_and_its_flash_time() {
         bound,
         Bound {
             power_ns: 511,
+            load_ns: 0,
             discover_ns: 900_000,
             bus_ns: (268 + 7) * 100_000,
             erase_ns: 30_000_000,

@@ -3,36 +3,137 @@
 
 use core::num::NonZeroU32;
 
-use panel_backplane::BusKind;
-use panel_bound::{Bound, BusSpeed, EraseUnit, FlashTimes, Multidrop, PowerOn};
+use panel_backplane::{Bus, BusIndex, BusKind, PanelSlot, Way};
+use panel_bound::{Agent, Bound, BusSpeed, EraseUnit, FlashTimes, Multidrop, PowerOn, Rom, RomLink};
 use panel_engine::Plan;
+use panel_engine::rom::RomPlan;
+use stm32_rom_bootloader::device::{FlashTiming, Parallelism, SupplyVoltage};
 
-/// The bound of the whole panel: buses work in parallel, so the slowest counts. Also the bound for sending the
-/// same image to each board in turn.
+/// The bound of the whole panel: buses and ports work in parallel, so the slowest counts. Also the bound for
+/// sending the same image to each board in turn. `start_up_ns` is that of boards with a bootloader of their own.
 pub(crate) fn of(plan: &Plan, start_up_ns: u64) -> (Bound, Bound) {
-    let flash = flash(plan);
-    let regions: Vec<(u32, &[u8])> = plan.regions.iter().map(|(a, b)| (*a, b.as_slice())).collect();
-    let power = PowerOn { fixture_ns: plan.panel.power_on_time().0 * 1000, start_up_ns };
     let mut all = (Bound::default(), Bound::default());
     for (n, bus) in plan.panel.buses.iter().enumerate() {
-        let index = panel_backplane::BusIndex(n as u8);
-        let boards = plan.panel.on_bus(index).filter(|s| !s.bad).count() as u32;
-        let rate = |r: u32| NonZeroU32::new(r).unwrap_or(NonZeroU32::MIN);
-        let nominal = rate(bus.bit_rate.0);
-        let speed = match bus.kind {
-            BusKind::Classical => BusSpeed::Classical { bit_rate: nominal },
-            BusKind::Fd { data_bit_rate } => BusSpeed::Fd { nominal, data: rate(data_bit_rate.0) },
-        };
-        let job = Multidrop { bus: speed, boards, regions: &regions, flash: &flash, power };
-        let (together, in_turn) = (job.bound(), job.one_by_one());
-        if together.total_ns > all.0.total_ns {
-            all.0 = together;
-        }
-        if in_turn.total_ns > all.1.total_ns {
-            all.1 = in_turn;
-        }
+        let slots: Vec<&PanelSlot> =
+            plan.panel.on_bus(BusIndex(n as u8)).filter(|s| way(plan, s) != Way::RomUart).collect();
+        keep_longer(&mut all, of_bus(plan, bus, &slots, start_up_ns));
+    }
+    let ports = plan.panel.slots.iter().filter(|s| !s.bad && way(plan, s) == Way::RomUart).count() as u32;
+    if let Some(rom) = plan.rom.as_ref().filter(|_| ports > 0) {
+        keep_longer(&mut all, through_rom(plan, rom, uart(plan), ports));
     }
     all
+}
+
+fn keep_longer(all: &mut (Bound, Bound), group: (Bound, Bound)) {
+    if group.0.total_ns > all.0.total_ns {
+        all.0 = group.0;
+    }
+    if group.1.total_ns > all.1.total_ns {
+        all.1 = group.1;
+    }
+}
+
+fn way(plan: &Plan, slot: &PanelSlot) -> Way {
+    plan.ways.get(&slot.slot).copied().unwrap_or(Way::Multidrop)
+}
+
+fn of_bus(plan: &Plan, bus: &Bus, slots: &[&PanelSlot], start_up_ns: u64) -> (Bound, Bound) {
+    let boards = slots.len() as u32;
+    let count = |wanted: &[Way]| slots.iter().filter(|s| wanted.contains(&way(plan, s))).count() as u32;
+    let on_bus = count(&[Way::RomCan, Way::RomFdcan, Way::RomCanAgent, Way::RomFdcanAgent]);
+    let link = if on_bus > 0 { on_can(bus) } else { uart(plan) };
+    let agents = count(&[Way::RomUartAgent, Way::RomCanAgent, Way::RomFdcanAgent]);
+    match &plan.rom {
+        Some(rom) if agents > 0 => with_agent(plan, rom, bus, link, (agents, boards)),
+        Some(rom) if on_bus > 0 => through_rom(plan, rom, link, boards),
+        _ => {
+            let (flash, regions) = (flash(plan), regions(plan));
+            let job = multidrop(bus, boards, &regions, &flash, power(plan, start_up_ns));
+            (job.bound(), job.one_by_one())
+        }
+    }
+}
+
+fn through_rom(plan: &Plan, rom: &RomPlan, link: RomLink, boards: u32) -> (Bound, Bound) {
+    let (flash, regions) = (rom_flash(plan, rom), regions(plan));
+    let power = power(plan, rom_start_ns(rom));
+    let job =
+        Rom { link, boards, regions: &regions, flash: &flash, mass_erase_ns: None, power, latency_ns: 0 };
+    (job.bound(), job.one_by_one())
+}
+
+/// `agents` boards are given the agent, all `boards` receive the image.
+fn with_agent(
+    plan: &Plan,
+    rom: &RomPlan,
+    bus: &Bus,
+    link: RomLink,
+    (agents, boards): (u32, u32),
+) -> (Bound, Bound) {
+    let (flash, image) = (flash(plan), regions(plan));
+    let agent = rom.agent().map(|agent| (agent.address, agent.bytes.as_slice()));
+    let regions: Vec<(u32, &[u8])> = agent.into_iter().collect();
+    let power = power(plan, rom_start_ns(rom));
+    let load = Rom {
+        link,
+        boards: agents,
+        regions: &regions,
+        flash: &flash,
+        mass_erase_ns: None,
+        power,
+        latency_ns: 0,
+    };
+    let then = multidrop(bus, boards, &image, &flash, PowerOn::default());
+    let job = Agent { load, then };
+    (job.bound(), job.one_by_one())
+}
+
+fn multidrop<'a>(
+    bus: &Bus,
+    boards: u32,
+    regions: &'a [(u32, &'a [u8])],
+    flash: &'a FlashTimes,
+    power: PowerOn,
+) -> Multidrop<'a> {
+    let nominal = rate(bus.bit_rate.0);
+    let speed = match bus.kind {
+        BusKind::Classical => BusSpeed::Classical { bit_rate: nominal },
+        BusKind::Fd { data_bit_rate } => BusSpeed::Fd { nominal, data: rate(data_bit_rate.0) },
+    };
+    Multidrop { bus: speed, boards, regions, flash, power }
+}
+
+fn regions(plan: &Plan) -> Vec<(u32, &[u8])> {
+    plan.regions.iter().map(|(a, b)| (*a, b.as_slice())).collect()
+}
+
+fn power(plan: &Plan, start_up_ns: u64) -> PowerOn {
+    PowerOn { fixture_ns: plan.panel.power_on_time().0 * 1000, start_up_ns }
+}
+
+fn rate(bits_per_second: u32) -> NonZeroU32 {
+    NonZeroU32::new(bits_per_second).unwrap_or(NonZeroU32::MIN)
+}
+
+fn uart(plan: &Plan) -> RomLink {
+    RomLink::Uart { baud: rate(plan.panel.baud) }
+}
+
+/// The fastest rate that the ROM knows and the bus allows (AN3154, Speed), or that of AN5405.
+fn on_can(bus: &Bus) -> RomLink {
+    match bus.kind {
+        BusKind::Fd { .. } => RomLink::Fdcan { nominal: rate(250_000), data: rate(1_000_000) },
+        BusKind::Classical => {
+            let known = [1_000_000, 500_000, 250_000].into_iter().find(|known| *known <= bus.bit_rate.0);
+            RomLink::Can { bit_rate: rate(known.unwrap_or(125_000)) }
+        }
+    }
+}
+
+/// From reset until the ROM listens, at best (AN2606).
+fn rom_start_ns(rom: &RomPlan) -> u64 {
+    rom.device.startup.map_or(0, |startup| u64::try_from(startup.best.as_nanos()).unwrap_or(u64::MAX))
 }
 
 /// The chip's typical times in nanoseconds, from the datasheets (the plan's own are rounded to microseconds).
@@ -48,6 +149,22 @@ fn flash(plan: &Plan) -> FlashTimes {
         "G4" | "L4" => 81_690,
         _ => chip.flash.program_typical.0 * 1000,
     };
-    let program_unit = NonZeroU32::new(chip.flash.unit.into()).unwrap_or(NonZeroU32::MIN);
-    FlashTimes { units: units.collect(), program_unit, program_typical_ns }
+    FlashTimes { units: units.collect(), program_unit: rate(chip.flash.unit.into()), program_typical_ns }
+}
+
+/// The same at the width at which a ROM erases and programs: F2, F4 and F7 by bytes unless the supply is known.
+fn rom_flash(plan: &Plan, rom: &RomPlan) -> FlashTimes {
+    let width = rom.voltage().map_or(Parallelism::X8, SupplyVoltage::parallelism);
+    if !matches!(plan.recipe.chip.family, "F2" | "F4" | "F7") {
+        return flash(plan);
+    }
+    let timing = FlashTiming::of(rom.device.family);
+    let ns = |time: core::time::Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    let units = plan.units.iter().map(|u| EraseUnit {
+        address: u.address,
+        size: u.size,
+        typical_ns: ns(timing.erase_unit(u.size, width).typical),
+    });
+    let program_typical_ns = ns(timing.program_bytes(1, width).typical);
+    FlashTimes { units: units.collect(), program_unit: rate(width.bytes()), program_typical_ns }
 }

@@ -1,6 +1,7 @@
 //! `panelflash plan`: what a run would do and its time bound, without touching anything.
 
 use panel_engine::Plan;
+use panel_engine::rom::RomPlan;
 use serde_json::json;
 
 use crate::args::PlanArgs;
@@ -30,6 +31,11 @@ pub(crate) fn plan(args: &PlanArgs) -> Result<u8, Failure> {
             })).collect::<Vec<_>>(),
             "data_frames": plan.images.first().map_or(0, |i| i.frames()),
             "flash_seconds": plan.flash_time.as_secs_f64(),
+            "ways": plan.ways.iter().map(|(slot, way)| (slot.to_string(), json!(way.name()))).collect::<serde_json::Map<_, _>>(),
+            "agent": plan.rom.as_ref().and_then(RomPlan::agent).map(|agent| json!({
+                "name": agent.name, "address": format!("{:#010x}", agent.address), "bytes": agent.bytes.len(),
+            })),
+            "load_seconds": secs(bound.load_ns),
             "bus_seconds": secs(bound.bus_ns),
             "bound_seconds": secs(bound.total_ns),
             "one_by_one_seconds": secs(in_turn.total_ns),
@@ -41,19 +47,25 @@ pub(crate) fn plan(args: &PlanArgs) -> Result<u8, Failure> {
     line("Time bound");
     let parts = [
         ("power and start-up", bound.power_ns),
+        ("agents", bound.load_ns),
         ("discovery", bound.discover_ns),
         ("image on the bus", bound.bus_ns),
         ("erase, typical", bound.erase_ns),
         ("program, typical", bound.program_ns),
         ("verify", bound.verify_ns),
     ];
-    for (name, ns) in parts {
+    for (name, ns) in parts.into_iter().filter(|(name, ns)| *ns > 0 || *name != "agents") {
         line(&format!("  {name:<20} {:>8.3} s", secs(ns)));
     }
     line(&format!(
-        "  {:<20} {:>8.3} s   (bus and flash overlap: the longer counts)",
+        "  {:<20} {:>8.3} s   ({})",
         "whole panel",
-        secs(bound.total_ns)
+        secs(bound.total_ns),
+        if plan.ways.values().any(|way| !way.broadcasts()) {
+            "a ROM does one thing at a time: all of it counts"
+        } else {
+            "bus and flash overlap: the longer counts"
+        },
     ));
     line(&format!(
         "  {:<20} {:>8.3} s   (one board after the other)",
@@ -75,6 +87,7 @@ fn print(plan: &Plan) {
         let slots = plan.panel.on_bus(panel_backplane::BusIndex(n as u8)).count();
         line(&format!("  bus {}: {}, {} slots", bus.name, bus.speed(), slots));
     }
+    ways(plan);
     line(&format!("Image {}", recipe.release));
     for (address, bytes) in &plan.regions {
         let end = address + bytes.len() as u32 - 1;
@@ -92,5 +105,18 @@ fn print(plan: &Plan) {
             unit.address,
             unit.size / 1024
         ));
+    }
+}
+
+/// How many boards go which way, and what some of them are given first.
+fn ways(plan: &Plan) {
+    for (name, way) in panel_backplane::Way::ALL {
+        let count = plan.ways.values().filter(|w| **w == way).count();
+        if count > 0 {
+            line(&format!("  way {name}: {count} boards"));
+        }
+    }
+    if let Some(agent) = plan.rom.as_ref().and_then(RomPlan::agent) {
+        line(&format!("  RAM agent {}: {} bytes to {:#010x}", agent.name, agent.bytes.len(), agent.address));
     }
 }

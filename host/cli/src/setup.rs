@@ -272,7 +272,7 @@ pub(crate) fn world(plan: &Plan, scenario: Scenario) -> Result<WorldConfig, Fail
         config.select_line = plan.panel.binding == Binding::Select;
         config.hardware_revision = revision;
         let link = plan.ways.get(&slot.slot).and_then(|way| rom_link(*way));
-        config.rom = link.map(|link| rom(name, link, agent.clone())).transpose()?;
+        config.rom = link.map(|link| RomConfig { link, agent: agent.clone(), latency: Duration::ZERO });
         slots.push(config);
     }
     let config = WorldConfig { slots, scenario, ..WorldConfig::default() };
@@ -287,18 +287,6 @@ const fn rom_link(way: Way) -> Option<RomLink> {
         Way::RomCan | Way::RomCanAgent => Some(RomLink::Can),
         Way::RomFdcan | Way::RomFdcanAgent => Some(RomLink::Fdcan),
     }
-}
-
-fn rom(chip: &str, link: RomLink, agent: Option<Arc<AgentCode>>) -> Result<RomConfig, Failure> {
-    let name = match chip.trim_start_matches("STM32") {
-        "F103xE" => "F103HD",
-        "F103xG" => "F103XL",
-        name => name,
-    };
-    let model = rom_simulator::catalog::find(name);
-    let model =
-        model.ok_or_else(|| Failure::new(Code::JobFile, format!("there is no simulated ROM of {chip}")))?;
-    Ok(RomConfig { model, link, agent, latency: Duration::ZERO, faults: Vec::new() })
 }
 
 /// The same world behind adapters of this latency, with queues as long as that takes.

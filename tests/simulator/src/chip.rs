@@ -155,6 +155,16 @@ impl Chip {
         CHIPS.iter().find(|c| c.name.eq_ignore_ascii_case(name))
     }
 
+    /// The ROM bootloader of this chip, where one is simulated.
+    #[must_use]
+    pub fn rom(&self) -> Option<&'static rom_simulator::Model> {
+        rom_simulator::catalog::find(match self.name {
+            "F103xE" => "F103HD",
+            "F103xG" => "F103XL",
+            name => name,
+        })
+    }
+
     /// Size of the flash in bytes.
     #[must_use]
     pub fn flash_size(&self) -> u32 {

@@ -91,22 +91,18 @@ pub enum RomLink {
 }
 
 /// A factory-blank board: no bootloader of ours, only the ROM's.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RomConfig {
-    /// The chip as its ROM shows it.
-    pub model: &'static rom_simulator::Model,
     /// Where the ROM listens.
     pub link: RomLink,
     /// What the agent is.
     pub agent: Option<Arc<AgentCode>>,
     /// How long the port's adapter sits on what it has received.
     pub latency: Duration,
-    /// Faults of the ROM's connection.
-    pub faults: Vec<rom_simulator::Fault>,
 }
 
 /// A slot of the panel and the board meant for it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SlotConfig {
     /// Number on the panel.
     pub slot: u16,

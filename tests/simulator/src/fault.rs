@@ -101,6 +101,11 @@ pub enum Fault {
     LockIgnored,
     /// `reads-when-locked`: a bootloader that lets memory be read whatever the readout protection is.
     ReadsWhenLocked,
+    /// `rom`: the board's ROM bootloader, or the way to it, has this fault.
+    Rom {
+        /// As `sim rom --fault` takes it.
+        fault: rom_simulator::Fault,
+    },
     /// `mute-after-erase`: after its first erase since a reset the board sends nothing more.
     MuteAfterErase,
 }

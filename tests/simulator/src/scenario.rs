@@ -105,6 +105,7 @@ enum Name {
     OptionWriteFails,
     LockIgnored,
     ReadsWhenLocked,
+    Rom,
 }
 
 #[derive(Deserialize, Clone, Copy)]
@@ -132,6 +133,7 @@ struct SlotTable {
     r#as: Option<Spanned<u16>>,
     identifier: Option<Spanned<u16>>,
     mv: Option<Spanned<u16>>,
+    rom: Option<Spanned<String>>,
 }
 
 impl Scenario {
@@ -230,7 +232,7 @@ fn milliseconds(value: Option<Spanned<u64>>) -> Result<Span, Misuse> {
 fn fault(table: SlotTable, start: usize) -> Result<Fault, Misuse> {
     let SlotTable { fault: name, mut at_ms, mut at_address, mut when, mut address, .. } = table;
     let SlotTable { mut rate, mut service_us, mut factor, mut chip, mut revision, .. } = table;
-    let SlotTable { mut level, r#as: mut twin, mut identifier, mut mv, slot, .. } = table;
+    let SlotTable { mut level, r#as: mut twin, mut identifier, mut mv, mut rom, slot, .. } = table;
     let missing = |key: &str| misuse(start, format!("slot {slot}: this fault needs `{key}`"));
     let mut cell = || address.take().map(Spanned::into_inner).ok_or_else(|| missing("address"));
     let mut trigger = || match (at_ms.take(), at_address.take(), when.take().map(Spanned::into_inner)) {
@@ -280,6 +282,7 @@ fn fault(table: SlotTable, start: usize) -> Result<Fault, Misuse> {
         Name::OptionWriteFails => Fault::OptionWriteFails,
         Name::LockIgnored => Fault::LockIgnored,
         Name::ReadsWhenLocked => Fault::ReadsWhenLocked,
+        Name::Rom => Fault::Rom { fault: rom_fault(&rom.take().ok_or_else(|| missing("rom"))?)? },
     };
     let left = [
         ("rate", rate.map(|s| s.span())),
@@ -295,11 +298,18 @@ fn fault(table: SlotTable, start: usize) -> Result<Fault, Misuse> {
         ("as", twin.map(|s| s.span())),
         ("identifier", identifier.map(|s| s.span())),
         ("mv", mv.map(|s| s.span())),
+        ("rom", rom.map(|s| s.span())),
     ];
     match left.into_iter().find_map(|(key, span)| span.map(|s| (key, s.start))) {
         Some((key, offset)) => Err(misuse(offset, format!("slot {slot}: this fault has no `{key}`"))),
         None => Ok(fault),
     }
+}
+
+fn rom_fault(text: &Spanned<String>) -> Result<rom_simulator::Fault, Misuse> {
+    text.get_ref().parse().map_err(|e: rom_simulator::fault::FaultError| {
+        misuse(text.span().start, e.to_string().lines().next().unwrap_or_default().to_owned())
+    })
 }
 
 fn known_chip(name: &Spanned<String>) -> Result<&'static Chip, Misuse> {

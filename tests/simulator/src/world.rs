@@ -8,12 +8,14 @@
 use std::collections::VecDeque;
 
 use panel_protocol::frame::Frame;
+use panel_protocol::node::Protection;
 use panel_protocol::time::Micros;
 
 use crate::adapter::{Adapter, HOST};
 use crate::board::{Board, Rom};
 use crate::bus::{Bus, Outcome};
 use crate::config::{BusSpeed, WorldConfig, WorldError};
+use crate::fault::Fault;
 use crate::firmware::{Firmware, NodeFirmware};
 use crate::fitting::{Fitted, Stream, check, fit, stream};
 use crate::rng::{Rate, Rng};
@@ -123,7 +125,9 @@ impl<F: Firmware> World<F> {
             let uid = hardware.facts.uid.0;
             let mut board = Board::new(slot, chip, endpoint, hardware, stream(seed, slot, Stream::Board));
             if let Some(config) = &slot.rom {
-                let rom = Rom::new(config, seed.wrapping_add(u64::from(slot.slot)), uid);
+                let faults = rom_faults(&scenario.faults, slot.slot);
+                let seed = seed.wrapping_add(u64::from(slot.slot));
+                let rom = chip.rom().and_then(|model| Rom::new(config, model, faults, seed, uid));
                 board.fit_rom(rom.ok_or(WorldError::NoSuchRom { slot: slot.slot })?);
             }
             board.set_loss(scenario.loss);
@@ -400,6 +404,23 @@ impl<F: Firmware> World<F> {
         }
         (adapter.passive, adapter.off) = (passive, off);
     }
+}
+
+/// The faults of a slot as its ROM shows them; a cell that fails is one whose lowest bit cannot be cleared.
+fn rom_faults(faults: &[(u16, Fault)], slot: u16) -> Vec<rom_simulator::Fault> {
+    let of_slot = faults.iter().filter(|f| f.0 == slot);
+    let shown = of_slot.filter_map(|(_, fault)| match *fault {
+        Fault::Rom { fault } => Some(fault),
+        Fault::Protected { level: Protection::Level2 } => {
+            Some(rom_simulator::Fault::Protected(rom_simulator::Protection::Level2))
+        }
+        Fault::Protected { .. } => Some(rom_simulator::Fault::Protected(rom_simulator::Protection::Level1)),
+        Fault::ProgramFails { address } | Fault::ReadsBackWrong { address } => {
+            Some(rom_simulator::Fault::Stuck(address))
+        }
+        _ => None,
+    });
+    shown.collect()
 }
 
 #[cfg(test)]

@@ -10,3 +10,4 @@ mod harness;
 mod interrupt;
 mod kill;
 mod random_faults;
+mod rom_ways;

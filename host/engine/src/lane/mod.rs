@@ -139,6 +139,9 @@ pub(crate) struct Lane {
 /// Error frames without a frame in between that make a bus useless: an error-active controller is off the bus
 /// after 32 of its own.
 const DISTURBED: u32 = 64;
+/// From the last Go until every agent is on the bus: each waits for 250 ms of silence, because until then other ROMs
+/// may be talked to at other bit rates (docs/protocol.md, "The RAM agent").
+const AGENT_JOIN: Span = Span::from_millis(260);
 /// Time for clearing up after a pass that used up its own.
 const CLEARING: Span = Span::from_millis(5000);
 
@@ -291,7 +294,9 @@ impl Lane {
         if self.owed > 0 {
             return;
         }
-        let until = now + self.plan.recipe.limits.start_up;
+        let loaded = self.group.iter().any(|s| self.boards.get(s).is_some_and(|b| b.loaded));
+        let start_up = if loaded { AGENT_JOIN } else { Span::ZERO }.max(self.plan.recipe.limits.start_up);
+        let until = now + start_up;
         match self.stage {
             Stage::Power if self.plan.panel.binding != Binding::Straps => self.begin_binding(now),
             Stage::Power => self.stage = Stage::StartUp(until),

@@ -11,7 +11,8 @@ use panel_protocol::frame::{Frame, Id};
 use panel_protocol::node::{Capabilities, ResetCause};
 use rom_simulator::wire::{LineConfig, UartLine};
 use rom_simulator::{
-    CanDevice, CanFrame, CanKind, Chip as RomChip, Nanos, Settings, State as RomState, UsartDevice,
+    CanDevice, CanFrame, CanKind, Chip as RomChip, Fault, Model, Nanos, Settings, State as RomState,
+    UsartDevice,
 };
 
 use super::{Application, Board, State};
@@ -55,19 +56,25 @@ pub(crate) struct Rom {
 
 impl Rom {
     /// A chip without power.
-    pub(crate) fn new(config: &RomConfig, seed: u64, uid: [u8; 12]) -> Option<Self> {
-        let settings = Settings { seed, boot0: false, faults: config.faults.clone(), ..Settings::default() };
+    pub(crate) fn new(
+        config: &RomConfig,
+        model: &'static Model,
+        faults: Vec<Fault>,
+        seed: u64,
+        uid: [u8; 12],
+    ) -> Option<Self> {
+        let settings = Settings { seed, boot0: false, faults, ..Settings::default() };
         let start = Nanos::ZERO;
         let mut device = match config.link {
             RomLink::Uart => {
-                let mut device = UsartDevice::new(config.model, &settings, start);
+                let mut device = UsartDevice::new(model, &settings, start);
                 device.power_off(start);
                 let line = LineConfig { to_host: config.latency, ..LineConfig::default() };
                 Device::Uart(UartLine::new(device, line))
             }
             RomLink::Can | RomLink::Fdcan => {
                 let kind = if config.link == RomLink::Can { CanKind::Classic } else { CanKind::Fd };
-                let mut device = Box::new(CanDevice::new(config.model, kind, &settings, start)?);
+                let mut device = Box::new(CanDevice::new(model, kind, &settings, start)?);
                 device.power_off(start);
                 Device::Can { rate: device.bitrate(), device, queue: std::collections::VecDeque::new() }
             }

@@ -58,7 +58,10 @@ impl<F: Firmware> Board<F> {
             Fault::LockIgnored => self.state.hardware_mut().flash.option_cells.ignores_lock = true,
             Fault::ReadsWhenLocked => self.reads_when_locked = true,
             Fault::SupplyLow { millivolts } => self.state.hardware_mut().supply_mv = millivolts,
-            Fault::WrongChip { .. } | Fault::WrongRevision { .. } | Fault::SameUid { .. } => {}
+            Fault::WrongChip { .. }
+            | Fault::WrongRevision { .. }
+            | Fault::SameUid { .. }
+            | Fault::Rom { .. } => {}
         }
     }
 
