@@ -42,7 +42,7 @@ pub(crate) enum PortNews {
 #[derive(Debug)]
 enum Device {
     Uart(UartLine),
-    Can { device: Box<CanDevice>, rate: u32, queue: std::collections::VecDeque<Frame> },
+    Can { device: CanDevice, rate: u32, queue: std::collections::VecDeque<Frame> },
 }
 
 /// The ROM of one board.
@@ -74,7 +74,7 @@ impl Rom {
             }
             RomLink::Can | RomLink::Fdcan => {
                 let kind = if config.link == RomLink::Can { CanKind::Classic } else { CanKind::Fd };
-                let mut device = Box::new(CanDevice::new(model, kind, &settings, start)?);
+                let mut device = CanDevice::new(model, kind, &settings, start)?;
                 device.power_off(start);
                 Device::Can { rate: device.bitrate(), device, queue: std::collections::VecDeque::new() }
             }
