@@ -6,6 +6,7 @@ int main(void);
 void on_systick(void);
 void on_irq(void);
 void on_svc(void);
+void on_fault(void);
 
 void reset(void) {
     uint32_t *from = &data_load;
@@ -18,9 +19,9 @@ void reset(void) {
 __attribute__((weak)) void on_systick(void) { __asm volatile("bkpt 0"); }
 __attribute__((weak)) void on_irq(void) { __asm volatile("bkpt 0"); }
 __attribute__((weak)) void on_svc(void) { __asm volatile("bkpt 0"); }
-static void fault(void) { __asm volatile("bkpt 0"); }
+__attribute__((weak)) void on_fault(void) { __asm volatile("bkpt 0"); }
 
 __attribute__((section(".vectors"), used)) const void *const vectors[16 + 82] = {
-    [0] = &stack_top, [1] = reset, [2] = fault, [3] = fault, [11] = on_svc, [15] = on_systick,
+    [0] = &stack_top, [1] = reset, [2] = on_fault, [3] = on_fault, [11] = on_svc, [15] = on_systick,
     [16 ... 97] = on_irq,
 };

@@ -155,6 +155,12 @@ impl Board {
         self.processor.crash()
     }
 
+    /// Every fault (HardFault exception) since the board was made, survived or not.
+    #[must_use]
+    pub fn faults(&self) -> Vec<Crash> {
+        self.processor.faults().to_vec()
+    }
+
     /// Every reset since the board was made.
     #[must_use]
     pub fn resets(&self) -> &[Reset] {

@@ -206,6 +206,15 @@ impl Nvic {
         Some(number)
     }
 
+    /// Takes a HardFault; false if one is being handled already: lockup (B1.5.15).
+    pub(crate) fn fault(&mut self) -> bool {
+        let free = self.current() > self.priority(HARD_FAULT);
+        if free {
+            self.active.push(HARD_FAULT);
+        }
+        free
+    }
+
     pub(crate) fn call_supervisor(&mut self) {
         self.pend_svc = true;
     }

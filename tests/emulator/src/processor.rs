@@ -10,7 +10,7 @@ use unicorn_engine::{ArmCpuModel, RegisterARM, Unicorn};
 
 use crate::cost::{self, Cost};
 use crate::flash::FLASH_BASE;
-use crate::nvic::Nvic;
+use crate::nvic::{HARD_FAULT, Nvic};
 use crate::soc::Soc;
 use crate::wires::{Reset, Wires, ns};
 
@@ -33,7 +33,7 @@ pub(crate) struct Ram {
     pub size: u32,
 }
 
-/// How the processor died.
+/// A fault: what happened, and where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{kind} at {address:#010x}, pc {pc:#010x}, lr {lr:#010x}")]
 pub struct Crash {
@@ -78,6 +78,7 @@ struct Inner {
     raised: Option<u32>,
     costs: Vec<(u64, Cost)>,
     crash: Option<Crash>,
+    faults: Vec<Crash>,
     fault_address: u32,
 }
 
@@ -172,6 +173,7 @@ impl Processor {
             raised: None,
             costs: vec![(u64::MAX, Cost::default()); COSTS],
             crash: None,
+            faults: Vec::new(),
             fault_address: 0,
         };
         let mut uc = Unicorn::new_with_data(Arch::ARM, Mode::THUMB | Mode::MCLASS, inner)?;
@@ -221,6 +223,11 @@ impl Processor {
 
     pub(crate) fn crash(&self) -> Option<Crash> {
         self.uc.get_data().crash
+    }
+
+    /// Every fault that the code had, survived or not.
+    pub(crate) fn faults(&self) -> &[Crash] {
+        &self.uc.get_data().faults
     }
 
     /// The bytes of memory at `address`.
@@ -340,14 +347,22 @@ impl Processor {
         match (result, inner.raised.take()) {
             (Ok(()), Some(EXCP_EXCEPTION_EXIT)) => self.leave(pc | 1),
             (Ok(()), Some(EXCP_SWI)) => inner.nvic.call_supervisor(),
-            (Ok(()), Some(number)) => self.die(CrashKind::Exception(number), pc),
+            (Ok(()), Some(number)) => self.fault(CrashKind::Exception(number), pc),
             (Ok(()), None) => self.asleep = !inner.stopping,
-            (Err(uc_error::INSN_INVALID | uc_error::EXCEPTION), _) => self.die(CrashKind::Undefined, pc),
+            (Err(uc_error::INSN_INVALID | uc_error::EXCEPTION), _) => self.fault(CrashKind::Undefined, pc),
             (Err(_), _) => {
                 let address = inner.fault_address;
-                self.die(CrashKind::Bus, address);
+                self.fault(CrashKind::Bus, address);
             }
         }
+    }
+
+    /// Every fault is a HardFault: none of the others is enabled by this project's code.
+    fn fault(&mut self, kind: CrashKind, address: u32) {
+        let (pc, lr) = (self.register(RegisterARM::PC), self.register(RegisterARM::LR));
+        let inner = self.uc.get_data_mut();
+        inner.faults.push(Crash { kind, address, pc, lr });
+        if inner.nvic.fault() { self.enter(HARD_FAULT) } else { self.die(kind, address) }
     }
 
     fn sleep(&mut self, until: u64) {

@@ -45,3 +45,12 @@ fn code_in_ram_goes_on_while_the_flash_erases_and_code_in_flash_stalls() {
     assert!(board.stalled() > 249 * MS);
     assert_eq!(board.complaints(), []);
 }
+
+#[test]
+fn a_fault_is_an_exception_that_code_can_survive() {
+    let (board, words) = run("fault", 20);
+    assert_eq!(words[1], 2, "two faults");
+    assert_eq!(words[2], 0x2000_4000, "a good address is read");
+    let addresses: Vec<u32> = board.faults().iter().map(|f| f.address).collect();
+    assert_eq!(addresses, [0x3000_0000, 0x0C00_0000]);
+}
