@@ -25,7 +25,7 @@ const CHIPS: [Memory; 5] = [
         ram: (0x2000_0000, 128 * KIB),
         agent: 0x2000_3000,
         resident: 32 * KIB,
-        stack: 6 * KIB,
+        stack: 14 * KIB,
         align: 512,
     },
     Memory {

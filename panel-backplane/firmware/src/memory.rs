@@ -11,7 +11,7 @@ use panel_protocol::node::{ManifestEntry, NodeMemory, SegmentBuffer};
 
 /// Segment buffers of 2 KiB, and segments of the largest image.
 const SIZES: (usize, usize) = if cfg!(feature = "f405") {
-    (36, 512)
+    (32, 512)
 } else if cfg!(feature = "g431") {
     (5, 64)
 } else if cfg!(feature = "g474") {

@@ -4,6 +4,8 @@ use crate::board::Board;
 use crate::chip::{self, BOARD, Role};
 use crate::flash::{self, Flash};
 use crate::regs::read_bytes;
+#[cfg(any(feature = "f405", feature = "f103"))]
+use crate::regs::{is_erased, read_word};
 use crate::{core_registers, gpio, mailbox, memory, watchdog};
 use panel_protocol::node::{
     BoardFacts, BusCounters, EraseUnit, FlashState, NodePort, Protection, ResetCause, TestReading,
@@ -67,6 +69,12 @@ impl NodePort for Port {
     fn read(&mut self, address: u32, out: &mut [u8]) -> bool {
         watchdog::feed(); // a check of the whole flash takes seconds
         chip::is_readable(&self.facts.flash, address, out.len()) && read_bytes(address, out)
+    }
+
+    #[cfg(any(feature = "f405", feature = "f103"))]
+    fn is_blank(&mut self, address: u32, len: u32) -> bool {
+        let readable = chip::is_readable(&self.facts.flash, address, len as usize);
+        readable && read_word(address).is_some() && is_erased(address, len)
     }
 
     fn start_erase(&mut self, unit: &EraseUnit) {

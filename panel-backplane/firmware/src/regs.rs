@@ -62,6 +62,16 @@ pub(crate) fn read_word(address: u32) -> Option<u32> {
 /// Reads memory; false if a part of it cannot be read.
 pub(crate) fn read_bytes(address: u32, out: &mut [u8]) -> bool {
     let (mut at, mut rest) = (address, out);
+    // Whole words first: what is read by the kilobyte is aligned.
+    while at % 4 == 0 && rest.len() >= 4 {
+        let Some(word) = read_word(at) else { return false };
+        let (place, later) = rest.split_at_mut(4);
+        for (byte, value) in place.iter_mut().zip(word.to_le_bytes()) {
+            *byte = value;
+        }
+        at += 4;
+        rest = later;
+    }
     while !rest.is_empty() {
         let Some(word) = read_word(at) else { return false };
         let bytes = word.to_le_bytes();
@@ -71,6 +81,23 @@ pub(crate) fn read_bytes(address: u32, out: &mut [u8]) -> bool {
         now.copy_from_slice(&bytes[skip..skip + count]);
         at += count as u32;
         rest = later;
+    }
+    true
+}
+
+/// Whether so many bytes of readable flash without error correction (F1, F4) are erased, both numbers multiples of
+/// 64: 2 KiB in 0.2 ms at 16 MHz, for a record area of 128 KiB is looked through at every start.
+#[cfg(any(feature = "f405", feature = "f103"))]
+pub(crate) fn is_erased(address: u32, len: u32) -> bool {
+    let (mut at, end) = (address, address + len);
+    while at < end {
+        // SAFETY: reads only, and the caller knows that flash is there and not protected.
+        let word = |n: u32| unsafe { read_volatile((at + 4 * n) as *const u32) };
+        let all = word(0) & word(1) & word(2) & word(3) & word(4) & word(5) & word(6) & word(7);
+        if all != u32::MAX {
+            return false;
+        }
+        at += 32;
     }
     true
 }

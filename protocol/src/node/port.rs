@@ -240,6 +240,15 @@ pub trait NodePort {
     /// Copies flash, or option bytes in force, into `out`; false if the address is not readable.
     fn read(&mut self, address: u32, out: &mut [u8]) -> bool;
 
+    /// Whether `len` bytes of flash from `address`, both multiples of 64, read as erased; false if they are not
+    /// readable. A board whose record area is large (F4: up to 128 KiB, read at every start) has a faster way.
+    fn is_blank(&mut self, address: u32, len: u32) -> bool {
+        let mut bytes = [0; 64];
+        (address..address + len)
+            .step_by(bytes.len())
+            .all(|at| self.read(at, &mut bytes) && bytes.iter().all(|&b| b == 0xFF))
+    }
+
     /// Begins to erase one unit.
     fn start_erase(&mut self, unit: &EraseUnit);
 

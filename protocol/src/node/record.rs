@@ -85,7 +85,14 @@ pub(super) fn unit(port: &impl NodePort) -> Option<EraseUnit> {
 pub(super) fn scan(port: &mut impl NodePort) -> Scan {
     let mut found = Scan { newest: Mark::NONE, free: None, free_slots: 0 };
     let Some(unit) = unit(port) else { return found };
-    for address in (unit.address..unit.address + unit.size).step_by(RECORD) {
+    let end = unit.address + unit.size;
+    for address in (unit.address..end).step_by(RECORD) {
+        // Mostly records stand at the front and nothing behind them: one look at the rest, not one at each slot.
+        let rest = end - address;
+        if found.free.is_none() && port.is_blank(address, rest) {
+            (found.free, found.free_slots) = (Some(address), rest / RECORD as u32);
+            break;
+        }
         let mut bytes = [0; RECORD];
         if !port.read(address, &mut bytes) {
             break;

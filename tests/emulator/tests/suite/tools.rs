@@ -114,7 +114,7 @@ impl Station {
             digest: true,
             start_application: start,
             finishing: Finishing::default(),
-            limits: Limits { start_up: Span::from_millis(800), ..Limits::default() },
+            limits: Limits { start_up: Span::from_millis(60), ..Limits::default() },
         };
         Plan::new(recipe, self.panel.clone()).expect("a plan")
     }
