@@ -129,6 +129,17 @@ fn write_protected_flash_is_named_and_can_be_opened() {
 }
 
 #[test]
+fn lines_that_cannot_be_had_are_named_before_the_chip_is_touched() {
+    let boards = Boards::start(&["--device", "F405"]);
+    let port = &boards.ports[0];
+    assert_eq!(bad(port, &["info", "--boot", "rts"]).0, 2, "BOOT0 counts at a reset only");
+    assert_eq!(bad(port, &["info", "--reset", "NRST"]).0, 2, "no such line");
+    // A pseudo-terminal has no DTR, and no chip is called so.
+    assert_eq!(bad(port, &["info", "--reset", "dtr"]), (3, "E404 fixture-fault".to_owned()));
+    assert_eq!(bad(port, &["info", "--reset", "gpio:nochip/NRST"]), (3, "E404 fixture-fault".to_owned()));
+}
+
+#[test]
 fn a_chip_is_never_closed_for_ever_by_accident() {
     let boards = Boards::start(&["--device", "G431"]);
     let port = &boards.ports[0];

@@ -8,13 +8,12 @@ use std::time::{Duration, Instant};
 use panel_codes::Code;
 use panel_links::{LinkError, Parity, SerialLink};
 use stm32_rom_bootloader as stm32;
-use stm32_rom_bootloader::{Chip, Device, Event, LineAction, LineResult, Operation, Output, UartSession};
+use stm32_rom_bootloader::{Chip, Device, Event, LineResult, Operation, Output, UartSession};
 
-use super::{Entry, PortArgs};
+use super::PortArgs;
+use super::lines::BenchLines;
 use crate::failure::Failure;
 
-/// How long NRST is held, and how long BOOT0 must be stable before and after; far above any STM32's needs.
-const PULSE: Duration = Duration::from_millis(20);
 /// Longest wait in one go, so that Ctrl-C is seen.
 const LOOK: Duration = Duration::from_millis(100);
 /// Latency of an adapter that does not tell.
@@ -23,8 +22,7 @@ const USUAL_LATENCY: Duration = Duration::from_millis(1);
 /// An open port with a ROM on it, perhaps.
 pub(crate) struct Port {
     link: SerialLink,
-    entry: Entry,
-    invert: bool,
+    lines: Option<BenchLines>,
     start: Instant,
     stop: Arc<AtomicBool>,
 }
@@ -63,16 +61,11 @@ impl Port {
             None => Chip::Detect,
             Some(name) => Chip::Force(device(name)?),
         };
-        if args.entry != Entry::AsIs {
+        let lines = BenchLines::open(&args.lines, &link)?;
+        if lines.is_some() {
             settings.entry = stm32::Entry::Reset;
         }
-        let port = Self {
-            link,
-            entry: args.entry,
-            invert: args.invert_lines,
-            start: Instant::now(),
-            stop: crate::run::stop_flag()?,
-        };
+        let port = Self { link, lines, start: Instant::now(), stop: crate::run::stop_flag()? };
         Ok((port, Settings(settings)))
     }
 
@@ -103,7 +96,10 @@ impl Port {
             match session.poll() {
                 Output::Transmit(bytes) => self.link.send(&bytes).map_err(|e| link_failure(&e))?,
                 Output::Line(action) => {
-                    let result = self.lines(action);
+                    let result = match &mut self.lines {
+                        Some(lines) => lines.act(action)?,
+                        None => LineResult::Unavailable,
+                    };
                     session.handle_line(self.start.elapsed(), result);
                 }
                 Output::Event(event) => on_event(&event),
@@ -133,29 +129,6 @@ impl Port {
                 }
             }
         }
-    }
-
-    #[expect(clippy::disallowed_methods, reason = "this is the driver, which waits for lines to settle")]
-    fn lines(&self, action: LineAction) -> LineResult {
-        let boot = match (self.entry, action) {
-            (Entry::AsIs, _) => return LineResult::Unavailable,
-            (_, LineAction::EnterRom) => true,
-            (_, LineAction::StartApplication) => false,
-            // A serial port switches no power and a UART has its rate from the sync byte.
-            _ => return LineResult::Unavailable,
-        };
-        let set = |reset: bool, boot: bool| {
-            let (reset, boot) = (reset != self.invert, boot != self.invert);
-            match self.entry {
-                Entry::DtrResetRtsBoot => self.link.set_dtr(reset) && self.link.set_rts(boot),
-                _ => self.link.set_rts(reset) && self.link.set_dtr(boot),
-            }
-        };
-        let held = set(true, boot);
-        std::thread::sleep(PULSE);
-        let released = set(false, boot);
-        std::thread::sleep(PULSE);
-        if held && released { LineResult::Done } else { LineResult::Unavailable }
     }
 }
 

@@ -1,6 +1,6 @@
 //! `panelflash rom`: the engineer's tool for one board in its ROM bootloader, over a serial port.
 //!
-//! `drive` moves bytes between a session of `stm32-rom-bootloader` and the port, `virtual_port` between it and a
+//! `drive` moves bytes between a session of `stm32-rom-bootloader` and the port, `lines` resets the chip, `virtual_port` between it and a
 //! simulated chip, `commands` are the commands, `attempt` is one board's way through a job, `explain` turns
 //! errors into codes. Nothing here knows the ROM's protocol.
 
@@ -8,12 +8,13 @@ pub(crate) mod attempt;
 mod commands;
 mod drive;
 mod explain;
+mod lines;
 pub(crate) mod virtual_port;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 
 pub(crate) use commands::{Progress, chip_name, consent, rom, supply};
 pub(crate) use drive::{Port, Settings};
@@ -42,26 +43,11 @@ pub(crate) struct PortArgs {
     /// How long the adapter sits on received bytes, in ms [default: read from the system, else 1].
     #[arg(long, value_name = "MS", global = true)]
     pub(crate) latency: Option<u64>,
-    /// How the chip is brought into its ROM.
-    #[arg(long, value_enum, default_value_t = Entry::AsIs, global = true)]
-    pub(crate) entry: Entry,
-    /// DTR and RTS are high when they should be low.
-    #[arg(long, global = true)]
-    pub(crate) invert_lines: bool,
+    #[command(flatten)]
+    pub(crate) lines: lines::LineArgs,
     /// Treat the chip as this one, whatever it says, such as STM32F405.
     #[arg(long, value_name = "NAME", global = true)]
     pub(crate) force_device: Option<String>,
-}
-
-/// Which lines reset the chip and set BOOT0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Entry {
-    /// The chip is in its ROM already, or will be reset by hand.
-    AsIs,
-    /// DTR is NRST, RTS is BOOT0 (active: NRST low, BOOT0 high).
-    DtrResetRtsBoot,
-    /// RTS is NRST, DTR is BOOT0.
-    RtsResetDtrBoot,
 }
 
 #[derive(Debug, Subcommand)]
