@@ -7,8 +7,8 @@ use std::path::PathBuf;
 
 use panel_backplane::Slot;
 use panel_codes::Code;
-use panel_engine::Event;
-use panel_job::Job;
+use panel_engine::{Event, Step};
+use panel_job::{Job, JobLock};
 use panel_protocol::time::Micros;
 use panel_store as store;
 use sha2::{Digest, Sha256};
@@ -70,6 +70,7 @@ pub(crate) fn recover(args: &RecoverArgs) -> Result<u8, Failure> {
         start: regions.first().map(|(address, _)| *address).filter(|_| job.start_application),
         voltage: args.voltage.map(supply).transpose()?,
         look: true,
+        lock: job.finish.lock == JobLock::Level1,
     };
     // A release that no chip of this kind can hold is refused before the port is touched.
     let options = stm32::PlanOptions { voltage: work.voltage, ..stm32::PlanOptions::default() };
@@ -134,7 +135,10 @@ fn run_start(
         program_version: env!("CARGO_PKG_VERSION").to_owned(),
         simulation: None,
         shipment: store::Shipment::Forbidden,
-        required_steps: Vec::new(),
+        required_steps: match job.finish.lock {
+            JobLock::Level1 => vec![Step::Lock.name().to_owned(), Step::ProveLock.name().to_owned()],
+            JobLock::None => Vec::new(),
+        },
     }
 }
 
@@ -155,6 +159,14 @@ fn report(done: &Done) {
     match done.blocks_written {
         0 => line("nothing had to be written: the board holds the release, read back whole"),
         n => line(&format!("{n} blocks written and read back, {} units erased", done.units_erased)),
+    }
+    if done.write_protection_lifted {
+        line("write protection was lifted from all sectors, and stays lifted");
+    }
+    if done.locked {
+        line(
+            "readout protection is set, and the chip refuses to be read; the next reset starts its application",
+        );
     }
     if done.needs_power_cycle {
         line("switch the board's power off and on: until then it starts its ROM and not its application");
@@ -219,6 +231,7 @@ impl Overseer for Bench {
             Found::Protected => {
                 consent(self.yes, "Readout Unprotect ERASES THE WHOLE CHIP, also what is not in the release")
             }
+            Found::WriteProtected => consent(self.yes, "going on opens EVERY sector of the chip to writing"),
             Found::Blank if plan.is_some_and(|p| p.lost().is_empty()) => Ok(()),
             Found::Blank | Found::HalfWritten | Found::OtherContents => {
                 consent(self.yes, &format!("going on erases {}", plan.map_or_else(String::new, erased)))

@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use panel_backplane::Slot;
 use panel_codes::Code;
-use panel_engine::{Event, Step, Verdict};
+use panel_engine::{Event, LockProof, RestartedBy, Step, Verdict};
 use panel_protocol::node::Uid;
 use panel_protocol::reply::ImageState;
 use serde::Serialize;
 use stm32_rom_bootloader as stm32;
 use stm32_rom_bootloader::{
-    Compare, Compared, Device, EraseChoice, Field, Finish, Identity, Info, Inspect, Operation, Plan,
-    PlanOptions, Program, Protect, Protection,
+    Compare, Compared, Device, EraseChoice, Field, Finish, Identify, Identity, Info, Inspect, Operation,
+    Plan, PlanOptions, Program, Protect, Protection,
 };
 
 use super::plan_failure;
@@ -49,6 +49,8 @@ pub(crate) struct Work<'a> {
     pub(crate) voltage: Option<stm32::device::SupplyVoltage>,
     /// Read what is there first, and leave a board alone that holds the release already.
     pub(crate) look: bool,
+    /// Set readout protection level 1 when everything is right, and prove it.
+    pub(crate) lock: bool,
 }
 
 /// The state a board was found in.
@@ -57,6 +59,7 @@ pub(crate) struct Work<'a> {
 pub(crate) enum Found {
     Blank,
     Protected,
+    WriteProtected,
     HalfWritten,
     ThisRelease,
     OtherContents,
@@ -67,6 +70,7 @@ impl Found {
         match self {
             Self::Blank => "blank where the release belongs",
             Self::Protected => "readout protected: nothing of it can be read",
+            Self::WriteProtected => "write protected: it says that it was written, and stays as it was",
             Self::HalfWritten => "half-written: parts of this release are there, parts are missing",
             Self::ThisRelease => "holds this release, whole",
             Self::OtherContents => "holds something else: another release, or data",
@@ -99,6 +103,8 @@ pub(crate) struct Done {
     pub(crate) units_erased: usize,
     pub(crate) blocks_written: usize,
     pub(crate) unprotected: bool,
+    pub(crate) write_protection_lifted: bool,
+    pub(crate) locked: bool,
     pub(crate) needs_power_cycle: bool,
 }
 
@@ -156,10 +162,49 @@ impl<L: Link, V: Overseer> Attempt<'_, L, V> {
             self.identified(&info)?;
         }
         let plan = self.plan(&info)?;
-        if self.work.look && !self.done.unprotected && self.is_there(&plan)? {
-            return Ok(());
+        let there = self.work.look && !self.done.unprotected && self.is_there(&plan)?;
+        if !there {
+            self.program_or_open(&plan)?;
         }
-        self.program(&plan)
+        if self.work.lock { self.lock() } else { Ok(()) }
+    }
+
+    /// Programs; if flash turns out to be write protected, asks, lifts that and programs again.
+    fn program_or_open(&mut self, plan: &Plan) -> Result<(), Failure> {
+        match self.program(plan, false) {
+            Err(failure) if failure.code == Code::RomWriteProtected => {
+                self.end_step(false)?;
+                self.found(Found::WriteProtected, Some(plan))?;
+                self.done.write_protection_lifted = true;
+                self.program(plan, true)
+            }
+            other => other,
+        }
+    }
+
+    /// Sets readout protection and has the chip, connected anew, refuse to be read.
+    fn lock(&mut self) -> Result<(), Failure> {
+        self.begin(Step::Lock)?;
+        self.run(Protect { protection: Protection::Readout })?;
+        self.begin(Step::ProveLock)?;
+        self.identity = None;
+        let identity = self.run(Identify)?;
+        if identity.protected != Some(true) {
+            let text = "readout protection was set, but the chip can still be read";
+            return Err(Failure::with_exit(Code::RomAnswer, text, 1));
+        }
+        let proof = LockProof {
+            level: panel_protocol::node::Protection::Level1,
+            found_locked: false,
+            restarted_by: Some(RestartedBy::Reset),
+            identify: identity.product_id.to_be_bytes().to_vec(),
+            read_address: identity.device.and_then(|d| d.flash).map_or(0, |flash| flash.start),
+            // The NACK of AN3155.
+            read: vec![0x1F],
+        };
+        self.overseer.tell(Event::LockProved { slot: self.work.slot, proof })?;
+        self.done.locked = true;
+        self.end_step(true)
     }
 
     fn run<'a, O: Operation<'a>>(&mut self, operation: O) -> Result<O::Outcome, Failure>
@@ -182,7 +227,10 @@ impl<L: Link, V: Overseer> Attempt<'_, L, V> {
         let expected = self.work.device;
         match info.identity.device {
             None => {
-                let text = format!("unknown product ID {got:#05x}; expected {:#05x}", expected.product_id);
+                let text = format!(
+                    "unknown product ID {got:#05x}, expected {:#05x}; --force-device NAME treats it as a known chip",
+                    expected.product_id
+                );
                 Err(Failure::with_exit(Code::RomUnknownChip, text, 1))
             }
             Some(device) if device.product_id != expected.product_id => {
@@ -248,10 +296,13 @@ impl<L: Link, V: Overseer> Attempt<'_, L, V> {
         self.overseer.may(found, plan)
     }
 
-    fn program(&mut self, plan: &Plan) -> Result<(), Failure> {
+    fn program(&mut self, plan: &Plan, lift_write_protection: bool) -> Result<(), Failure> {
         self.begin(Step::Program)?;
         let mut program = Program::new(plan, self.work.image);
-        program.finish = self.work.start.map_or(Finish::Stay, Finish::Go);
+        // A chip that is yet to be locked stays where it is: the lock starts it anew.
+        let start = self.work.start.filter(|_| !self.work.lock);
+        program.finish = start.map_or(Finish::Stay, Finish::Go);
+        program.unprotect_write = lift_write_protection;
         let (slot, overseer, current) = (self.work.slot, &mut *self.overseer, &mut self.step);
         let mut records = Ok(());
         let outcome = self.link.run(program, self.identity.as_ref(), &mut |event| {

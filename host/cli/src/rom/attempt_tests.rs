@@ -49,7 +49,8 @@ fn port() -> VirtualPort {
 fn recover(port: &mut VirtualPort, data: &[u8], yes: bool) -> (Result<Done, Failure>, Judge) {
     let image = stm32::Image::new([stm32::Region { address: FLASH, data }]).expect("image");
     let device = Device::find(0x413, None).expect("in the table");
-    let work = Work { slot: Slot(1), device, image: &image, start: None, voltage: None, look: true };
+    let work =
+        Work { slot: Slot(1), device, image: &image, start: None, voltage: None, look: true, lock: false };
     let mut judge = Judge { yes, ..Judge::default() };
     (attempt(port, &work, 1, &mut judge), judge)
 }
@@ -154,5 +155,55 @@ fn a_recovery_cut_anywhere_is_completed_by_a_second_one() {
             cut_and_recover(cut, n % 2 == 0, protected);
             cut_and_recover(cut, n % 2 == 1, protected);
         }
+    }
+}
+
+#[test]
+fn write_protection_is_lifted_after_a_yes_and_not_without_one() {
+    for yes in [false, true] {
+        let mut port = port();
+        let protect = Protect { protection: Protection::Write(vec![0]) };
+        port.run(protect, None, &mut |_| {}).expect("protected");
+        let (result, judge) = recover(&mut port, &firmware(), yes);
+        let expected: &[Found] = if yes { &[Found::Blank, Found::WriteProtected] } else { &[Found::Blank] };
+        assert_eq!(judge.found, expected);
+        if yes {
+            assert!(result.expect("recovered").write_protection_lifted);
+            assert_eq!(port.chip_mut().flash().bytes()[..2048], firmware());
+        } else {
+            assert_eq!(result.expect_err("refused").code, Code::RomNoConsent);
+        }
+    }
+}
+
+#[test]
+fn a_board_is_locked_again_if_the_job_says_so_and_proves_it() {
+    let data = firmware();
+    let image = stm32::Image::new([stm32::Region { address: FLASH, data: &data }]).expect("image");
+    let device = Device::find(0x413, None).expect("in the table");
+    let start = Some(FLASH);
+    let work = Work { slot: Slot(1), device, image: &image, start, voltage: None, look: true, lock: true };
+    // Once with everything to do, once with nothing but the lock.
+    for there in [false, true] {
+        let mut port = port();
+        if there {
+            port.chip_mut().flash_mut().preload(0, &data);
+        }
+        let mut judge = Judge { yes: true, ..Judge::default() };
+        let done = attempt(&mut port, &work, 1, &mut judge).expect("recovered");
+        assert!(done.locked && (done.blocks_written == 0) == there);
+        assert_eq!(port.chip_mut().protection(), Level::Level1);
+        let proved = judge.events.iter().position(|event| matches!(event, Event::LockProved { .. }));
+        let ended = judge.events.iter().position(|event| matches!(event, Event::Ended { .. }));
+        assert!(proved.is_some() && proved < ended, "{:?}", judge.events);
+        let steps: Vec<Step> = judge.events.iter().filter_map(ended_well).collect();
+        assert_eq!(steps[steps.len() - 2..], [Step::Lock, Step::ProveLock]);
+    }
+}
+
+fn ended_well(event: &Event) -> Option<Step> {
+    match event {
+        Event::StepEnded { step, ok: true, .. } => Some(*step),
+        _ => None,
     }
 }

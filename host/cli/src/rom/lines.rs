@@ -211,10 +211,13 @@ mod tests {
 
     use super::*;
 
+    /// Line and whether it went on.
+    type Log = Arc<Mutex<Vec<(u16, bool)>>>;
+
     /// Remembers what was switched; slow lines say so and are done at the second look.
     #[derive(Default)]
     struct Recorder {
-        log: Arc<Mutex<Vec<(u16, bool)>>>,
+        log: Log,
         slow: bool,
         waiting: Option<(Switch, u8)>,
         broken: bool,
@@ -251,7 +254,7 @@ mod tests {
     }
 
     #[expect(clippy::disallowed_methods, reason = "a driver's clock")]
-    fn bench(args: &LineArgs, driver: Recorder) -> (BenchLines, Arc<Mutex<Vec<(u16, bool)>>>) {
+    fn bench(args: &LineArgs, driver: Recorder) -> (BenchLines, Log) {
         let log = Arc::clone(&driver.log);
         let fixture = fixture(args, Path::new("/dev/ttyUSB3"));
         (BenchLines { driver: Box::new(driver), fixture, start: Instant::now() }, log)
