@@ -3,15 +3,21 @@
 //! Both happen before the effects that follow the events, and before anybody is told. A failure of either stops
 //! the run; boards whose PASS the ledger did not take are withdrawn from the result.
 
+use std::path::Path;
+use std::sync::Arc;
+
 use panel_backplane::Slot;
 use panel_codes::Code;
-use panel_engine::{Event, Reserved};
-use panel_ledger::Hash;
+use panel_engine::{Event, Plan, Reserved};
+use panel_ledger::{Hash, SqliteLedger};
 use panel_protocol::node::Uid;
 use panel_protocol::time::Micros;
+use panel_store::{RunStart, Store};
 
 use crate::failure::Failure;
-use crate::order::keeper::Keeper;
+use crate::order::Ordered;
+use crate::order::keeper::{Clock, Keeper};
+use crate::out::note;
 use crate::records::Recorder;
 use crate::result::RunResult;
 use crate::sim_drive::Reservation;
@@ -23,6 +29,32 @@ pub(crate) struct Books {
 }
 
 impl Books {
+    /// Opens records and, for a work order, the ledger, and settles in both what an earlier run left. `arm` sees
+    /// both before anything is written.
+    pub(crate) fn open(
+        dir: &Path,
+        start: &RunStart,
+        ordered: Option<Ordered>,
+        plan: &Arc<Plan>,
+        mut clock: Clock,
+        arm: impl FnOnce(&mut Store, &mut SqliteLedger),
+    ) -> Result<Self, Failure> {
+        let mut store = Recorder::open(dir)?;
+        let Some(ordered) = ordered else {
+            return Ok(Self { recorder: Recorder::begin(store, start)?, keeper: None });
+        };
+        let mut ledger = Ordered::open_ledger(dir, plan.panel.slots.len())?;
+        arm(&mut store, &mut ledger);
+        let doubtful = ordered.prepare(&mut ledger, store.records(), clock())?;
+        if doubtful > 0 {
+            note(&format!("{doubtful} identities are in doubt: run their boards again, they are read"));
+        }
+        let recorder = Recorder::begin(store, start)?;
+        let run = recorder.run().0.to_string();
+        let keeper = ordered.keeper(ledger, clock, run, start.panel.clone(), plan)?;
+        Ok(Self { recorder, keeper: Some(keeper) })
+    }
+
     /// Makes events durable, or says why it could not.
     pub(crate) fn events(&mut self, now: Micros, events: &[Event]) -> Result<(), String> {
         let recorded = self.recorder.write(now, events);

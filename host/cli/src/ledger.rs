@@ -91,6 +91,14 @@ enum LedgerCommand {
         #[arg(long, short, value_name = "FILE")]
         output: Option<PathBuf>,
     },
+    /// Write the certificate that a unit was issued (PEM).
+    Certificate {
+        /// UID, serial number or address of the unit.
+        unit: String,
+        /// The file to write.
+        #[arg(long, short, value_name = "FILE")]
+        output: PathBuf,
+    },
     /// Take a unit out for ever: its numbers are never given again.
     Void {
         /// The ledger's own number of the unit, as `ledger show` prints it.
@@ -195,6 +203,7 @@ pub(crate) fn ledger(args: &LedgerArgs) -> Result<u8, Failure> {
             import(&mut ledger, file, product, order.as_ref(), args.json)
         }
         LedgerCommand::Export { log, output } => export(&ledger, *log, output.as_deref(), args.json),
+        LedgerCommand::Certificate { unit, output } => certificate(&ledger, unit, output),
         LedgerCommand::Void { unit, reason } => void(&mut ledger, UnitId(*unit), reason, args.json),
     }
 }
@@ -425,6 +434,21 @@ fn export(ledger: &SqliteLedger, log: bool, output: Option<&Path>, as_json: bool
             .write_all(&text)
             .map_err(|e| Failure::new(Code::OutputFile, format!("stdout: {e}")))?,
     }
+    Ok(0)
+}
+
+fn certificate(ledger: &SqliteLedger, query: &str, output: &Path) -> Result<u8, Failure> {
+    let none = |what: &str| Failure::new(Code::Usage, format!("{query}: {what}"));
+    let unit = find(ledger, query)?.pop().ok_or_else(|| none("no such unit"))?;
+    let newest = unit.certificates.last().ok_or_else(|| none("it was issued no certificate"))?;
+    let mut sha256 = [0; 32];
+    hex::decode_to_slice(newest, &mut sha256).map_err(|_| none("its fingerprint is damaged"))?;
+    let der = ledger.blob(unit.unit, Hash(sha256)).map_err(|e| failure(&e))?;
+    let der = der.ok_or_else(|| none("its certificate is not in this ledger"))?;
+    let pem =
+        panel_ledger::certificate_pem(&der).map_err(|e| Failure::new(e.code(), format!("{query}: {e}")))?;
+    crate::files::replace(output, pem.as_bytes())?;
+    line(&format!("{}: certificate {newest} of {}", output.display(), unit.unit));
     Ok(0)
 }
 

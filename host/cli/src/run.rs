@@ -21,7 +21,6 @@ use crate::args::{RunArgs, records_dir};
 use crate::books::Books;
 use crate::failure::Failure;
 use crate::order::Ordered;
-use crate::records::Recorder;
 use crate::result::RunResult;
 use crate::setup::{self, Setup};
 use crate::sim_drive::{Observer, Pace, Reservation, drive};
@@ -52,7 +51,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
         file.map_err(|e| Failure::new(Code::OutputFile, format!("{}: {e}", path.display())))
     });
     let log = log.transpose()?;
-    let books = open_books(&dir, &start, ordered, &plan)?;
+    let books = Books::open(&dir, &start, ordered, &plan, Box::new(jiff::Timestamp::now), |_, _| {})?;
     let mut watcher = Watcher {
         stop: stop_flag()?,
         view: View::new(
@@ -117,12 +116,12 @@ fn finish(
 }
 
 /// What is to be run.
-struct Work {
-    plan: Plan,
-    scenario: Scenario,
-    seed: u64,
-    start: store::RunStart,
-    ordered: Option<Ordered>,
+pub(crate) struct Work {
+    pub(crate) plan: Plan,
+    pub(crate) scenario: Scenario,
+    pub(crate) seed: u64,
+    pub(crate) start: store::RunStart,
+    pub(crate) ordered: Option<Ordered>,
 }
 
 /// A developer's job: images as they are, marked NOT FOR SHIPMENT.
@@ -151,7 +150,7 @@ fn job_work(args: &RunArgs) -> Result<Work, Failure> {
 }
 
 /// A work order: a signed release, identities, and a record that lets its units be shipped.
-fn order_work(args: &RunArgs, scanned: &str, records: &Path) -> Result<Work, Failure> {
+pub(crate) fn order_work(args: &RunArgs, scanned: &str, records: &Path) -> Result<Work, Failure> {
     let panel = args.job.panel.as_deref();
     let (ordered, plan) = crate::order::load(scanned, &args.station_file.path, panel, records)?;
     let scenario = setup::scenario(args.scenario.as_deref(), &plan.panel)?;
@@ -187,31 +186,6 @@ fn run_start(args: &RunArgs, plan: &Plan, seed: u64) -> store::RunStart {
         shipment: store::Shipment::Forbidden,
         required_steps: plan.required_steps().iter().map(|step| step.name().to_owned()).collect(),
     }
-}
-
-/// Opens records and, for a work order, the ledger; what an earlier run left is settled in both.
-fn open_books(
-    dir: &Path,
-    start: &store::RunStart,
-    ordered: Option<Ordered>,
-    plan: &Arc<Plan>,
-) -> Result<Books, Failure> {
-    let store = Recorder::open(dir)?;
-    let Some(ordered) = ordered else {
-        return Ok(Books { recorder: Recorder::begin(store, start)?, keeper: None });
-    };
-    let now = jiff::Timestamp::now();
-    let (ledger, doubtful) = ordered.open_ledger(dir, store.records(), plan.panel.slots.len(), now)?;
-    if doubtful > 0 {
-        crate::out::note(&format!(
-            "{doubtful} identities are in doubt: run their boards again, they are read"
-        ));
-    }
-    let recorder = Recorder::begin(store, start)?;
-    let run = recorder.run().0.to_string();
-    let clock = Box::new(jiff::Timestamp::now);
-    let keeper = ordered.keeper(ledger, clock, run, start.panel.clone(), plan)?;
-    Ok(Books { recorder, keeper: Some(keeper) })
 }
 
 /// A bare image as a release: regions as they are written, and the hash over them.

@@ -338,6 +338,15 @@ pub fn check_issued(der: &[u8], issuer_der: &[u8]) -> Result<(), CertificateErro
     check_signature(WHAT, public, certificate.signature_algorithm(), &message, certificate.signature())
 }
 
+/// A certificate as PEM, for people's tools.
+///
+/// # Errors
+/// [`CertificateError::Malformed`] when `der` is none.
+pub fn certificate_pem(der: &[u8]) -> Result<String, CertificateError> {
+    let certificate = Certificate::from_der(der).map_err(CertificateError::malformed("certificate"))?;
+    certificate.to_pem(LineEnding::LF).map_err(CertificateError::encoding)
+}
+
 struct Profile {
     issuer: Option<Name>,
     subject: Name,

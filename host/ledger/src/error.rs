@@ -207,9 +207,18 @@ pub enum LedgerError {
     /// Another program holds the ledger.
     #[error("ledger is held by another program")]
     Locked,
+    /// The file is gone, or another one is in its place.
+    #[error("the ledger {path} was removed or replaced while it was in use")]
+    Vanished {
+        /// The file.
+        path: String,
+    },
     /// The disk is full.
     #[error("the ledger's disk is full")]
     Full,
+    /// A test stopped the ledger, as a crash would.
+    #[error("the ledger was stopped by a test")]
+    Stopped,
     /// Anything else the database says.
     #[error("ledger database: {0}")]
     Database(rusqlite::Error),
@@ -256,7 +265,7 @@ impl LedgerError {
             Self::DiskNearlyFull { .. } | Self::Full => Code::DiskNearlyFull,
             Self::Newer { .. } => Code::DatabaseNewer,
             Self::NotALedger { .. } | Self::Corrupt { .. } => Code::DatabaseCorrupt,
-            Self::Locked | Self::Database(_) => Code::RecordStore,
+            Self::Locked | Self::Vanished { .. } | Self::Stopped | Self::Database(_) => Code::RecordStore,
         }
     }
 }

@@ -31,14 +31,14 @@ pub mod serial;
 pub mod suite;
 
 pub use certificate::{
-    CertificateError, Contents, Issued, Issuer, VerifiedRequest, check_issued, self_signed,
+    CertificateError, Contents, Issued, Issuer, VerifiedRequest, certificate_pem, check_issued, self_signed,
 };
 pub use error::LedgerError;
 pub use eui::{Assignment, Eui, EuiBlock, EuiError, EuiKind};
 pub use ledger::{Ledger, check_room};
 pub use report::{Audit, Balance, Checkpoint, Event, Finding};
 pub use serial::{SerialError, SerialFormat};
-pub use sqlite::SqliteLedger;
+pub use sqlite::{Moment, SqliteLedger};
 pub use transfer::{ExportError, MAX_ROWS, read_list, write_json_lines, write_units_csv};
 pub use types::{
     Block, Change, Chip, Hash, ListRow, MAX_PANEL, Needs, NumberKind, Numbers, OrderTerms, Pool, PoolLevel,

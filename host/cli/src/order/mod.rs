@@ -7,6 +7,8 @@
 mod floors;
 mod identity;
 pub(crate) mod keeper;
+#[cfg(test)]
+mod soak;
 pub(crate) mod station;
 
 use std::path::Path;
@@ -96,21 +98,24 @@ impl Ordered {
         self.order_sha256.0
     }
 
-    /// Makes the ledger ready for a panel: room on the disk, what an earlier run left, the order's terms.
-    pub(crate) fn open_ledger(
+    /// Opens the ledger, if there is room for a panel of so many boards on its disk.
+    pub(crate) fn open_ledger(records: &Path, boards: usize) -> Result<SqliteLedger, Failure> {
+        panel_ledger::check_room(crate::files::free_bytes(records)?, boards).map_err(station_failure)?;
+        SqliteLedger::open(&crate::ledger::path(records)).map_err(station_failure)
+    }
+
+    /// Makes the ledger ready for a panel: what an earlier run left is settled, the order is made known. Returns
+    /// how many identities are in doubt.
+    pub(crate) fn prepare(
         &self,
-        records: &Path,
-        reader: &store::Records,
-        boards: usize,
+        ledger: &mut SqliteLedger,
+        records: &store::Records,
         now: Timestamp,
-    ) -> Result<(SqliteLedger, usize), Failure> {
-        let failed = |e: LedgerError| Failure::with_exit(e.code(), e.to_string(), 3);
-        panel_ledger::check_room(crate::files::free_bytes(records)?, boards).map_err(failed)?;
-        let mut ledger = SqliteLedger::open(&crate::ledger::path(records)).map_err(failed)?;
-        let doubtful = keeper::settle(&mut ledger, reader, now)?;
+    ) -> Result<usize, Failure> {
+        let doubtful = keeper::settle(ledger, records, now)?;
         let terms = crate::release::terms(&self.order, self.order_sha256)?;
         ledger.open_order(&terms, now).map_err(|e| crate::ledger::failure(&e))?;
-        Ok((ledger, doubtful))
+        Ok(doubtful)
     }
 
     /// The keeper of this order's identities in a run. From now on the station takes no older release.
@@ -134,6 +139,11 @@ impl Ordered {
         };
         Ok(Keeper::new(ledger, clock, run, terms, plan))
     }
+}
+
+/// A ledger that cannot be used is the station's trouble, whatever its code says of files.
+fn station_failure(error: LedgerError) -> Failure {
+    Failure::with_exit(error.code(), error.to_string(), 3)
 }
 
 /// The chip on the panel: the release's only one, or the one that the station names.

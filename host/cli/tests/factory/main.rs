@@ -6,3 +6,4 @@ mod ledger;
 mod order;
 mod owner;
 mod release;
+mod whole;

@@ -17,7 +17,7 @@ pub(crate) struct Owner {
 }
 
 /// What a command said.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Said {
     pub(crate) exit: Option<i32>,
     pub(crate) stdout: String,

@@ -13,7 +13,7 @@ mod schema;
 mod take;
 mod writer;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use rusqlite::Connection;
@@ -27,10 +27,25 @@ use crate::{
     types::{Hash, NumberKind, OrderTerms, Pool, PoolLevel, Request, Reservation, Step, Uid, Unit, UnitId},
 };
 
+/// A moment in the writing of one transaction, in order: where a test may stop the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// Everything is in the transaction; nothing of it is durable.
+    BeforeCommit,
+    /// All of it is durable; the caller does not know it yet.
+    AfterCommit,
+}
+
+/// Answers whether to stop at a moment.
+type Question = Box<dyn FnMut(Moment) -> bool + Send>;
+
 /// A ledger in an SQLite file.
-#[derive(Debug)]
 pub struct SqliteLedger {
     connection: Connection,
+    path: PathBuf,
+    file: FileIdentity,
+    question: Option<Question>,
+    stopped: bool,
 }
 
 impl SqliteLedger {
@@ -38,9 +53,19 @@ impl SqliteLedger {
     ///
     /// # Errors
     /// [`LedgerError::NotALedger`], [`LedgerError::Newer`], [`LedgerError::Corrupt`],
-    /// [`LedgerError::Locked`].
+    /// [`LedgerError::Locked`], [`LedgerError::Vanished`].
     pub fn open(path: &Path) -> Result<Self, LedgerError> {
-        Ok(Self { connection: schema::open(path)? })
+        let connection = schema::open(path)?;
+        let file = FileIdentity::of(path)
+            .ok_or_else(|| LedgerError::Vanished { path: path.display().to_string() })?;
+        Ok(Self { connection, path: path.to_owned(), file, question: None, stopped: false })
+    }
+
+    /// For tests: asks `question` at each [`Moment`] of each write, and stops the ledger for good where it answers
+    /// `true`: this call and all later ones fail with [`LedgerError::Stopped`] and change nothing more, as if the
+    /// process had been killed there.
+    pub fn stop_at(&mut self, question: impl FnMut(Moment) -> bool + Send + 'static) {
+        self.question = Some(Box::new(question));
     }
 
     /// Runs `body` in one durable transaction, or leaves everything as it was.
@@ -49,10 +74,51 @@ impl SqliteLedger {
         now: Timestamp,
         body: impl FnOnce(&mut Writer<'_>) -> Result<T, LedgerError>,
     ) -> Result<T, LedgerError> {
-        let mut writer = Writer::begin(&mut self.connection, now)?;
+        // A database that was deleted can still be written to, and nobody would ever read it again.
+        if FileIdentity::of(&self.path) != Some(self.file) {
+            return Err(LedgerError::Vanished { path: self.path.display().to_string() });
+        }
+        let Self { connection, question, stopped, .. } = self;
+        let mut pass = |moment| {
+            *stopped = *stopped || question.as_mut().is_some_and(|question| question(moment));
+            if *stopped { Err(LedgerError::Stopped) } else { Ok(()) }
+        };
+        let mut writer = Writer::begin(connection, now)?;
         let out = body(&mut writer)?;
+        pass(Moment::BeforeCommit)?;
         writer.commit()?;
+        pass(Moment::AfterCommit)?;
         Ok(out)
+    }
+}
+
+/// Which file a path leads to, as far as the system can say.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct FileIdentity {
+    #[cfg(unix)]
+    device_and_inode: (u64, u64),
+}
+
+impl FileIdentity {
+    fn of(path: &Path) -> Option<Self> {
+        let metadata = std::fs::metadata(path).ok()?;
+        #[cfg(unix)]
+        let identity = {
+            use std::os::unix::fs::MetadataExt as _;
+            Self { device_and_inode: (metadata.dev(), metadata.ino()) }
+        };
+        #[cfg(not(unix))]
+        let identity = {
+            _ = metadata;
+            Self {}
+        };
+        Some(identity)
+    }
+}
+
+impl std::fmt::Debug for SqliteLedger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SqliteLedger").field("connection", &self.connection).finish_non_exhaustive()
     }
 }
 
