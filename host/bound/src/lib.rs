@@ -6,8 +6,8 @@
 //! on a free choice, the cheapest choice is taken, and fractions of a nanosecond are dropped.
 //!
 //! [`Multidrop`] is one bus of boards that receive an image together, and erase and program while they
-//! receive; [`Rom`] is boards talked to through the bootloader in their ROM, which does one thing at a time;
-//! [`Agent`] is both, one after the other.
+//! receive; [`Factory`] is what a factory adds to them beside the image; [`Rom`] is boards talked to through the
+//! bootloader in their ROM, which does one thing at a time; [`Agent`] is both, one after the other.
 //! All are plain values with a method `bound`; [`Bound`] is the answer, part by part. Several buses or ports
 //! work in parallel: the bound of the panel is the largest of theirs.
 //!
@@ -15,6 +15,7 @@
 //! frame lengths: a mistake there must show as a wrong ratio. It opens nothing, and knows no chip.
 
 mod agent;
+mod factory;
 mod frame;
 mod image;
 mod multidrop;
@@ -24,6 +25,7 @@ mod wire;
 use core::num::NonZeroU32;
 
 pub use agent::Agent;
+pub use factory::{Factory, FactoryBound};
 pub use multidrop::Multidrop;
 pub use rom::{Rom, RomLink};
 

@@ -4,12 +4,14 @@
 use core::num::NonZeroU32;
 
 use panel_backplane::{Bus, BusIndex, BusKind, PanelSlot, Way};
-use panel_bound::{Agent, Bound, BusSpeed, EraseUnit, FlashTimes, Multidrop, PowerOn, Rom, RomLink};
-use panel_engine::Plan;
+use panel_bound::{
+    Agent, Bound, BusSpeed, EraseUnit, Factory, FactoryBound, FlashTimes, Multidrop, PowerOn, Rom, RomLink,
+};
 use panel_engine::rom::RomPlan;
+use panel_engine::{Finishing, Plan};
 use stm32_rom_bootloader::device::{FlashTiming, Parallelism, SupplyVoltage};
 
-/// The bound of the whole panel: buses and ports work in parallel, so the slowest counts. Also the bound for
+/// The bound of the whole panel with what the factory part adds: buses and ports work in parallel, so the slowest counts. Also the bound for
 /// sending the same image to each board in turn. `start_up_ns` is that of boards with a bootloader of their own.
 pub(crate) fn of(plan: &Plan, start_up_ns: u64) -> (Bound, Bound) {
     let mut all = (Bound::default(), Bound::default());
@@ -22,6 +24,9 @@ pub(crate) fn of(plan: &Plan, start_up_ns: u64) -> (Bound, Bound) {
     if let Some(rom) = plan.rom.as_ref().filter(|_| ports > 0) {
         keep_longer(&mut all, through_rom(plan, rom, uart(plan), ports));
     }
+    let added = factory(plan, start_up_ns).total_ns;
+    all.0.total_ns += added;
+    all.1.total_ns += added;
     all
 }
 
@@ -96,12 +101,7 @@ fn multidrop<'a>(
     flash: &'a FlashTimes,
     power: PowerOn,
 ) -> Multidrop<'a> {
-    let nominal = rate(bus.bit_rate.0);
-    let speed = match bus.kind {
-        BusKind::Classical => BusSpeed::Classical { bit_rate: nominal },
-        BusKind::Fd { data_bit_rate } => BusSpeed::Fd { nominal, data: rate(data_bit_rate.0) },
-    };
-    Multidrop { bus: speed, boards, regions, flash, power }
+    Multidrop { bus: speed(bus), boards, regions, flash, power }
 }
 
 fn regions(plan: &Plan) -> Vec<(u32, &[u8])> {
@@ -134,6 +134,54 @@ fn on_can(bus: &Bus) -> RomLink {
 /// From reset until the ROM listens, at best (AN2606).
 fn rom_start_ns(rom: &RomPlan) -> u64 {
     rom.device.startup.map_or(0, |startup| u64::try_from(startup.best.as_nanos()).unwrap_or(u64::MAX))
+}
+
+fn speed(bus: &Bus) -> BusSpeed {
+    let nominal = rate(bus.bit_rate.0);
+    match bus.kind {
+        BusKind::Classical => BusSpeed::Classical { bit_rate: nominal },
+        BusKind::Fd { data_bit_rate } => BusSpeed::Fd { nominal, data: rate(data_bit_rate.0) },
+    }
+}
+
+/// What identities, option bytes and lock add, on the slowest bus.
+pub(crate) fn factory(plan: &Plan, start_up_ns: u64) -> FactoryBound {
+    let recipe = &plan.recipe;
+    let Finishing { identity, options, lock, .. } = &recipe.finishing;
+    let locks = u32::from(lock.level().is_some());
+    let writes = u32::from(!options.is_empty()) + locks;
+    let flash = flash(plan);
+    let identity_bytes = identity.map_or(0, |place| place.length.min(IDENTITY_BYTES));
+    let bounds = plan.panel.buses.iter().enumerate().map(|(n, bus)| {
+        let boards = plan.panel.on_bus(BusIndex(n as u8)).filter(|s| !s.bad).count() as u32;
+        let each = Factory {
+            bus: speed(bus),
+            boards,
+            identity_bytes,
+            identity_program_ns: u64::from(identity_bytes.div_ceil(flash.program_unit.get()))
+                * flash.program_typical_ns,
+            option_writes: writes,
+            option_write_ns: option_write_ns(recipe.chip.family),
+            restarts: writes,
+            restart_ns: plan.panel.power_on_time().0 * 1000 + start_up_ns,
+            proof: locks > 0,
+        };
+        each.bound()
+    });
+    bounds.max_by_key(|bound| bound.total_ns).unwrap_or_default()
+}
+
+/// Bytes of an identity region (docs/identity_region.h).
+const IDENTITY_BYTES: u32 = panel_ledger::region::LENGTH as u32;
+
+/// Typical time of one write of option bytes, ns: erase of the area and its programming, from the datasheets. That
+/// of the F4 says nothing; the time of its smallest sector is taken.
+fn option_write_ns(family: &str) -> u64 {
+    match family {
+        "F1" => 30_000_000 + 8 * 52_500,
+        "G4" | "L4" => 22_020_000 + 4 * 81_690,
+        _ => 250_000_000,
+    }
 }
 
 /// The chip's typical times in nanoseconds, from the datasheets (the plan's own are rounded to microseconds).

@@ -53,6 +53,7 @@ pub(crate) fn plan(args: &PlanArgs) -> Result<u8, Failure> {
         ("erase, typical", bound.erase_ns),
         ("program, typical", bound.program_ns),
         ("verify", bound.verify_ns),
+        ("identity and lock", bounds::factory(plan, setup::START_UP_NS).total_ns),
     ];
     for (name, ns) in parts.into_iter().filter(|(name, ns)| *ns > 0 || *name != "agents") {
         line(&format!("  {name:<20} {:>8.3} s", secs(ns)));

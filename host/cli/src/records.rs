@@ -43,10 +43,15 @@ pub(crate) fn failure(error: &StoreError) -> Failure {
 
 impl Recorder {
     pub(crate) fn open(dir: &Path) -> Result<Store, Failure> {
-        Store::open(dir).map_err(|e| failure(&e))
+        let store = Store::open(dir).map_err(|e| failure(&e))?;
+        check_room(crate::files::free_bytes(dir)?)?;
+        Ok(store)
     }
 
     pub(crate) fn begin(mut store: Store, start: &store::RunStart) -> Result<Self, Failure> {
+        if !start.simulation.is_some_and(|s| s.virtual_time) {
+            check_clock(store.records().newest_us().map_err(|e| failure(&e))?, start.utc_us)?;
+        }
         let open = store.in_doubt().map_err(|e| failure(&e))?;
         let mut doubts: BTreeMap<[u8; 12], Vec<InDoubt>> = BTreeMap::new();
         let mut unseen = Vec::new();
@@ -146,6 +151,27 @@ impl Recorder {
     }
 }
 
+/// Room that the record of one panel may need, with its journal: a database that fills up in the middle of a panel
+/// leaves boards in doubt.
+const ROOM: u64 = 64 << 20;
+
+fn check_room(free: u64) -> Result<(), Failure> {
+    if free >= ROOM {
+        return Ok(());
+    }
+    let text = format!("{} MiB are free where the records are, {} MiB are needed", free >> 20, ROOM >> 20);
+    Err(Failure::with_exit(Code::DiskNearlyFull, text, 3))
+}
+
+/// A clock that stands before the newest record is wrong; a second is left for clocks that are being set.
+fn check_clock(newest: Option<i64>, now: i64) -> Result<(), Failure> {
+    const SLACK_US: i64 = 1_000_000;
+    let Some(newest) = newest.filter(|newest| now.saturating_add(SLACK_US) < *newest) else { return Ok(()) };
+    let time = |us| jiff::Timestamp::from_microsecond(us).map_or_else(|e| e.to_string(), |t| t.to_string());
+    let text = format!("it says {}, and the newest record is of {}", time(now), time(newest));
+    Err(Failure::with_exit(Code::StationClock, text, 3))
+}
+
 /// The record of an event, if it is one.
 fn record(event: &Event) -> Option<store::Event> {
     Some(match event {
@@ -215,5 +241,29 @@ fn stored_verdict(verdict: &Verdict) -> store::Verdict {
         code: verdict.code.map(|c| c.to_string()),
         detail: Some(verdict.detail.clone()).filter(|d| !d.is_empty()),
         step: verdict.step.map(|s| s.name().to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_nearly_full_is_refused_before_the_panel() {
+        assert!(check_room(ROOM).is_ok());
+        let failure = check_room(ROOM - 1).expect_err("too little");
+        assert_eq!((failure.code, failure.exit()), (Code::DiskNearlyFull, 3));
+        assert!(failure.to_string().contains("63 MiB are free"), "{failure}");
+    }
+
+    #[test]
+    fn a_clock_before_the_newest_record_is_refused_with_both_times() {
+        const NOON: i64 = 1_700_000_000_000_000;
+        assert!(check_clock(None, NOON).is_ok() && check_clock(Some(NOON), NOON).is_ok());
+        assert!(check_clock(Some(NOON), NOON - 900_000).is_ok(), "a clock that is being set");
+        let failure = check_clock(Some(NOON), NOON - 3_600_000_000).expect_err("an hour behind");
+        assert_eq!((failure.code, failure.exit()), (Code::StationClock, 3));
+        let text = failure.to_string();
+        assert!(text.contains("2023-11-14T22:13:20Z") && text.contains("2023-11-14T21:13:20Z"), "{text}");
     }
 }

@@ -8,7 +8,7 @@ use panel_backplane::{Binding, BusKind, Connection, Line, Link, Panel, Problems,
 use panel_codes::Code;
 use panel_engine::chip::Chip;
 use panel_engine::rom::{Agent, RomPlan, Ways};
-use panel_engine::{Finishing, IdentityPlace, Limits, Lock, Plan, PlanError, Recipe, options};
+use panel_engine::{Finishing, Limits, Lock, Plan, PlanError, Recipe, options};
 use panel_image::{Image, VectorTable};
 use panel_job::{Job, JobLock, Verify, demo};
 use panel_protocol::time::Span;
@@ -218,11 +218,7 @@ fn finishing(finish: &panel_job::Finish, chip: &Chip) -> Result<Finishing, Failu
     }
     Ok(Finishing {
         reserve: false,
-        identity: finish.identity.map(|place| IdentityPlace {
-            address: place.address,
-            length: place.length,
-            may_erase: place.may_erase,
-        }),
+        identity: None,
         options,
         lock: match finish.lock {
             JobLock::None => Lock::None,

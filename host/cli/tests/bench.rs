@@ -68,6 +68,21 @@ fn json_rows_are_flat_have_the_fixed_keys_and_beat_no_bound() {
 }
 
 #[test]
+fn identity_lock_and_proof_add_less_than_promised_beyond_the_boards_own_times() {
+    let rows = rows("--way factory");
+    assert_eq!(rows.iter().map(|r| r["family"].as_str()).collect::<Vec<_>>(), ["F4", "G4", "F1"].map(Some));
+    for row in &rows {
+        assert_eq!(
+            (&row["way"], number(row, "boards"), number(row, "passed")),
+            (&"factory".into(), 21.0, 21.0)
+        );
+        let added = number(row, "added_seconds");
+        assert!(added > 0.0 && added <= 1.5, "{row}");
+        assert!((1.0..1.2).contains(&number(row, "ratio")), "{row}");
+    }
+}
+
+#[test]
 fn rows_come_out_the_same_every_time_but_for_processor_time() {
     let measure = || {
         let mut rows = rows("--boards 3 --image 64K --loss 0.01 --family G4 --bus can-1M,fd-1M-5M");

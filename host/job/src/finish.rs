@@ -1,9 +1,9 @@
 //! The job's `[finish]`: what boards are given beside the image, as it stands in the file.
 //!
-//! Names of option fields and addresses are checked against the chip when the run is planned.
+//! Names of option fields are checked against the chip when the run is planned. Identities are a matter of work
+//! orders and not of jobs.
 
 use panel_backplane::document::{FromToml, Mismatch, Section, word};
-use panel_backplane::units::Address;
 use toml::de::DeValue;
 
 /// What boards are given beside the image.
@@ -15,8 +15,6 @@ pub struct Finish {
     pub protect_bootloader: bool,
     /// Option fields by name, and their values.
     pub options: Vec<OptionField>,
-    /// Where the identity is written; the identity itself comes from the ledger of a work order.
-    pub identity: Option<IdentityRegion>,
 }
 
 /// Readout protection that a job can ask for. Level 2 is for ever, and so not for a file that anybody can write.
@@ -38,17 +36,6 @@ pub struct OptionField {
     pub value: u16,
 }
 
-/// The place of the identity region.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct IdentityRegion {
-    /// First address.
-    pub address: u32,
-    /// Bytes set aside.
-    pub length: u32,
-    /// Its erase unit may be erased when it is not blank.
-    pub may_erase: bool,
-}
-
 pub(crate) fn read(mut section: Section<'_>) -> Finish {
     let protect = section.get::<Protected>("write_protect").is_some();
     let options = section.get_list::<OptionField>("options");
@@ -56,15 +43,7 @@ pub(crate) fn read(mut section: Section<'_>) -> Finish {
         lock: section.get_or("lock", JobLock::default()),
         protect_bootloader: protect,
         options: options.map(|list| list.value.into_iter().map(|o| o.value).collect()).unwrap_or_default(),
-        identity: section.section("identity").and_then(read_identity),
     }
-}
-
-fn read_identity(mut section: Section<'_>) -> Option<IdentityRegion> {
-    let address = section.need::<Address>("address");
-    let length = section.need::<u16>("length");
-    let may_erase = section.get_or("may_erase", true);
-    Some(IdentityRegion { address: address?.value.0, length: length?.value.into(), may_erase })
 }
 
 impl FromToml for JobLock {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use panel_backplane::{Panel, Slot, Way};
 use panel_codes::Code;
-use panel_job::{Finish, FitError, IdentityRegion, Job, JobLock, Limits, Verify, demo};
+use panel_job::{Finish, FitError, Job, JobLock, Limits, Verify, demo};
 use panel_protocol::time::Span;
 use proptest::prelude::*;
 
@@ -88,21 +88,17 @@ fn every_problem_is_reported_with_its_line() {
 fn what_boards_are_given_beside_the_image_is_read_and_level_2_is_refused() {
     let finish = |lines: &str| format!("{SHORT}\n[finish]\n{lines}\n");
     let job = parse(&finish(
-        "lock = 'level-1'\nwrite_protect = 'bootloader'\noptions = ['BOR_LEV=2', 'DATA0 = 0x5A']\n\
-         [finish.identity]\naddress = 0x080F0000\nlength = 512",
+        "lock = 'level-1'\nwrite_protect = 'bootloader'\noptions = ['BOR_LEV=2', 'DATA0 = 0x5A']",
     ));
     assert_eq!((job.finish.lock, job.finish.protect_bootloader), (JobLock::Level1, true));
     let options: Vec<_> = job.finish.options.iter().map(|o| (o.name.as_str(), o.value)).collect();
     assert_eq!(options, [("BOR_LEV", 2), ("DATA0", 0x5A)]);
-    let place = IdentityRegion { address: 0x080F_0000, length: 512, may_erase: true };
-    assert_eq!(job.finish.identity, Some(place));
     assert_eq!(parse(SHORT).finish, Finish::default());
     for (lines, why) in [
         ("lock = 'level-2'", "only a release with a second signature"),
         ("lock = 'level-3'", "level-1"),
         ("options = ['BOR_LEV']", "`BOR_LEV` is not a field with its value"),
         ("options = ['BOR_LEV=70000']", "`BOR_LEV=70000` is not a field with its value"),
-        ("[finish.identity]\naddress = 0x080F0000", "length"),
     ] {
         let all = messages(&finish(lines)).join("\n");
         assert!(all.contains(why), "{all}");

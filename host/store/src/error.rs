@@ -118,6 +118,9 @@ pub enum StoreError {
 /// Why a well-formed request was refused: it contradicts the records. Nothing of the batch was recorded.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Refusal {
+    /// Units may be shipped only under a work order.
+    #[error("a run for shipment needs a work order")]
+    ShipmentWithoutOrder,
     /// The run was not begun by this store, or has ended.
     #[error("run {} is not running", run.0)]
     RunNotLive {

@@ -9,8 +9,8 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use crate::error::{Refusal, StoreError};
 use crate::hex::Uid;
 use crate::record::{
-    AttemptId, AttemptResult, Event, Measurement, Release, Resolution, RunEnd, RunId, RunStart, StepOutcome,
-    VERIFY_STEP, Verdict,
+    AttemptId, AttemptResult, Event, Measurement, Release, Resolution, RunEnd, RunId, RunStart, Shipment,
+    StepOutcome, VERIFY_STEP, Verdict,
 };
 
 /// Where and when an event stands.
@@ -29,6 +29,9 @@ pub(crate) fn next_run(db: &Connection) -> Result<RunId, StoreError> {
 
 /// Begins a run.
 pub(crate) fn run_started(db: &Connection, at: Place, start: &RunStart) -> Result<(), StoreError> {
+    if start.shipment == Shipment::Allowed && start.order.is_none() {
+        return Err(Refusal::ShipmentWithoutOrder.into());
+    }
     let release = release_row(db, &start.release)?;
     let required = serde_json::Value::from(start.required_steps.clone()).to_string();
     db.prepare_cached(

@@ -34,12 +34,18 @@ impl Records {
         schema::open_for_reading(dir).map(Self::from)
     }
 
-    /// When the newest event was recorded, in UTC microseconds; `None` before the first.
+    /// Time of the newest record of a run that kept to the wall clock, UTC microseconds.
     ///
     /// # Errors
     /// Any trouble of the database.
     pub fn newest_us(&self) -> Result<Option<i64>, StoreError> {
-        Ok(self.db.query_row("SELECT max(utc_us) FROM events", [], |row| row.get(0))?)
+        let newest = self.connection().query_row(
+            "SELECT e.at_us FROM events e JOIN runs r ON r.id = e.run WHERE r.virtual_time = 0
+             ORDER BY e.id DESC LIMIT 1",
+            [],
+            |row| row.get(0),
+        );
+        Ok(newest.optional()?)
     }
 
     /// All attempts in doubt, oldest first. While another process writes, its open attempts are among them.

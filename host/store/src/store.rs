@@ -81,7 +81,7 @@ impl Store {
     /// Records that a run begins.
     ///
     /// # Errors
-    /// Any trouble of the place or the database; nothing is recorded then.
+    /// [`Refusal::ShipmentWithoutOrder`], or any trouble of the place or the database; nothing is recorded then.
     pub fn begin_run(&mut self, start: &RunStart) -> Result<RunId, StoreError> {
         let run = self.commit(|writer| {
             let run = project::next_run(writer.db)?;

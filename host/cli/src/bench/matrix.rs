@@ -14,6 +14,8 @@ use super::rom::RomPoint;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum BenchWay {
     Multidrop,
+    /// Multidrop with identity, option bytes, lock and its proof.
+    Factory,
     RomUart,
 }
 
@@ -91,6 +93,8 @@ pub(super) struct Point {
     pub(super) bus: BusName,
     pub(super) loss: f64,
     pub(super) latency_ms: f64,
+    /// With identity, option bytes, lock and its proof.
+    pub(super) factory: bool,
 }
 
 /// The demonstration's job.
@@ -102,18 +106,24 @@ const REFERENCE: Point = Point {
     bus: BusName::Can1M,
     loss: 0.0,
     latency_ms: 0.0,
+    factory: false,
 };
 
 impl Filters {
     /// The rows, and what is to be said about combinations that cannot be.
     pub(super) fn points(&self) -> (Vec<Point>, Vec<String>) {
-        let all = match (self.way.as_slice(), self.is_empty()) {
-            ([], true) => selection(),
-            ([], false) => self.product(),
-            (ways, _) if !ways.contains(&BenchWay::Multidrop) => Vec::new(),
-            (_, true) => selection(),
-            (_, false) => self.product(),
+        let wants = |way| self.way.is_empty() || self.way.contains(&way);
+        let mut all = match (wants(BenchWay::Multidrop), self.is_empty()) {
+            (false, _) => Vec::new(),
+            (true, true) => selection(),
+            (true, false) => self.product(),
         };
+        if self.way.contains(&BenchWay::Factory) && !self.is_empty() {
+            all.extend(self.product().into_iter().map(Point::with_factory));
+        } else if wants(BenchWay::Factory) && self.is_empty() {
+            let families = [Family::F4, Family::G4, Family::F1];
+            all.extend(families.map(|family| Point { family, ..REFERENCE }.with_factory()));
+        }
         let mut notes: Vec<String> = Vec::new();
         let possible = all.into_iter().filter(|point| match point.obstacle() {
             None => true,
@@ -195,6 +205,7 @@ impl Filters {
                                         bus,
                                         loss,
                                         latency_ms,
+                                        factory: false,
                                     });
                                 }
                             }
@@ -238,6 +249,15 @@ fn selection() -> Vec<Point> {
 }
 
 impl Point {
+    fn with_factory(self) -> Self {
+        Self { factory: true, ..self }
+    }
+
+    /// The same without identity, option bytes and lock.
+    pub(super) fn plain(&self) -> Self {
+        Self { factory: false, ..self.clone() }
+    }
+
     /// The same job for one board alone.
     pub(super) fn alone(&self) -> Self {
         Self { boards: 1, buses: 1, ..self.clone() }
@@ -268,8 +288,9 @@ impl Point {
 
 impl fmt::Display for Point {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { family, boards, buses, image, bus, loss, latency_ms } = self;
-        write!(f, "{} {image} {boards} boards {buses} x {}", family.name(), bus.name())?;
+        let Self { family, boards, buses, image, bus, loss, latency_ms, factory } = self;
+        let way = if *factory { "factory " } else { "" };
+        write!(f, "{way}{} {image} {boards} boards {buses} x {}", family.name(), bus.name())?;
         write!(f, " loss {loss} latency {latency_ms} ms")
     }
 }
@@ -353,6 +374,14 @@ mod tests {
         assert!(found.iter().all(|p| p.image == ImageSize::K64 && p.bus == BusName::Can1M && p.buses == 1));
         let shape: Vec<_> = found.iter().map(|p| (p.boards, p.loss)).collect();
         assert_eq!(shape, [(1, 0.0), (1, 0.01), (4, 0.0), (4, 0.01), (64, 0.0), (64, 0.01)]);
+    }
+
+    #[test]
+    fn the_factory_part_is_a_way_of_its_own_and_one_row_for_each_family_of_the_selection() {
+        let factory = |line: &str| points(line).0.iter().filter(|p| p.factory).count();
+        assert_eq!((factory(""), factory("--way factory")), (3, 3));
+        assert_eq!((factory("--way factory --boards 1,64"), factory("--boards 64")), (2, 0));
+        assert_eq!(points("--way factory,multidrop --boards 64").0.len(), 2);
     }
 
     #[test]

@@ -2,22 +2,28 @@
 
 use std::sync::Arc;
 
-use panel_backplane::{Bus, BusIndex, Panel};
+use panel_backplane::{Bus, BusIndex, Panel, Slot};
 use panel_codes::Code;
-use panel_engine::{Event, Limits, Outcome, Phase, Plan, Recipe, Run, Step};
+use panel_engine::chip::Chip;
+use panel_engine::{
+    Event, Finishing, IdentityPlace, Limits, Lock, Outcome, Phase, Plan, Recipe, Reserved, Run, Step, options,
+};
+use panel_protocol::node::Uid;
 use panel_protocol::time::{Micros, Span};
 use panel_simulator::{BusStats, Scenario, World};
 
 use super::firmware;
 use super::matrix::Point;
 use crate::failure::Failure;
-use crate::sim_drive::{Observer, Pace, drive};
+use crate::sim_drive::{Observer, Pace, Reservation, drive};
 use crate::{bounds, setup};
 
 /// What a row is made of.
 pub(super) struct Measured {
     pub(super) seconds: f64,
     pub(super) bound_seconds: f64,
+    /// Option writes and restarts: the boards' own part of what the factory adds.
+    pub(super) own_seconds: f64,
     pub(super) frames: u64,
     pub(super) frames_repeated: u64,
     pub(super) bus_load: f64,
@@ -58,6 +64,7 @@ pub(super) fn measure(point: &Point) -> Result<Measured, Failure> {
     Ok(Measured {
         seconds: ended,
         bound_seconds: bounds::of(&plan, setup::START_UP_NS).0.total_ns as f64 / 1e9,
+        own_seconds: bounds::factory(&plan, setup::START_UP_NS).boards_ns as f64 / 1e9,
         frames: stats.iter().map(|s| s.frames).sum(),
         frames_repeated: crate::run::buses(&run).map(|b| run.counters(b).repeated).sum(),
         bus_load: busy / (ended * f64::from(point.buses)),
@@ -88,10 +95,21 @@ fn plan(point: &Point) -> Result<Plan, Failure> {
         retries: 1,
         digest: false,
         start_application: false,
-        finishing: panel_engine::Finishing::default(),
+        finishing: if point.factory { finishing(chip) } else { Finishing::default() },
         limits: Limits { quiet: limits.quiet + round_trip, answer: limits.answer + round_trip, ..limits },
     };
     Plan::new(recipe, panel(point)?).map_err(|e| internal(&e))
+}
+
+/// Everything that a factory does: an identity at the end of flash, write protection and level 1.
+fn finishing(chip: &'static Chip) -> Finishing {
+    let length = chip.flash.runs.iter().filter(|run| run.count > 0).map(|run| run.size).min().unwrap_or(0);
+    Finishing {
+        reserve: true,
+        identity: Some(IdentityPlace { address: chip.flash_end() - length, length, may_erase: true }),
+        options: vec![options::protect_bootloader(chip)],
+        lock: Lock::Level1,
+    }
 }
 
 /// A grid as square as the number of boards allows.
@@ -157,6 +175,12 @@ impl Observer for Watcher {
                 place.get_or_insert_with(|| (now, world.bus_stats(bus)));
             }
         }
+    }
+
+    fn reserve(&mut self, _: Micros, boards: &[(Slot, Uid)]) -> Vec<Reservation> {
+        let identity = |uid: &Uid| uid.0.iter().copied().cycle().take(panel_ledger::region::LENGTH).collect();
+        let reserved = |uid| Reserved { identity: Some(identity(uid)), ..Reserved::default() };
+        boards.iter().map(|(slot, uid)| (*slot, Ok(reserved(uid)))).collect()
     }
 
     fn tick(&mut self, _: Micros) -> bool {

@@ -68,6 +68,9 @@ struct Row {
     discover_bus_errors: u64,
     /// Bits that one flash operation programs.
     program_bits: u32,
+    /// What identity, option bytes, lock and proof add beyond the boards' own option writes and restarts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    added_seconds: Option<f64>,
 }
 
 pub(crate) fn bench(args: &BenchArgs) -> Result<u8, Failure> {
@@ -75,7 +78,7 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<u8, Failure> {
     notes.iter().for_each(|note| out::note(note));
     // The job for one board alone is measured too, once for every kind of row.
     let mut tasks = points.clone();
-    for point in points.iter().map(Point::alone) {
+    for point in points.iter().map(Point::alone).chain(points.iter().map(Point::plain)) {
         if !tasks.contains(&point) {
             tasks.push(point);
         }
@@ -87,7 +90,9 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<u8, Failure> {
         .map(|(point, measured)| {
             let alone = point.alone();
             let single = tasks.iter().position(|t| *t == alone).map_or(0.0, |n| results[n].seconds);
-            row(point, measured, single)
+            let plain = tasks.iter().position(|t| *t == point.plain()).map_or(0.0, |n| results[n].seconds);
+            let added = point.factory.then_some(measured.seconds - plain - measured.own_seconds);
+            row(point, measured, single, added)
         })
         .collect();
     let (rom_points, notes) = args.filters.rom_points();
@@ -137,9 +142,9 @@ fn run_all(points: &[Point]) -> Result<Vec<Measured>, Failure> {
     taken.collect()
 }
 
-fn row(point: &Point, measured: &Measured, alone_seconds: f64) -> Row {
+fn row(point: &Point, measured: &Measured, alone_seconds: f64, added_seconds: Option<f64>) -> Row {
     Row {
-        way: "multidrop",
+        way: if point.factory { "factory" } else { "multidrop" },
         family: point.family.name(),
         boards: point.boards,
         image_bytes: point.image.bytes(),
@@ -161,5 +166,6 @@ fn row(point: &Point, measured: &Measured, alone_seconds: f64) -> Row {
         discover_bus_errors: measured.discovery.errors,
         program_bits: firmware::chip_for(point.family, point.image)
             .map_or(0, |c| 8 * u32::from(c.flash.unit)),
+        added_seconds,
     }
 }

@@ -98,6 +98,7 @@ pub(super) fn measure(point: &RomPoint) -> Result<Row, Failure> {
         discover_bus_seconds: 0.0,
         discover_bus_errors: 0,
         program_bits: 8 * flash.program_unit.get(),
+        added_seconds: None,
     })
 }
 

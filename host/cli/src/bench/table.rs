@@ -27,7 +27,10 @@ pub(super) fn lines(rows: &[Row]) -> Vec<String> {
         .map(|column| cells.iter().filter_map(|line| line.get(column)).map(String::len).max().unwrap_or(0))
         .collect();
     let line = |cells: &Vec<String>| {
-        let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:>width$}"));
+        let padded = cells
+            .iter()
+            .zip(widths.iter().chain(core::iter::repeat(&0)))
+            .map(|(cell, width)| format!("{cell:>width$}"));
         padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
     cells.iter().map(line).collect()
@@ -38,6 +41,7 @@ fn row(row: &Row) -> Vec<String> {
     let missing = usize::from(row.boards) - row.passed.min(usize::from(row.boards));
     let family = match row.way {
         "multidrop" => row.family.to_owned(),
+        "factory" => format!("factory {}", row.family),
         way => format!("{way} {} x{}", row.family, row.program_bits),
     };
     let mut cells = vec![
@@ -56,6 +60,9 @@ fn row(row: &Row) -> Vec<String> {
         format!("{:.1} %", row.bus_load * 100.0),
         format!("{:.2}", row.host_cpu_seconds),
     ];
+    if let Some(added) = row.added_seconds {
+        cells.push(format!("adds {added:.3} s beyond the boards' own times"));
+    }
     if missing > 0 {
         cells.push(format!("{missing} BOARDS DID NOT PASS"));
     }

@@ -9,5 +9,6 @@ mod fixture;
 mod harness;
 mod interrupt;
 mod kill;
+mod locked;
 mod random_faults;
 mod rom_ways;

@@ -7,6 +7,7 @@ use std::io;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde::Serialize;
+use sha2::Digest as _;
 
 use super::Filter;
 use crate::error::StoreError;
@@ -57,6 +58,8 @@ pub struct UnitLine {
     pub shipment: Shipment,
     /// Version of panelflash.
     pub program_version: String,
+    /// SHA-256 of the raw proof of its lock, as in the attempt's note `lock-proof`; none if it was not locked.
+    pub lock_proof: Option<Sha256>,
     /// The run.
     pub run: RunId,
     /// The attempt. Stays the last column: `units.csv` is continued from it.
@@ -64,7 +67,7 @@ pub struct UnitLine {
 }
 
 /// The header's words, in the order of the fields of [`UnitLine`].
-const HEADER: [&str; 22] = [
+const HEADER: [&str; 23] = [
     "serial",
     "uid",
     "product",
@@ -85,13 +88,16 @@ const HEADER: [&str; 22] = [
     "order",
     "shipment",
     "program_version",
+    "lock_proof",
     "run",
     "attempt",
 ];
 
 const SELECT: &str = "SELECT a.serial, u.uid, r.product, r.panel, a.slot, l.name, l.version, l.sha256, a.result,
          a.code, a.step, a.started_us, a.ended_us, r.station, r.operator, r.fixture, r.job, r.order_id, r.shipment,
-         r.program_version, a.run, a.id, a.end_event
+         r.program_version, a.run, a.id, a.end_event,
+         (SELECT json_extract(e.body, '$.body') FROM events e WHERE e.attempt = a.id AND e.kind = 'note'
+              AND json_extract(e.body, '$.topic') = 'lock-proof' ORDER BY e.id DESC LIMIT 1)
      FROM attempts a
      JOIN runs r ON r.id = a.run
      JOIN releases l ON l.id = r.release
@@ -178,9 +184,15 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<UnitLine> {
         order: optional(17)?,
         shipment: row.get(18)?,
         program_version: text(19)?,
+        lock_proof: row.get::<_, Option<String>>(23)?.map(|proof| hash_of(&proof)),
         run: row.get(20)?,
         attempt: row.get(21)?,
     })
+}
+
+/// Hash of a proof as it was noted: SQLite gives the JSON back without a change in order or spacing.
+fn hash_of(proof: &str) -> Sha256 {
+    crate::hex::Hex(sha2::Sha256::digest(proof.as_bytes()).into())
 }
 
 fn one_line(text: String) -> String {
@@ -214,6 +226,7 @@ mod tests {
             order: None,
             shipment: Shipment::Forbidden,
             program_version: "0.1.0".into(),
+            lock_proof: Some([3; 32].into()),
             run: RunId(4),
             attempt: AttemptId(5),
         };

@@ -218,3 +218,28 @@ fn notes_may_concern_a_slot_without_an_attempt_or_the_whole_run() {
     assert_eq!(kinds[..4], expected);
     assert_eq!((all.len(), all[0].body["panel"].as_str()), (6, Some("p")));
 }
+
+#[test]
+fn a_run_for_shipment_needs_a_work_order() {
+    let (_dir, mut store) = new_store();
+    let start = panel_store::RunStart { shipment: panel_store::Shipment::Allowed, ..run_start("p") };
+    assert_eq!(refusal(store.begin_run(&start)), Refusal::ShipmentWithoutOrder);
+    store.begin_run(&panel_store::RunStart { order: Some("WO-1".into()), ..start }).unwrap();
+}
+
+#[test]
+fn the_line_of_a_unit_carries_the_hash_of_the_proof_of_its_lock_as_it_was_noted() {
+    let (_dir, mut store) = new_store();
+    let run = store.begin_run(&run_start("p")).unwrap();
+    let proof = serde_json::json!({"level": 1, "identify": "0101", "read": "06340800"});
+    let note = Event::Note { slot: Some(1), topic: "lock-proof".into(), body: proof.clone() };
+    let mut attempt = good_attempt(1, 1);
+    attempt.insert(attempt.len() - 1, note);
+    append(&mut store, run, attempt).unwrap();
+    append(&mut store, run, good_attempt(2, 2)).unwrap();
+    let lines = store.records().csv(&panel_store::Filter::default()).unwrap();
+    use sha2::Digest as _;
+    let expected = sha2::Sha256::digest(proof.to_string());
+    assert_eq!(lines[0].lock_proof.map(|hash| hash.0), Some(expected.into()));
+    assert_eq!(lines[1].lock_proof, None);
+}
