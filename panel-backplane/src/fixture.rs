@@ -54,7 +54,8 @@ impl LineFunction {
 /// Where a line is connected.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Connection {
-    /// `sim:NAME`: a line of the simulated fixture.
+    /// `sim:NAME`: a line of the built-in simulation; `sim:/SOCKET#NAME`: a line of a simulated panel in another
+    /// process, which listens at that socket.
     Sim(String),
     /// `gpio:CHIP/LINE`: a line of a Linux GPIO chip, both by name.
     Gpio {
@@ -86,6 +87,13 @@ pub enum Connection {
 }
 
 impl Connection {
+    /// The socket of the simulated panel that this line belongs to, if that is another process.
+    #[must_use]
+    pub fn sim_socket(&self) -> Option<&str> {
+        let Self::Sim(name) = self else { return None };
+        name.starts_with('/').then(|| name.split_once('#').map_or(name.as_str(), |(socket, _)| socket))
+    }
+
     /// Somebody else switches it, and says later that it is done: a relay board over a serial port, the operator.
     #[must_use]
     pub const fn is_slow(&self) -> bool {

@@ -32,6 +32,8 @@ pub(crate) enum Command {
     Rom(crate::rom::RomArgs),
     /// Recover one bricked board over a serial port, end to end, with its record.
     Recover(crate::recover::RecoverArgs),
+    /// What is on a bus: find boards, look at the interface, listen.
+    Bus(crate::bus::BusArgs),
     /// Simulated boards on real links.
     Sim(crate::sim::SimArgs),
     /// Signed releases, work orders and root documents: pack, sign, verify, show.
@@ -121,6 +123,11 @@ pub(crate) fn records_dir(given: Option<&PathBuf>) -> PathBuf {
 /// The folders in which programs are looked for.
 pub(crate) fn program_folders() -> Vec<PathBuf> {
     std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default()
+}
+
+/// A directory for temporary files of this process.
+pub(crate) fn scratch_dir() -> PathBuf {
+    std::env::temp_dir().join(format!("panelflash-sim-{}", std::process::id()))
 }
 
 /// The user wants no colour (no-color.org).

@@ -8,6 +8,7 @@ mod args;
 mod bench;
 mod books;
 mod bounds;
+mod bus;
 mod doctor;
 mod failure;
 mod files;
@@ -15,6 +16,7 @@ mod ledger;
 mod order;
 mod out;
 mod plan;
+mod real_drive;
 mod records;
 mod recover;
 mod release;
@@ -25,6 +27,8 @@ mod run;
 mod setup;
 mod sim;
 mod sim_drive;
+mod sim_panel;
+mod stage;
 mod view;
 
 use std::process::ExitCode;
@@ -46,6 +50,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::bench(&args),
         Command::Rom(args) => rom::rom(args),
         Command::Recover(args) => recover::recover(&args),
+        Command::Bus(args) => bus::bus(&args),
         Command::Sim(args) => sim::sim(args),
         Command::Release(args) => release::release(&args),
         Command::Station(args) => order::station::station(&args),

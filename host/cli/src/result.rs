@@ -6,6 +6,8 @@ use panel_protocol::time::Micros;
 use panel_store::RunStart;
 use serde::Serialize;
 
+use crate::stage::Traffic;
+
 /// What became of one board.
 #[derive(Debug, Serialize)]
 pub(crate) struct BoardResult {
@@ -36,11 +38,14 @@ pub(crate) struct RunResult {
     pub(crate) ratio: f64,
     pub(crate) bus_frames: u64,
     pub(crate) frames_repeated: u64,
+    pub(crate) queue_full: u64,
+    pub(crate) frames_lost: u64,
     pub(crate) host_cpu_seconds: f64,
+    pub(crate) host_cpu_us_per_frame: f64,
 }
 
 impl RunResult {
-    pub(crate) fn new(start: &RunStart, run: &Run, bound_ns: u64, bus_frames: u64, cpu: f64) -> Self {
+    pub(crate) fn new(start: &RunStart, run: &Run, bound_ns: u64, traffic: &Traffic) -> Self {
         let reports = run.reports();
         let ended = reports.iter().map(|r| r.ended).max().unwrap_or(Micros::ZERO);
         let seconds = ended.0 as f64 / 1e6;
@@ -59,9 +64,12 @@ impl RunResult {
             seconds,
             bound_seconds,
             ratio: if bound_seconds > 0.0 { seconds / bound_seconds } else { 0.0 },
-            bus_frames,
+            bus_frames: traffic.frames,
             frames_repeated: crate::run::buses(run).map(|b| run.counters(b).repeated).sum(),
-            host_cpu_seconds: cpu,
+            queue_full: traffic.queue_full,
+            frames_lost: traffic.frames_lost,
+            host_cpu_seconds: traffic.cpu,
+            host_cpu_us_per_frame: traffic.cpu * 1e6 / traffic.frames.max(1) as f64,
         }
     }
 

@@ -14,7 +14,7 @@ use panel_codes::Code;
 use panel_engine::{Event, Outcome, Plan, Run};
 use panel_protocol::node::Uid;
 use panel_protocol::time::Micros;
-use panel_simulator::{Scenario, World};
+use panel_simulator::Scenario;
 use panel_store as store;
 
 use crate::args::{RunArgs, records_dir};
@@ -23,7 +23,8 @@ use crate::failure::Failure;
 use crate::order::Ordered;
 use crate::result::RunResult;
 use crate::setup::{self, Setup};
-use crate::sim_drive::{Observer, Pace, Reservation, drive};
+use crate::sim_drive::{Observer, Reservation};
+use crate::stage::{Stage, Traffic, is_simulation};
 use crate::view::{Closing, View};
 
 /// Seed of the simulation if neither command line nor scenario names one.
@@ -37,15 +38,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
         Some(scanned) => order_work(args, scanned, &dir)?,
         None => job_work(args)?,
     };
-    setup::only_simulated(&plan.panel)?;
     let plan = Arc::new(plan);
-    let mut world = setup::world(&plan, scenario)?;
-    world.flash_dir = args.boards.clone();
-    if let Some(dir) = &args.boards {
-        std::fs::create_dir_all(dir)
-            .map_err(|e| Failure::new(Code::OutputFile, format!("{}: {e}", dir.display())))?;
-    }
-    let mut world = World::new(world, seed).map_err(|e| Failure::new(Code::ScenarioFile, e.to_string()))?;
+    let mut stage = Stage::open(args, &plan, scenario, seed)?;
     let log = args.event_log.as_ref().map(|path| {
         let file = File::create(path);
         file.map_err(|e| Failure::new(Code::OutputFile, format!("{}: {e}", path.display())))
@@ -63,14 +57,11 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
         books,
         log: log.map(BufWriter::new),
     };
-    // Sessions only have to differ from the one before in the same boards' RAM, and simulated boards start anew.
-    let session = (seed % 251) as u8;
-    let mut run = Run::new(&plan, world.now(), session);
-    let pace = if args.virtual_time { Pace::Virtual } else { Pace::real() };
+    let number = watcher.books.recorder.run().0.unsigned_abs();
     let cpu = setup::cpu_seconds();
-    drive(&mut run, &mut world, &pace, &mut watcher);
-    let cpu = setup::cpu_seconds() - cpu;
-    finish(args, &start, &dir, &run, &world, watcher, cpu)
+    let (run, mut traffic) = stage.drive(&plan, number, &mut watcher);
+    traffic.cpu = setup::cpu_seconds() - cpu;
+    finish(args, &start, &dir, &run, &traffic, watcher)
 }
 
 fn finish(
@@ -78,13 +69,11 @@ fn finish(
     start: &store::RunStart,
     dir: &Path,
     run: &Run,
-    world: &World,
+    traffic: &Traffic,
     mut watcher: Watcher,
-    cpu: f64,
 ) -> Result<u8, Failure> {
     let bound = crate::bounds::of(run.plan(), setup::START_UP_NS).0;
-    let frames = (0..run.plan().panel.buses.len()).map(|b| world.bus_stats(b).frames).sum();
-    let mut result = RunResult::new(start, run, bound.total_ns, frames, cpu);
+    let mut result = RunResult::new(start, run, bound.total_ns, traffic);
     watcher.books.correct(&mut result);
     let interrupted = watcher.stop.load(Ordering::Relaxed);
     let failure = watcher.books.failure();
@@ -94,7 +83,7 @@ fn finish(
         None => result.exit(),
     };
     let ended = match failure {
-        None => watcher.books.recorder.end(world.now(), exit).map_err(|e| crate::records::failure(&e)),
+        None => watcher.books.recorder.end(traffic.ended, exit).map_err(|e| crate::records::failure(&e)),
         Some(failure) => Err(failure),
     };
     let closing = Closing {
@@ -182,7 +171,8 @@ fn run_start(args: &RunArgs, plan: &Plan, seed: u64) -> store::RunStart {
         operator: args.operator.clone().unwrap_or_else(|| UNNAMED.to_owned()),
         fixture: plan.panel.name.clone(),
         program_version: env!("CARGO_PKG_VERSION").to_owned(),
-        simulation: Some(store::Simulation { seed, virtual_time: args.virtual_time }),
+        simulation: is_simulation(&plan.panel)
+            .then_some(store::Simulation { seed, virtual_time: args.virtual_time }),
         shipment: store::Shipment::Forbidden,
         required_steps: plan.required_steps().iter().map(|step| step.name().to_owned()).collect(),
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use panel_backplane::{Binding, BusKind, Connection, Line, Link, Panel, Problems, Slot, Way};
+use panel_backplane::{Binding, Bus, BusKind, Panel, PanelSlot, Problems, Slot, Way};
 use panel_codes::Code;
 use panel_engine::chip::Chip;
 use panel_engine::rom::{Agent, RomPlan, Ways};
@@ -121,7 +121,7 @@ fn check_vectors(plan: &Plan) -> Result<(), Failure> {
 }
 
 /// A scenario for another panel is a mistake that would pass for a good run.
-fn check_slots(scenario: &Scenario, panel: &Panel) -> Result<(), Failure> {
+pub(crate) fn check_slots(scenario: &Scenario, panel: &Panel) -> Result<(), Failure> {
     let twin = |fault: &Fault| if let Fault::SameUid { slot } = fault { Some(*slot) } else { None };
     let named = scenario.faults.iter().flat_map(|(slot, fault)| [Some(*slot), twin(fault)]).flatten();
     match named.into_iter().find(|&slot| panel.slot(Slot(slot)).is_none()) {
@@ -129,23 +129,6 @@ fn check_slots(scenario: &Scenario, panel: &Panel) -> Result<(), Failure> {
         Some(slot) => {
             let text = format!("the scenario names slot {slot}, which panel {} does not have", panel.name);
             Err(Failure::new(Code::ScenarioFile, text))
-        }
-    }
-}
-
-/// Refuses what is not simulated: there is no driver for it yet.
-pub(crate) fn only_simulated(panel: &Panel) -> Result<(), Failure> {
-    if let Some(bus) = panel.buses.iter().find(|b| b.link != Link::Sim) {
-        let text = format!("bus {}: {} is not supported yet, only `sim` is", bus.name, bus.link);
-        return Err(Failure::new(Code::LinkMissing, text));
-    }
-    let real = |line: &&Line| !matches!(line.wire.connection, Connection::Sim(_));
-    match panel.fixture.lines.iter().find(real) {
-        None => Ok(()),
-        Some(line) => {
-            let text =
-                format!("{}: {} is not supported yet, only `sim:NAME` is", line.function.name(), line.wire);
-            Err(Failure::new(Code::FixtureFault, text))
         }
     }
 }
@@ -238,6 +221,7 @@ pub(crate) fn limits(limits: &panel_job::Limits) -> Limits {
         tries: limits.tries,
         census: limits.census,
         straggler_pass: limits.straggler_pass,
+        link_wait: limits.link_wait,
     }
 }
 
@@ -246,33 +230,47 @@ pub(crate) fn world(plan: &Plan, scenario: Scenario) -> Result<WorldConfig, Fail
     let name = plan.recipe.chip.name;
     let chip = panel_simulator::Chip::by_name(name.trim_start_matches("STM32"))
         .ok_or_else(|| Failure::new(Code::JobFile, format!("there is no simulated {name}")))?;
-    let buses = plan.panel.buses.iter().map(|bus| BusSpeed {
-        nominal: bus.bit_rate.0,
-        data: match bus.kind {
-            BusKind::Classical => None,
-            BusKind::Fd { data_bit_rate } => Some(data_bit_rate.0),
-        },
-    });
     let revision = plan.recipe.revisions.first().copied().unwrap_or(1);
-    let mut buses: Vec<BusSpeed> = buses.collect();
-    // Slots that hang on no bus are on one that nobody uses.
-    let nowhere = buses.len();
-    buses.extend(plan.panel.slots.iter().any(|s| s.bus.is_none()).then_some(BusSpeed::CAN_1M));
     let agent = plan.rom.as_ref().and_then(RomPlan::agent);
     let agent = agent.map(|a| Arc::new(AgentCode { address: a.address, bytes: a.bytes.clone() }));
-    let mut slots = Vec::new();
-    for slot in &plan.panel.slots {
+    let rom = |slot: &PanelSlot| {
+        let link = plan.ways.get(&slot.slot).and_then(|way| rom_link(*way));
+        link.map(|link| RomConfig { link, agent: agent.clone(), latency: Duration::ZERO })
+    };
+    Ok(with_latency(world_of(&plan.panel, chip, revision, scenario, rom), Span::ZERO))
+}
+
+/// Boards of this chip in every slot of a panel, with what `rom` says of theirs, and what the scenario says.
+pub(crate) fn world_of(
+    panel: &Panel,
+    chip: &'static panel_simulator::Chip,
+    revision: u16,
+    scenario: Scenario,
+    rom: impl Fn(&PanelSlot) -> Option<RomConfig>,
+) -> WorldConfig {
+    let mut buses: Vec<BusSpeed> = panel.buses.iter().map(bus_speed).collect();
+    // Slots that hang on no bus are on one that nobody uses.
+    let nowhere = buses.len();
+    buses.extend(panel.slots.iter().any(|s| s.bus.is_none()).then_some(BusSpeed::CAN_1M));
+    let slots = panel.slots.iter().map(|slot| {
         let bus = slot.bus.map_or(nowhere, panel_backplane::BusIndex::index);
         let mut config = SlotConfig::new(slot.slot.0, bus, chip);
-        config.strap = (plan.panel.binding == Binding::Straps).then_some(slot.strap);
-        config.select_line = plan.panel.binding == Binding::Select;
+        config.strap = (panel.binding == Binding::Straps).then_some(slot.strap);
+        config.select_line = panel.binding == Binding::Select;
         config.hardware_revision = revision;
-        let link = plan.ways.get(&slot.slot).and_then(|way| rom_link(*way));
-        config.rom = link.map(|link| RomConfig { link, agent: agent.clone(), latency: Duration::ZERO });
-        slots.push(config);
-    }
-    let config = WorldConfig { slots, scenario, ..WorldConfig::default() };
-    Ok(with_latency(WorldConfig { buses, ..config }, Span::ZERO))
+        config.rom = rom(slot);
+        config
+    });
+    WorldConfig { slots: slots.collect(), buses, scenario, ..WorldConfig::default() }
+}
+
+/// A bus's rates, for the simulation.
+pub(crate) fn bus_speed(bus: &Bus) -> BusSpeed {
+    let data = match bus.kind {
+        BusKind::Classical => None,
+        BusKind::Fd { data_bit_rate } => Some(data_bit_rate.0),
+    };
+    BusSpeed { nominal: bus.bit_rate.0, data }
 }
 
 /// Where the ROM of a board that is reached this way listens; `None` for a board with a bootloader of its own.

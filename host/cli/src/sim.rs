@@ -27,6 +27,12 @@ enum What {
     /// programs open it as 8N1.
     #[command(after_help = format!("Faults:\n{FAULT_HELP}"))]
     Rom(RomArgs),
+    /// A panel of boards on CAN interfaces, on pseudo-terminals or behind TCP, in real time.
+    ///
+    /// First prints one line for each bus with its link, then the socket of its fixture, then the panel.toml that
+    /// leads there if none was given; then serves them until it is stopped. `panelflash run --panel THAT` programs
+    /// the boards from another process.
+    Panel(Box<crate::sim_panel::PanelArgs>),
 }
 
 #[derive(Debug, Args)]
@@ -72,7 +78,10 @@ fn model(name: &str) -> Result<&'static Model, String> {
 }
 
 pub(crate) fn sim(args: SimArgs) -> Result<u8, Failure> {
-    let What::Rom(args) = args.what;
+    let args = match args.what {
+        What::Rom(args) => args,
+        What::Panel(args) => return crate::sim_panel::panel(&args),
+    };
     let bank = PtyBank::open(&PtyConfig {
         ports: args.uart,
         model: args.device,

@@ -249,7 +249,11 @@ fn deliver(run: &mut Run, now: Micros, event: HostEvent) {
         HostEvent::Sent { .. } | HostEvent::Readable { .. } => return,
         HostEvent::BusError { bus, .. } => (bus, LinkEvent::BusError),
         HostEvent::ErrorPassive { bus, .. } => (bus, LinkEvent::ErrorPassive),
-        HostEvent::BusOff { bus, .. } => (bus, LinkEvent::BusOff),
+        // The world's adapters come back by themselves.
+        HostEvent::BusOff { bus, .. } => {
+            run.handle_link(now, BusIndex(bus as u8), LinkEvent::BusOff);
+            (bus, LinkEvent::Restarted)
+        }
         HostEvent::NoAck { bus, .. } => (bus, LinkEvent::NoAck),
     };
     run.handle_link(now, BusIndex(link.0 as u8), link.1);
@@ -258,10 +262,15 @@ fn deliver(run: &mut Run, now: Micros, event: HostEvent) {
 fn switch(world: &mut World, panel: &Panel, action: LineAction) {
     let Some(line) = panel.line(action.line) else { return };
     let slots: Vec<u16> = line.slots.iter().map(|s| s.0).collect();
-    match line.function {
-        LineFunction::Power => world.set_power(&slots, action.on),
-        LineFunction::Nrst => world.set_reset(&slots, action.on),
-        LineFunction::Boot0 => world.set_boot0(&slots, action.on),
-        LineFunction::Select => slots.iter().for_each(|&s| world.set_select(s, action.on)),
+    switch_slots(world, line.function, &slots, action.on);
+}
+
+/// Switches what a line of this function does to these slots.
+pub(crate) fn switch_slots(world: &mut World, function: LineFunction, slots: &[u16], on: bool) {
+    match function {
+        LineFunction::Power => world.set_power(slots, on),
+        LineFunction::Nrst => world.set_reset(slots, on),
+        LineFunction::Select => slots.iter().for_each(|&s| world.set_select(s, on)),
+        LineFunction::Boot0 => world.set_boot0(slots, on),
     }
 }

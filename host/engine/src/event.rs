@@ -234,6 +234,8 @@ pub enum LinkEvent {
     ErrorPassive,
     /// The adapter is bus-off.
     BusOff,
+    /// The adapter takes part again after it was bus-off.
+    Restarted,
     /// Nobody acknowledges.
     NoAck,
     /// The link is gone.

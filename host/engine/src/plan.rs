@@ -34,6 +34,8 @@ pub struct Limits {
     pub census: Span,
     /// How long the second pass for boards left behind may take.
     pub straggler_pass: Span,
+    /// How long the driver of a run waits for a link that went down; zero: not at all. Nothing in the engine.
+    pub link_wait: Span,
 }
 
 impl Default for Limits {
@@ -47,6 +49,7 @@ impl Default for Limits {
             tries: 3,
             census: Span::from_millis(400),
             straggler_pass: Span::from_millis(60_000),
+            link_wait: Span::from_millis(2_000),
         }
     }
 }

@@ -162,6 +162,25 @@ impl Run {
         self.settle(now);
     }
 
+    /// A link cannot serve its bus any more: every board of the bus ends with this code. Error frames and nothing
+    /// else on the bus explain a queue that is stuck.
+    pub fn handle_link_fault(&mut self, now: Micros, bus: BusIndex, code: Code, why: &str) {
+        if let Some(lane) = self.lanes.get_mut(bus.index()) {
+            lane.handle_link_fault(now, code, why);
+        }
+        if let Some(rom) = self.roms.get_mut(bus.index()) {
+            rom.give_up(now, code, why);
+        }
+        self.settle(now);
+    }
+
+    /// Something about a link that belongs into the record.
+    pub fn note_link(&mut self, bus: BusIndex, topic: &'static str, text: String) {
+        if let Some(lane) = self.lanes.get_mut(bus.index()) {
+            lane.note(None, topic, text);
+        }
+    }
+
     /// Supply currents in milliamperes, as asked by [`Self::poll_sense`]; `None` where the fixture cannot measure.
     pub fn handle_currents(&mut self, now: Micros, currents: &[(Slot, Option<u32>)]) {
         if let Some(lane) = self.sensing.pop_front().and_then(|n| self.lanes.get_mut(n)) {
@@ -191,23 +210,17 @@ impl Run {
 
     /// The fixture could not switch a line: nothing more is powered, the run ends.
     pub fn handle_fixture_fault(&mut self, now: Micros, why: &str) {
-        self.lanes.iter_mut().for_each(|lane| lane.give_up(now, Code::FixtureFault, why));
-        self.roms.iter_mut().for_each(|rom| rom.give_up(now, Code::FixtureFault, why));
-        self.settle(now);
+        self.give_up(now, Code::FixtureFault, why);
     }
 
-    /// The fixture was opened: everything loses its power, boards without a verdict end here.
+    /// Somebody opened the fixture: everything is switched off, the run ends.
     pub fn handle_interlock_open(&mut self, now: Micros) {
-        let why = "the interlock opened";
-        self.lanes.iter_mut().for_each(|lane| lane.give_up(now, Code::InterlockOpen, why));
-        self.settle(now);
+        self.give_up(now, Code::InterlockOpen, "the interlock opened during the run");
     }
 
     /// Records can no longer be kept: boards are left safe and nothing more passes.
     pub fn handle_store_fault(&mut self, now: Micros, why: &str) {
-        self.lanes.iter_mut().for_each(|lane| lane.give_up(now, Code::RecordStore, why));
-        self.roms.iter_mut().for_each(|rom| rom.give_up(now, Code::RecordStore, why));
-        self.settle(now);
+        self.give_up(now, Code::RecordStore, why);
     }
 
     /// A deadline may have passed.
@@ -316,6 +329,13 @@ impl Run {
     #[must_use]
     pub fn tally(&self, bus: BusIndex) -> BusTally {
         self.lanes.get(bus.index()).map(|l| l.master.tally()).unwrap_or_default()
+    }
+
+    /// Every board ends with this code.
+    fn give_up(&mut self, now: Micros, code: Code, why: &str) {
+        self.lanes.iter_mut().for_each(|lane| lane.give_up(now, code, why));
+        self.roms.iter_mut().for_each(|rom| rom.give_up(now, code, why));
+        self.settle(now);
     }
 
     /// Passes requests to the fixture and its answers back until nothing moves.

@@ -104,10 +104,13 @@ pub struct Limits {
     pub straggler_pass: Span,
     /// Share of data frames that a board may miss before the others stop repeating for it, in per mille.
     pub missed_per_mille: u16,
+    /// How long a run waits for a link that went down; zero: it does not.
+    pub link_wait: Span,
 }
 
 /// `quiet` and `answer` are a node's reaction plus the round trip of a USB adapter; `straggler_wait` is 5 % of
-/// the four seconds that 256 KiB take at 1 Mbit/s; one missed frame in ten is far beyond a bus worth using.
+/// the four seconds that 256 KiB take at 1 Mbit/s; one missed frame in ten is far beyond a bus worth using; a
+/// USB adapter that was shaken is back after one to two seconds.
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -119,6 +122,7 @@ impl Default for Limits {
             straggler_wait: Span::from_millis(200),
             straggler_pass: Span::from_millis(60_000),
             missed_per_mille: 100,
+            link_wait: Span::from_millis(2_000),
         }
     }
 }

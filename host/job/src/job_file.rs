@@ -131,6 +131,7 @@ fn read_images(root: &mut Section<'_>, directory: &Path) -> Vec<ImageFile> {
 
 fn read_limits(mut section: Section<'_>) -> Limits {
     let usual = Limits::default();
+    let link_wait = section.get::<Duration>("link_wait").map_or(usual.link_wait, |wait| wait.value.0);
     let mut time = |key, usual: Span| {
         let Some(Located { value: Duration(span), at }) = section.get::<Duration>(key) else { return usual };
         if span == Span::ZERO {
@@ -147,6 +148,7 @@ fn read_limits(mut section: Section<'_>) -> Limits {
         straggler_pass: time("straggler_pass", usual.straggler_pass),
         tries: u8::try_from(ranged(&mut section, "tries", usual.tries.into(), 1..=20)).unwrap_or(usual.tries),
         missed_per_mille: ranged(&mut section, "missed_per_mille", usual.missed_per_mille, 1..=1000),
+        link_wait,
     }
 }
 

@@ -63,7 +63,7 @@ impl Flight {
             self.rest(now);
         }
         self.frames.push_back(*frame);
-        self.wire_free = self.wire_free.max(now.0 * 1000) + shortest_ns(frame, self.rates);
+        self.wire_free = self.wire_free.max(now.0 * 1000) + frame_time_ns(frame, self.rates);
         self.throttled = self.wire_free > now.0 * 1000 + self.backlog_ns();
     }
 
@@ -85,7 +85,7 @@ impl Flight {
 
     /// Confirms the frames whose time on the wire is over, one at a time: for links that confirm nothing.
     pub(crate) fn confirm_by_time(&mut self, now: Micros) -> Option<Frame> {
-        let left: u64 = self.frames.iter().skip(1).map(|f| shortest_ns(f, self.rates)).sum();
+        let left: u64 = self.frames.iter().skip(1).map(|f| frame_time_ns(f, self.rates)).sum();
         (self.wire_free.saturating_sub(left) <= now.0 * 1000).then(|| self.confirm(now)).flatten()
     }
 
@@ -163,8 +163,10 @@ pub fn window(bit_rate: u32) -> usize {
     BASE + (LATENCY_US * u64::from(bit_rate) / 111_000_000) as usize
 }
 
-/// The shortest time that a frame takes: ISO 11898-1 without stuff bits, with the space between frames.
-fn shortest_ns(frame: &Frame, rates: BusRates) -> u64 {
+/// The shortest time that a frame takes on the wire, in nanoseconds: ISO 11898-1 without stuff bits, with the space
+/// between frames.
+#[must_use]
+pub fn frame_time_ns(frame: &Frame, rates: BusRates) -> u64 {
     let bytes = frame.data().len() as u64;
     let extended = if matches!(frame.id(), Id::Extended(_)) { 20 } else { 0 };
     let ns = |bits: u64, rate: u32| bits * 1_000_000_000 / u64::from(rate.max(1));
@@ -249,7 +251,7 @@ mod tests {
         let rates = BusRates { nominal: 1_000_000, data: Some(5_000_000) };
         let fd = Frame::fd(Id::Standard(0x400), &[0; 64]).expect("fits");
         // 29 bits at 1 us and 549 bits at 0.2 us.
-        assert_eq!(shortest_ns(&fd, rates), 29_000 + 109_800);
-        assert_eq!(shortest_ns(&frame(), rates), 111_000);
+        assert_eq!(frame_time_ns(&fd, rates), 29_000 + 109_800);
+        assert_eq!(frame_time_ns(&frame(), rates), 111_000);
     }
 }

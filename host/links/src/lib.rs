@@ -16,7 +16,7 @@ mod stream;
 
 pub use self::socketcan::SocketCanLink;
 pub use can::{BusRates, CanCounters, CanEvent, CanInput, CanLink, CanOpenError, Stamp, open_can};
-pub use flight::{STUCK, window as frames_in_flight};
+pub use flight::{STUCK, frame_time_ns, window as frames_in_flight};
 pub use lines::{FixtureDriver, FixtureError, FixtureEvent, Switched};
 pub use netlink::{CanInterfaceState, can_interfaces};
 pub use serial::{Latency, LinkError, Parity, SerialLink};

@@ -41,17 +41,12 @@ impl CanInterfaceState {
     /// # Errors
     /// [`CanOpenError::NoInterface`], or what the system said.
     pub fn read(name: &str) -> Result<Self, CanOpenError> {
-        let known = can_interfaces();
-        if !known.iter().any(|k| k == name) {
-            return Err(CanOpenError::NoInterface { interface: name.to_owned(), known });
-        }
-        let details = CanInterface::open(name)
-            .map_err(std::io::Error::other)
-            .and_then(|i| i.details().map_err(|e| std::io::Error::other(e.to_string())));
-        let details = details.map_err(|source| CanOpenError::System {
+        let interface = CanInterface::open(name)
+            .map_err(|_| CanOpenError::NoInterface { interface: name.to_owned(), known: can_interfaces() })?;
+        let details = interface.details().map_err(|e| CanOpenError::System {
             link: format!("socketcan:{name}"),
             what: "ask the kernel about the interface",
-            source,
+            source: std::io::Error::other(e.to_string()),
         })?;
         let length = fs::read_to_string(format!("/sys/class/net/{name}/tx_queue_len"));
         Ok(Self::new(name, &details, length.ok().and_then(|l| l.trim().parse().ok())))

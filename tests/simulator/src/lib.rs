@@ -48,6 +48,7 @@ mod set;
 mod stats;
 mod timers;
 mod trace;
+pub mod wire;
 mod world;
 
 pub use board::{Application, BoardCounters};

@@ -78,6 +78,22 @@ pub enum HostEvent {
     },
 }
 
+impl HostEvent {
+    /// The bus it happened on, from 0; `None` for what happened at a slot's own port.
+    #[must_use]
+    pub const fn bus(&self) -> Option<usize> {
+        match *self {
+            Self::Received { bus, .. }
+            | Self::Sent { bus, .. }
+            | Self::BusError { bus, .. }
+            | Self::ErrorPassive { bus, .. }
+            | Self::BusOff { bus, .. }
+            | Self::NoAck { bus, .. } => Some(bus),
+            Self::Readable { .. } => None,
+        }
+    }
+}
+
 /// Why a frame was not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the transmit queue of bus {bus} is full")]

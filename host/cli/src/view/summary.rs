@@ -233,7 +233,10 @@ mod tests {
             ratio: 1.031,
             bus_frames: 30_211,
             frames_repeated: 12,
+            queue_full: 0,
+            frames_lost: 0,
             host_cpu_seconds: 0.21,
+            host_cpu_us_per_frame: 0.0,
         }
     }
 

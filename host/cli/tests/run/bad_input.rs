@@ -228,16 +228,26 @@ fn can_fd_is_refused_for_a_chip_that_would_destroy_its_frames() {
 }
 
 #[test]
-fn links_and_lines_that_are_not_simulated_are_refused_before_anything_is_touched() {
+fn links_that_are_not_there_and_panels_half_simulated_are_refused_before_anything_is_touched() {
     let place = Place::new();
     let head = "name = \"p\"\nrows = 1\ncolumns = 2\n";
-    let panel = place.file("panel.toml", format!("{head}bus = [{{ link = \"socketcan:can0\" }}]\n"));
-    let link = run(&place, &[("--panel", &panel)]);
-    assert_refused(&place, &link, 3, "E417 link-missing", &["socketcan:can0"]);
-    let lines = "bus = [{ link = \"sim\" }]\n[fixture]\npower = \"gpio:backplane/PWR{slot}\"\n";
-    let panel = place.file("panel.toml", format!("{head}{lines}"));
-    let line = run(&place, &[("--panel", &panel)]);
-    assert_refused(&place, &line, 3, "E404 fixture-fault", &["gpio:backplane/PWR1"]);
+    let panel = place.file("panel.toml", format!("{head}bus = [{{ link = \"socketcan:no-can\" }}]\n"));
+    // Real links take no --virtual-time.
+    let link = Run::of(&place.command().arg("--panel").arg(&panel).output().expect("the binary starts"));
+    assert_refused(&place, &link, 3, "E417 link-missing", &["socketcan:no-can"]);
+    let can = "{ link = \"socketcan:no-can\" }";
+    for (lines, named) in [
+        (
+            "bus = [{ link = \"sim\" }]\n[fixture]\npower = \"gpio:backplane/PWR{slot}\"\n".to_owned(),
+            "gpio:backplane/PWR1",
+        ),
+        (format!("bus = [{can}]\n[fixture]\npower = \"sim:p{{slot}}\"\n"), "sim:p1"),
+        (format!("bus = [{{ link = \"sim\" }}, {can}]\n"), "bus bus2 (socketcan:no-can) is not"),
+    ] {
+        let panel = place.file("panel.toml", format!("{head}{lines}"));
+        let run = run(&place, &[("--panel", &panel)]);
+        assert_refused(&place, &run, 2, "E502 panel-file", &[named]);
+    }
 }
 
 #[test]

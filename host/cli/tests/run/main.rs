@@ -3,12 +3,14 @@
 
 mod bad_input;
 mod binding;
+mod bus;
 mod determinism;
 mod fault_catalogue;
 mod fixture;
 mod harness;
 mod interrupt;
 mod kill;
+mod links;
 mod locked;
 mod random_faults;
 mod rom_ways;

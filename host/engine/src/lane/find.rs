@@ -165,6 +165,10 @@ impl Lane {
                 }
                 None => (Code::BoardAbsent, "no answer".to_owned()),
                 Some(0) => (Code::BoardAbsent, "no answer, 0 mA".to_owned()),
+                Some(ma) if nobody && self.bus_off => {
+                    let text = format!("no answer: the station's controller is off the bus; draws {ma} mA");
+                    (Code::StationBusOff, text)
+                }
                 Some(ma) if nobody && self.no_ack => {
                     (Code::BusDead, format!("no board of the bus acknowledges; this one draws {ma} mA"))
                 }

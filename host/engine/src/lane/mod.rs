@@ -117,6 +117,8 @@ pub(crate) struct Lane {
     pub(crate) reserve: Vec<(Slot, Uid)>,
     pub(crate) events: VecDeque<Event>,
     pub(crate) no_ack: bool,
+    /// The station's own controller is off the bus.
+    pub(crate) bus_off: bool,
     pub(crate) interrupted: bool,
     /// Data frames of the pass sent so far.
     pub(crate) sent: u64,
@@ -166,6 +168,7 @@ impl Lane {
             reserve: Vec::new(),
             events: VecDeque::new(),
             no_ack: false,
+            bus_off: false,
             interrupted: false,
             sent: 0,
             errors: 0,
@@ -311,15 +314,27 @@ impl Lane {
         match event {
             LinkEvent::NoAck => self.no_ack = true,
             LinkEvent::BusError => self.errors = self.errors.saturating_add(1),
-            LinkEvent::ErrorPassive | LinkEvent::BusOff => {}
+            LinkEvent::BusOff => self.bus_off = true,
+            LinkEvent::Restarted => self.bus_off = false,
+            LinkEvent::ErrorPassive => {}
             LinkEvent::Down => self.give_up(now, Code::LinkDown, "the link to the bus is gone"),
-            LinkEvent::Stuck if self.is_disturbed() => {
-                let text = format!("{} error frames and nothing else", self.errors);
-                self.give_up(now, Code::BusDisturbed, &text);
-            }
             LinkEvent::Stuck => {
-                self.give_up(now, Code::TransmitStuck, "a frame waited too long for its transmission");
+                self.handle_link_fault(
+                    now,
+                    Code::TransmitStuck,
+                    "a frame waited too long for its transmission",
+                );
             }
+        }
+    }
+
+    /// The link cannot serve the bus any more.
+    pub(crate) fn handle_link_fault(&mut self, now: Micros, code: Code, why: &str) {
+        if code == Code::TransmitStuck && self.is_disturbed() {
+            let text = format!("{} error frames and nothing else", self.errors);
+            self.give_up(now, Code::BusDisturbed, &text);
+        } else {
+            self.give_up(now, code, why);
         }
     }
 

@@ -211,6 +211,7 @@ impl RomLane {
             LinkEvent::BusError
             | LinkEvent::ErrorPassive
             | LinkEvent::BusOff
+            | LinkEvent::Restarted
             | LinkEvent::NoAck
             | LinkEvent::Stuck => {}
         }

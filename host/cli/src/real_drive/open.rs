@@ -1,0 +1,83 @@
+//! Opens everything that a run needs: the links of its buses and the lines of its fixture.
+//!
+//! All of it is opened before anything is switched or sent; what cannot be opened is a station error and nothing
+//! was touched.
+
+use panel_backplane::{Connection, Link, Panel, Port};
+use panel_codes::Code;
+use panel_links::lines::{Lines, NoLines, SimLines};
+use panel_links::{BusRates, CanLink, CanOpenError, FixtureDriver, LinkError, open_can};
+
+use crate::failure::Failure;
+
+/// The opened links of a panel, by bus, and its fixture.
+pub(crate) struct Station {
+    pub(crate) links: Vec<Box<dyn CanLink>>,
+    pub(crate) fixture: Box<dyn FixtureDriver>,
+}
+
+/// Opens the links and lines of a panel without simulated ones.
+pub(crate) fn open(panel: &Panel) -> Result<Station, Failure> {
+    let mut links = Vec::new();
+    for bus in &panel.buses {
+        let simulated = || Failure::new(Code::PanelFile, format!("bus {} is simulated", bus.name));
+        let opened = open_can(&bus.link, BusRates::from(bus)).ok_or_else(simulated)?;
+        links.push(opened.map_err(|e| open_failure(&bus.name, &e))?);
+    }
+    Ok(Station { links, fixture: fixture(panel)? })
+}
+
+fn fixture(panel: &Panel) -> Result<Box<dyn FixtureDriver>, Failure> {
+    let lines = &panel.fixture.lines;
+    if lines.is_empty() {
+        return Ok(Box::new(NoLines));
+    }
+    if lines.iter().any(|line| line.wire.connection.sim_socket().is_some()) {
+        let lines = SimLines::connect(&panel.fixture);
+        return lines
+            .map(|lines| Box::new(lines) as _)
+            .map_err(|e| Failure::new(Code::FixtureFault, e.to_string()));
+    }
+    Lines::open(&panel.fixture, &[])
+        .map(|lines| Box::new(lines) as _)
+        .map_err(|e| Failure::new(Code::FixtureFault, e.to_string()))
+}
+
+/// Why a bus's link cannot be used, by what the operator can do about it.
+pub(crate) fn open_failure(bus: &str, error: &CanOpenError) -> Failure {
+    let code = match error {
+        CanOpenError::BitRate { .. } | CanOpenError::NotFd { .. } => Code::BusBitRate,
+        CanOpenError::BusOff { .. } => Code::StationBusOff,
+        CanOpenError::Port(LinkError::Busy { .. }) => Code::PortBusy,
+        _ => Code::LinkMissing,
+    };
+    Failure::new(code, format!("bus {bus}: {error}"))
+}
+
+/// Whether a panel is the built-in simulation; an error if it is half of it.
+pub(crate) fn is_simulated(panel: &Panel) -> Result<bool, Failure> {
+    let buses = panel.buses.iter().map(|b| (format!("bus {} ({})", b.name, b.link), b.link == Link::Sim));
+    let ports = panel.slots.iter().filter_map(|s| {
+        let port = s.port.as_ref()?;
+        Some((format!("the port of slot {} ({port})", s.slot), *port == Port::Sim))
+    });
+    let lines = panel.fixture.lines.iter().map(|line| {
+        let connection = &line.wire.connection;
+        let built_in = matches!(connection, Connection::Sim(_)) && connection.sim_socket().is_none();
+        (format!("{} {}", line.function.name(), line.wire), built_in)
+    });
+    let all: Vec<(String, bool)> = buses.chain(ports).chain(lines).collect();
+    let simulated = all.first().is_none_or(|(_, sim)| *sim);
+    match all.iter().find(|(_, sim)| *sim != simulated) {
+        None => Ok(simulated),
+        Some((other, _)) => {
+            let (one, two) = if simulated { ("simulated", "is not") } else { ("real", "is simulated") };
+            let text = format!(
+                "{} is {one} and {other} {two}; a panel is wholly one or the other (the lines of `panelflash sim panel` are \
+                 `sim:/SOCKET#NAME`)",
+                all[0].0
+            );
+            Err(Failure::new(Code::PanelFile, text))
+        }
+    }
+}

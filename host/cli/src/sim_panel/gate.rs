@@ -1,0 +1,229 @@
+//! Where a simulated bus meets the outside: a pseudo-terminal with an slcan adapter, a TCP port with a gateway, or
+//! a CAN interface of the kernel.
+//!
+//! Behind bytes the simulated bus is the wire: it arbitrates, takes its time and loses what the scenario says.
+//! Behind a kernel interface the wire is the kernel's or a real one; the simulated bus then runs at eight times its
+//! rate, so that it never holds anything up, and only connects the boards.
+
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use panel_links::{BusRates, CanEvent, CanInput, CanLink, CanOpenError, SocketCanLink};
+use panel_protocol::frame::Frame;
+use panel_protocol::time::{Micros, Span};
+use panel_simulator::wire::{SlcanAdapter, StreamGateway, WirePeer};
+use panel_simulator::{BusSpeed, HostEvent, World};
+use rustix::fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
+
+/// How much faster the simulated bus is than the kernel's interface in front of it.
+pub(super) const BEHIND_KERNEL: u32 = 8;
+/// Bytes for a host that does not read; more are lost, as in an adapter whose buffer is full.
+const BACKLOG: usize = 1 << 16;
+/// How often an interface that went away is looked for.
+const RETRY: Span = Span::from_millis(100);
+
+/// The outside of one bus.
+pub(super) enum Gate {
+    Bytes { peer: Box<dyn WirePeer>, end: End, out: VecDeque<u8> },
+    Kernel { link: Box<SocketCanLink>, out: VecDeque<Frame>, retry: Option<Micros> },
+}
+
+/// What carries bytes.
+pub(super) enum End {
+    Terminal { master: OwnedFd, _slave: OwnedFd, path: String, alias: Option<PathBuf> },
+    Tcp { listener: TcpListener, stream: Option<TcpStream> },
+}
+
+impl Gate {
+    /// An slcan adapter on a pseudo-terminal, also reachable as `alias` if that is given.
+    pub(super) fn terminal(speed: BusSpeed, alias: Option<&Path>) -> io::Result<Self> {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+        grantpt(&master)?;
+        unlockpt(&master)?;
+        let path = ptsname(&master, Vec::new())?;
+        // Kept open: an adapter stays plugged in when its host goes away.
+        let slave = rustix::fs::open(&path, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())?;
+        let mut raw = tcgetattr(&slave)?;
+        raw.make_raw();
+        tcsetattr(&slave, OptionalActions::Now, &raw)?;
+        fcntl_setfl(&master, fcntl_getfl(&master)? | OFlags::NONBLOCK)?;
+        let path = path.to_string_lossy().into_owned();
+        if let Some(alias) = alias {
+            if alias.is_symlink() {
+                std::fs::remove_file(alias)?;
+            }
+            std::os::unix::fs::symlink(&path, alias)?;
+        }
+        let end = End::Terminal { master, _slave: slave, path, alias: alias.map(Path::to_owned) };
+        Ok(Self::Bytes { peer: Box::new(SlcanAdapter::new(speed)), end, out: VecDeque::new() })
+    }
+
+    pub(super) fn tcp(address: &str) -> io::Result<Self> {
+        let listener = TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        let end = End::Tcp { listener, stream: None };
+        Ok(Self::Bytes { peer: Box::new(StreamGateway::default()), end, out: VecDeque::new() })
+    }
+
+    pub(super) fn kernel(interface: &str, rates: BusRates) -> Result<Self, CanOpenError> {
+        let link = Box::new(SocketCanLink::open(interface, rates)?);
+        Ok(Self::Kernel { link, out: VecDeque::new(), retry: None })
+    }
+
+    /// The link as panel.toml names it.
+    pub(super) fn link(&self) -> String {
+        match self {
+            Self::Bytes { end: End::Terminal { path, alias, .. }, .. } => {
+                alias.as_ref().map_or_else(|| format!("slcan:{path}"), |a| format!("slcan:{}", a.display()))
+            }
+            Self::Bytes { end: End::Tcp { listener, .. }, .. } => {
+                listener.local_addr().map_or_else(|_| "tcp://?".to_owned(), |a| format!("tcp://{a}"))
+            }
+            Self::Kernel { link, .. } => link.name().to_owned(),
+        }
+    }
+
+    pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::Bytes { end: End::Terminal { master, .. }, .. } => Some(master.as_fd()),
+            Self::Bytes { end: End::Tcp { listener, stream }, .. } => {
+                Some(stream.as_ref().map_or_else(|| listener.as_fd(), AsFd::as_fd))
+            }
+            Self::Kernel { link, .. } => link.fd(),
+        }
+    }
+
+    pub(super) fn wants_write(&self) -> bool {
+        match self {
+            Self::Bytes { out, .. } => !out.is_empty(),
+            Self::Kernel { link, .. } => link.wants_write(),
+        }
+    }
+
+    pub(super) fn next_timeout(&self) -> Option<Micros> {
+        match self {
+            Self::Bytes { .. } => None,
+            Self::Kernel { link, retry, .. } => link.next_timeout().into_iter().chain(*retry).min(),
+        }
+    }
+
+    /// What the adapter at the simulated bus saw.
+    pub(super) fn handle_event(&mut self, event: &HostEvent) {
+        match self {
+            Self::Bytes { peer, .. } => peer.handle_event(event),
+            Self::Kernel { out, .. } => {
+                if let HostEvent::Received { frame, .. } = event {
+                    out.push_back(*frame);
+                }
+            }
+        }
+    }
+
+    /// Moves what there is to move, both ways.
+    pub(super) fn work(&mut self, now: Micros, world: &mut World, bus: usize) {
+        match self {
+            Self::Bytes { peer, end, out } => {
+                // The queue's room holds the host back: what does not fit stays in the terminal.
+                if world.host_queue_free(bus) > 0 && !end.read(peer.as_mut()) {
+                    peer.hang_up();
+                    out.clear();
+                    world.host_clear(bus);
+                }
+                while world.host_queue_free(bus) > 0
+                    && let Some(frame) = peer.poll_frame()
+                {
+                    _ = world.host_send(bus, &frame);
+                }
+                let said = peer.take_output();
+                if out.len() < BACKLOG {
+                    out.extend(said);
+                }
+                end.write(out);
+            }
+            Self::Kernel { link, out, retry } => {
+                if retry.is_some_and(|at| now >= at) {
+                    *retry = link.restore(now).is_err().then_some(now + RETRY);
+                }
+                while world.host_queue_free(bus) > 0
+                    && let Some(input) = link.receive(now)
+                {
+                    match input {
+                        CanInput::Received(frame, _) => _ = world.host_send(bus, &frame),
+                        CanInput::Event(CanEvent::Down { .. }) => *retry = Some(now + RETRY),
+                        CanInput::Sent(_) | CanInput::Event(_) => {}
+                    }
+                }
+                while link.has_room(now)
+                    && let Some(frame) = out.pop_front()
+                {
+                    link.send(now, &frame);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        if let Self::Bytes { end: End::Terminal { alias: Some(alias), .. }, .. } = self {
+            _ = std::fs::remove_file(alias);
+        }
+    }
+}
+
+impl End {
+    /// Hands on what there is to read; false if the host went away.
+    fn read(&mut self, peer: &mut dyn WirePeer) -> bool {
+        let mut buffer = [0; 512];
+        match self {
+            Self::Terminal { master, .. } => {
+                if let Ok(count) = rustix::io::read(&*master, &mut buffer) {
+                    peer.handle_bytes(&buffer[..count]);
+                }
+                true
+            }
+            Self::Tcp { listener, stream } => {
+                if stream.is_none()
+                    && let Ok((fresh, _)) = listener.accept()
+                    && fresh.set_nonblocking(true).and_then(|()| fresh.set_nodelay(true)).is_ok()
+                {
+                    *stream = Some(fresh);
+                }
+                match stream.as_mut().map(|s| s.read(&mut buffer)) {
+                    Some(Ok(0)) => {
+                        *stream = None;
+                        false
+                    }
+                    Some(Ok(count)) => {
+                        peer.handle_bytes(&buffer[..count]);
+                        true
+                    }
+                    Some(Err(e)) if e.kind() != io::ErrorKind::WouldBlock => {
+                        *stream = None;
+                        false
+                    }
+                    _ => true,
+                }
+            }
+        }
+    }
+
+    fn write(&mut self, out: &mut VecDeque<u8>) {
+        while !out.is_empty() {
+            let bytes = out.as_slices().0;
+            let written = match self {
+                Self::Terminal { master, .. } => rustix::io::write(&*master, bytes).map_err(io::Error::from),
+                Self::Tcp { stream: Some(stream), .. } => stream.write(bytes),
+                Self::Tcp { stream: None, .. } => Ok(bytes.len()),
+            };
+            // An error shows when reading.
+            let Ok(count) = written else { return };
+            out.drain(..count);
+        }
+    }
+}
