@@ -17,11 +17,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use panel_codes::Code;
 use panel_engine::chip::Chip;
-use panel_engine::{Consent, Finishing, IdentityPlace, Limits, Lock, Plan, Recipe};
+use panel_engine::{Consent, Finishing, IdentityPlace, Limits, Lock, OptionWrite, Plan, Recipe};
 use panel_image::Image;
 use panel_ledger::{Hash, Ledger, LedgerError, Numbers, SqliteLedger};
 use panel_release::manifest::{ImageRole, MemoryKind};
-use panel_release::{LockLevel, Place, Selection, VerifiedRelease, WorkOrder, select_release};
+use panel_release::{LockLevel, Place, Selection, VerifiedImage, VerifiedRelease, WorkOrder, select_release};
 use panel_store as store;
 
 use crate::failure::Failure;
@@ -194,12 +194,12 @@ fn recipe(order: &WorkOrder, release: &VerifiedRelease, chip: &'static Chip) -> 
         retries: retests.contact.max(retests.station).max(retests.board),
         digest: true,
         start_application: manifest.images.iter().any(|image| image.role == ImageRole::Application),
-        finishing: finishing(order, release),
+        finishing: finishing(order, release, chip)?,
         limits: Limits::default(),
     })
 }
 
-fn finishing(order: &WorkOrder, release: &VerifiedRelease) -> Finishing {
+fn finishing(order: &WorkOrder, release: &VerifiedRelease, chip: &Chip) -> Result<Finishing, Failure> {
     let manifest = release.manifest();
     let identity = manifest.identity.region.map(|region| {
         let in_otp = manifest.memory.iter().any(|piece| {
@@ -216,7 +216,31 @@ fn finishing(order: &WorkOrder, release: &VerifiedRelease) -> Finishing {
             Lock::Level2(Consent { by: by.join(" ") })
         }
     };
-    Finishing { reserve: true, identity, options: Vec::new(), lock }
+    let options = release.images().filter(|image| image.entry().role == ImageRole::OptionBytes);
+    let options = options.map(|image| option_write(&image, chip)).collect::<Result<_, _>>()?;
+    Ok(Finishing { reserve: true, identity, options, lock })
+}
+
+/// Option bytes of the release as they are set. The byte of the readout protection is left out: that is the order's
+/// to say, and the last step.
+fn option_write(image: &VerifiedImage<'_>, chip: &Chip) -> Result<OptionWrite, Failure> {
+    let entry = image.entry();
+    let bytes = image
+        .checked_bytes()
+        .map_err(|e| Failure::new(e.code(panel_release::Kind::Release), e.to_string()))?
+        .to_vec();
+    let offset = entry.address.checked_sub(chip.options.base).and_then(|at| u8::try_from(at).ok());
+    let Some(offset) = offset else {
+        let (name, address, base) = (&entry.name, entry.address, chip.options.base);
+        let text = format!(
+            "image {name:?} at {address:#010x}: the option bytes of {} begin at {base:#010x}",
+            chip.name
+        );
+        return Err(Failure::new(Code::ReleaseTarget, text));
+    };
+    let is_protection = |at: usize| usize::from(offset) + at == usize::from(chip.options.rdp);
+    let mask = (0..bytes.len()).map(|at| if is_protection(at) { 0 } else { 0xFF }).collect();
+    Ok(OptionWrite { name: entry.name.clone(), offset, bytes, mask })
 }
 
 /// An identity is made and thrown away: an issuer that cannot issue and a region that is too small are told before

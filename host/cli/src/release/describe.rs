@@ -204,8 +204,13 @@ fn chip(name: &str) -> Result<&'static Chip, String> {
 fn shared_memory(chips: &[&'static Chip]) -> Vec<Memory> {
     let areas = |chip: &Chip| {
         let flash = Memory { kind: MemoryKind::Flash, address: chip.flash.base, length: chip.flash.size() };
+        let options = Memory {
+            kind: MemoryKind::OptionBytes,
+            address: chip.options.base,
+            length: chip.options.length.into(),
+        };
         let ram = chip.ram.iter().map(|&(address, length)| Memory { kind: MemoryKind::Ram, address, length });
-        std::iter::once(flash).chain(ram).collect::<Vec<_>>()
+        [flash, options].into_iter().chain(ram).collect::<Vec<_>>()
     };
     let Some((first, others)) = chips.split_first() else { return Vec::new() };
     let mut shared = areas(first);

@@ -6,4 +6,5 @@ mod ledger;
 mod order;
 mod owner;
 mod release;
+mod walk;
 mod whole;

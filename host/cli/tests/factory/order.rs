@@ -198,3 +198,22 @@ fn a_ledger_that_is_damaged_stops_the_station_before_the_panel() {
     assert_eq!(said.exit, Some(3), "{said:?}");
     assert!(said.stderr.contains("E412 database-corrupt"), "{said:?}");
 }
+#[test]
+fn option_bytes_of_the_release_are_set_before_the_lock_and_kept_in_the_chip() {
+    let owner = Owner::new();
+    owner.station();
+    // USER byte of the F405 (RM0090 3.9.2): BOR level 1, hardware watchdog off.
+    std::fs::write(owner.path("options.bin"), [0xEB]).unwrap();
+    let options = "[[image]]\nrole = \"option_bytes\"\nname = \"options\"\nfile = \"options.bin\"\naddress = 0x1FFFC000\n";
+    owner.place_release("fw", "identity = { serial = true }", &(small() + options));
+    owner.place_order(
+        "order",
+        "policy = { lock = \"rdp1\", strikes = 3, retests = { contact = 1, station = 1, board = 1 } }",
+    );
+    owner.run("WO-1", &[]).good();
+    let report = owner.call(&["report", "unit", "W-00001", "--records", "records"]).good().stdout;
+    let at = |step: &str| report.find(step).unwrap_or_else(|| panic!("{step}: {report}"));
+    assert!(at("options") < at("lock") && at("lock") < at("prove-lock"), "{report}");
+    let chip = std::fs::read(owner.path("boards/slot-1-F405.flash")).unwrap();
+    assert_eq!((chip[14], chip[16]), (1, 0xEB), "protection and first option byte in the chip");
+}
