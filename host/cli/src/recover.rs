@@ -20,7 +20,7 @@ use crate::failure::Failure;
 use crate::out::{line, note};
 use crate::records::Recorder;
 use crate::rom::attempt::{Done, Found, Link, Overseer, STILL_ERASING, Work, attempt};
-use crate::rom::{Port, PortArgs, Progress, Settings, consent, plan_failure, supply, with_the_way_in};
+use crate::rom::{Port, PortArgs, Progress, consent, plan_failure, supply, with_the_way_in};
 use crate::setup;
 
 /// A board on the bench is in no panel: its records have this slot.
@@ -77,11 +77,11 @@ pub(crate) fn recover(args: &RecoverArgs) -> Result<u8, Failure> {
     Plan::new(work.device, &whole, &options).map_err(|e| plan_failure(&e))?;
 
     let store = Recorder::open(&records_dir(args.records.as_ref()))?;
-    let (port, mut settings) = Port::open(&args.port)?;
-    settings.0.limits.connect = STILL_ERASING;
+    let mut port = Port::open(&args.port)?;
+    port.wait_for_chip(STILL_ERASING);
     let start = run_start(args, &job, Sha256::digest(text.as_bytes()).into(), &regions);
     let recorder = Recorder::begin(store, &start)?;
-    let mut link = BenchPort { port, settings, device: work.device };
+    let mut link = BenchPort { port, device: work.device };
     let mut bench =
         Bench { recorder, clock: link.port.clock(), progress: Progress::default(), yes: args.yes };
     bench.tell(Event::Note { slot: None, topic: "recovery", text: start.fixture.clone() })?;
@@ -176,7 +176,6 @@ fn report(done: &Done) {
 /// A real port as a link.
 struct BenchPort {
     port: Port,
-    settings: Settings,
     /// What the job says it is.
     device: &'static Device,
 }
@@ -191,11 +190,7 @@ impl Link for BenchPort {
     where
         O::Outcome: 'a,
     {
-        let mut settings = self.settings.clone();
-        if let Some(identity) = connected {
-            settings.0.entry = stm32::Entry::Connected(identity.clone());
-        }
-        let result = self.port.run(operation, &settings, on_event);
+        let result = self.port.run(operation, connected, on_event);
         result.map_err(|failure| with_the_way_in(failure, Some(self.device)))
     }
 }

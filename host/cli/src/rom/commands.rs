@@ -13,7 +13,7 @@ use stm32_rom_bootloader::{
     Program, Protect, Protection, ReadMemory, Region, Resume, Verify, WriteOptions,
 };
 
-use super::{Command, ImageArgs, Port, RomArgs, Settings, plan_failure};
+use super::{Command, ImageArgs, Port, RomArgs, plan_failure};
 use crate::failure::Failure;
 use crate::out::{line, note};
 
@@ -25,8 +25,8 @@ pub(crate) fn rom(args: RomArgs) -> Result<u8, Failure> {
         Command::Write { file, image, .. } | Command::Verify { file, image } => Some(load(file, image)?),
         _ => None,
     };
-    let (port, settings) = Port::open(&args.port)?;
-    let mut bench = Bench { port, settings, progress: Progress::default() };
+    let port = Port::open(&args.port)?;
+    let mut bench = Bench { port, connected: None, progress: Progress::default() };
     let value = match (args.command, image) {
         (Command::Info, _) => bench.info()?,
         (Command::Read { address, length, output }, _) => bench.read(address, length, &output)?,
@@ -80,7 +80,8 @@ struct WriteChoice {
 /// A port with a chip on it, and a progress line.
 struct Bench {
     port: Port,
-    settings: Settings,
+    /// The chip, once an operation has found it: the next ones go on there.
+    connected: Option<Identity>,
     progress: Progress,
 }
 
@@ -89,8 +90,8 @@ impl Bench {
     where
         O::Outcome: 'a,
     {
-        let Self { port, settings, progress } = self;
-        let result = port.run(operation, settings, |event| progress.show(event));
+        let Self { port, connected, progress } = self;
+        let result = port.run(operation, connected.as_ref(), &mut |event| progress.show(event));
         progress.end();
         result
     }
@@ -140,7 +141,7 @@ impl Bench {
         choice: Option<&WriteChoice>,
     ) -> Result<(Identity, Plan), Failure> {
         let id = self.run(Identify)?;
-        self.settings.0.entry = stm32::Entry::Connected(id.clone());
+        self.connected = Some(id.clone());
         let device = id.device.ok_or_else(|| {
             let text = format!(
                 "unknown product ID {:#05x}; --force-device NAME treats it as a known chip",

@@ -68,15 +68,16 @@ impl FromStr for BenchLine {
 }
 
 impl BenchLine {
-    fn wire(&self, port: &Path) -> Wire {
-        match self {
+    fn wire(&self, port: Option<&Path>) -> Result<Wire, Failure> {
+        Ok(match self {
             Self::Own { rts, active_low } => {
-                let port = port.display().to_string();
+                let text = "`rts` and `dtr` are lines of --port; a CAN interface has none: name another port's, `rts:/dev/...`";
+                let port = port.ok_or_else(|| Failure::new(Code::Usage, text))?.display().to_string();
                 let connection = if *rts { Connection::Rts(port) } else { Connection::Dtr(port) };
                 Wire { connection, active_low: *active_low }
             }
             Self::Other(wire) => wire.clone(),
-        }
+        })
     }
 }
 
@@ -90,8 +91,8 @@ pub(crate) struct BenchLines {
 impl BenchLines {
     /// Opens the lines of these arguments; `None` if there are none.
     #[expect(clippy::disallowed_methods, reason = "this is a driver, which owns the clock")]
-    pub(crate) fn open(args: &LineArgs, link: &SerialLink) -> Result<Option<Self>, Failure> {
-        let fixture = fixture(args, link.path());
+    pub(crate) fn open(args: &LineArgs, link: Option<&SerialLink>) -> Result<Option<Self>, Failure> {
+        let fixture = fixture(args, link.map(SerialLink::path))?;
         if fixture.lines.is_empty() {
             return Ok(None);
         }
@@ -99,7 +100,8 @@ impl BenchLines {
             let text = "--boot needs --reset or --power: BOOT0 counts only when the chip starts";
             return Err(Failure::new(Code::Usage, text));
         }
-        let driver = Lines::open(&fixture, &[link]).map_err(|e| failure(&e))?;
+        let shared: Vec<&SerialLink> = link.into_iter().collect();
+        let driver = Lines::open(&fixture, &shared).map_err(|e| failure(&e))?;
         Ok(Some(Self { driver: Box::new(driver), fixture, start: Instant::now() }))
     }
 
@@ -183,17 +185,16 @@ impl BenchLines {
     }
 }
 
-fn fixture(args: &LineArgs, port: &Path) -> Fixture {
+fn fixture(args: &LineArgs, port: Option<&Path>) -> Result<Fixture, Failure> {
     let wanted = [
         (LineFunction::Power, &args.power),
         (LineFunction::Nrst, &args.reset),
         (LineFunction::Boot0, &args.boot),
     ];
-    let lines = wanted.into_iter().filter_map(|(function, line)| {
-        let wire = line.as_ref()?.wire(port);
-        Some(Line { function, wire, slots: vec![Slot(1)] })
-    });
-    Fixture { lines: lines.collect(), ..Fixture::default() }
+    let lines = wanted.into_iter().filter_map(|(function, line)| Some((function, line.as_ref()?)));
+    let lines =
+        lines.map(|(function, line)| Ok(Line { function, wire: line.wire(port)?, slots: vec![Slot(1)] }));
+    Ok(Fixture { lines: lines.collect::<Result<_, Failure>>()?, ..Fixture::default() })
 }
 
 fn failure(error: &FixtureError) -> Failure {
@@ -256,18 +257,19 @@ mod tests {
     #[expect(clippy::disallowed_methods, reason = "a driver's clock")]
     fn bench(args: &LineArgs, driver: Recorder) -> (BenchLines, Log) {
         let log = Arc::clone(&driver.log);
-        let fixture = fixture(args, Path::new("/dev/ttyUSB3"));
+        let fixture = fixture(args, Some(Path::new("/dev/ttyUSB3"))).expect("lines");
         (BenchLines { driver: Box::new(driver), fixture, start: Instant::now() }, log)
     }
 
     #[test]
     fn a_line_is_one_of_the_port_or_one_of_panel_toml_and_has_a_polarity() {
-        let wire =
-            |text: &str| text.parse::<BenchLine>().map(|l| l.wire(Path::new("/dev/ttyUSB3")).to_string());
+        let port = Some(Path::new("/dev/ttyUSB3"));
+        let wire = |text: &str| text.parse::<BenchLine>().map(|l| l.wire(port).expect("a line").to_string());
         assert_eq!(wire("rts").as_deref(), Ok("rts:/dev/ttyUSB3"));
         assert_eq!(wire("!dtr").as_deref(), Ok("!dtr:/dev/ttyUSB3"));
         assert_eq!(wire("!gpio:gpiochip0/NRST").as_deref(), Ok("!gpio:gpiochip0/NRST"));
         assert!(wire("NRST").is_err());
+        assert_eq!("dtr".parse::<BenchLine>().expect("a line").wire(None).expect_err("no port").exit(), 2);
     }
 
     #[test]

@@ -1,10 +1,11 @@
-//! `panelflash rom`: the engineer's tool for one board in its ROM bootloader, over a serial port.
+//! `panelflash rom`: the engineer's tool for one board in its ROM bootloader, over a serial port or a CAN bus.
 //!
-//! `drive` moves bytes between a session of `stm32-rom-bootloader` and the port, `lines` resets the chip, `virtual_port` between it and a
+//! `drive` and `can_drive` move bytes and frames between a session of `stm32-rom-bootloader` and the wire, `lines` resets the chip, `virtual_port` between it and a
 //! simulated chip, `commands` are the commands, `attempt` is one board's way through a job, `explain` turns
 //! errors into codes. Nothing here knows the ROM's protocol.
 
 pub(crate) mod attempt;
+mod can_drive;
 mod commands;
 mod drive;
 mod explain;
@@ -17,7 +18,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 pub(crate) use commands::{Progress, chip_name, consent, rom, supply};
-pub(crate) use drive::{Port, Settings};
+pub(crate) use drive::Port;
 pub(crate) use explain::{explain, plan_failure, with_the_way_in};
 
 #[derive(Debug, Args)]
@@ -37,6 +38,13 @@ pub(crate) struct PortArgs {
     /// The serial port, such as /dev/serial/by-path/... or /dev/pts/3.
     #[arg(long, value_name = "PATH", global = true)]
     pub(crate) port: Option<PathBuf>,
+    /// The CAN interface, such as can0, slcan:/dev/serial/by-path/... or tcp://HOST:PORT; nothing but the chip may be
+    /// on its bus. Set it to 125 kbit/s, with --fd to 250 kbit/s and 1 Mbit/s for data.
+    #[arg(long, value_name = "IF", global = true)]
+    pub(crate) can: Option<String>,
+    /// The ROM speaks CAN FD (AN5405).
+    #[arg(long, global = true)]
+    pub(crate) fd: bool,
     /// Baud rate. ST promises 1200 to 115200; many chips do more.
     #[arg(long, default_value_t = 115_200, global = true)]
     pub(crate) baud: u32,
