@@ -13,6 +13,7 @@
 #[cfg(feature = "host")]
 extern crate alloc;
 
+pub mod agent;
 pub mod block;
 mod bytes;
 pub mod crc32;

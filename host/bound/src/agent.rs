@@ -6,8 +6,8 @@ use crate::{Bound, Multidrop, Rom};
 
 /// A job on one bus of boards without a program of their own.
 ///
-/// Counted for each load is the shortest conversation that identifies the chip, writes the program's blocks, blank
-/// ones left out, and starts it. RAM is neither erased nor read back, and takes no time to write.
+/// Counted for each load is the shortest conversation that identifies the chip, writes the program's blocks and
+/// starts it. RAM is neither erased nor read back, and takes no time to write.
 #[derive(Debug, Clone, Copy)]
 pub struct Agent<'a> {
     /// The loads: `regions` is the program, `power` begins the job. Its flash is not used.

@@ -118,10 +118,18 @@ impl Rom<'_> {
         }
         let mut write = Wire::default();
         let mut waits = 0;
-        Image::new(regions).for_each_piece::<BLOCK>(Grid::Aligned, |piece| {
-            let (address, bytes) = written(&piece);
-            waits += link.write(&mut write, address, bytes);
-        });
+        // RAM holds anything before: what is blank must be written too.
+        for (start, data) in regions {
+            let mut at = 0;
+            while at < data.len() {
+                let address = *start as usize + at;
+                let len = (BLOCK - address % BLOCK).min(data.len() - at);
+                let mut block = data[at..at + len].to_vec();
+                block.resize(len.next_multiple_of(WORD), 0xFF);
+                waits += link.write(&mut write, address as u64, &block);
+                at += len;
+            }
+        }
         link.go(&mut write);
         let times = u64::from(boards);
         let one = link.connect_ns().saturating_add(link.ns(&write));

@@ -423,8 +423,9 @@ fn check_image(recipe: &Recipe, ways: &BTreeMap<Slot, Way>) -> Result<(), PlanEr
     let Recipe { image, chip, .. } = recipe;
     let resident = ways.values().any(|way| *way == Way::Multidrop);
     let from = if resident { chip.flash.app_base } else { chip.flash.base };
-    let records =
-        chip.flash.erase_unit(chip.flash.record_base).filter(|_| ways.values().any(|w| is_agent(*w)));
+    // The agent keeps its records in the last erase unit, where no bootloader of an image can be.
+    let records = chip.flash.erase_unit(chip.flash_end() - 1);
+    let records = records.filter(|_| ways.values().any(|w| is_agent(*w)));
     if image.regions().is_empty() {
         return Err(PlanError::Empty);
     }

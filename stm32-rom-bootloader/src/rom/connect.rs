@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use super::Rom;
 use crate::command::{Command, Opcode, Reply};
-use crate::device::{Device, SupplyVoltage, Traits};
+use crate::device::{Device, Startup, SupplyVoltage, Traits};
 use crate::error::{Error, Fault};
 use crate::event::{Event, LineAction, LineResult, Step};
 use crate::settings::{Chip, Entry};
@@ -80,7 +80,11 @@ impl Rom {
             }
             self.can_reset = Some(true);
             let now = self.port.now();
-            let best = self.startup().map_or(Duration::ZERO, |startup| startup.first_sync());
+            // A byte while the ROM switches its receiver on is measured wrongly; a frame is repeated by the adapter
+            // until somebody acknowledges it.
+            let can = self.is_can();
+            let first = |startup: Startup| if can { startup.best } else { startup.first_sync() };
+            let best = self.startup().map_or(Duration::ZERO, first);
             let worst = self.startup().map_or(USUAL_STARTUP, |startup| startup.worst);
             let patience = if tries_left == 0 { self.limits.connect } else { STARTUP_MARGIN };
             let connecting =

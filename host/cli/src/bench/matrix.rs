@@ -4,8 +4,8 @@
 use core::fmt;
 
 use clap::{Args, ValueEnum};
-use panel_backplane::BusKind;
 use panel_backplane::units::BitRate;
+use panel_backplane::{BusKind, Way};
 
 use super::firmware::{self, ImageSize};
 use super::rom::RomPoint;
@@ -17,6 +17,28 @@ pub(crate) enum BenchWay {
     /// Multidrop with identity, option bytes, lock and its proof.
     Factory,
     RomUart,
+    RomCan,
+    #[value(name = "rom-uart+agent")]
+    RomUartAgent,
+    #[value(name = "rom-can+agent")]
+    RomCanAgent,
+}
+
+impl BenchWay {
+    /// As in rows.
+    pub(super) const fn name(self) -> &'static str {
+        if matches!(self, Self::Factory) { "factory" } else { self.way().name() }
+    }
+
+    pub(super) const fn way(self) -> Way {
+        match self {
+            Self::Multidrop | Self::Factory => Way::Multidrop,
+            Self::RomUart => Way::RomUart,
+            Self::RomCan => Way::RomCan,
+            Self::RomUartAgent => Way::RomUartAgent,
+            Self::RomCanAgent => Way::RomCanAgent,
+        }
+    }
 }
 
 /// A chip family.
@@ -57,7 +79,7 @@ const FASTEST_F1: u32 = 256_000;
 /// several values with commas between them.
 #[derive(Debug, Args)]
 pub(crate) struct Filters {
-    /// Way to the boards.
+    /// Way to the boards. `rom-uart` without `--boards` is one board's session alone, at every rate.
     #[arg(long, value_delimiter = ',', value_name = "WAY")]
     way: Vec<BenchWay>,
     /// Chip family [reference: F4; on CAN FD: G4].
@@ -86,6 +108,7 @@ pub(crate) struct Filters {
 /// What one row measures.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Point {
+    pub(super) way: BenchWay,
     pub(super) family: Family,
     pub(super) boards: u16,
     pub(super) buses: u8,
@@ -93,12 +116,11 @@ pub(super) struct Point {
     pub(super) bus: BusName,
     pub(super) loss: f64,
     pub(super) latency_ms: f64,
-    /// With identity, option bytes, lock and its proof.
-    pub(super) factory: bool,
 }
 
 /// The demonstration's job.
 const REFERENCE: Point = Point {
+    way: BenchWay::Multidrop,
     family: Family::F4,
     boards: 21,
     buses: 1,
@@ -106,24 +128,20 @@ const REFERENCE: Point = Point {
     bus: BusName::Can1M,
     loss: 0.0,
     latency_ms: 0.0,
-    factory: false,
 };
 
 impl Filters {
     /// The rows, and what is to be said about combinations that cannot be.
     pub(super) fn points(&self) -> (Vec<Point>, Vec<String>) {
-        let wants = |way| self.way.is_empty() || self.way.contains(&way);
-        let mut all = match (wants(BenchWay::Multidrop), self.is_empty()) {
-            (false, _) => Vec::new(),
+        let all = match (self.way.is_empty(), self.is_empty()) {
             (true, true) => selection(),
-            (true, false) => self.product(),
+            // Sessions of one board stand for `rom-uart`, see `rom_points`.
+            (false, true) => {
+                let wanted = |p: &Point| p.way != BenchWay::RomUart && self.way.contains(&p.way);
+                selection().into_iter().filter(wanted).collect()
+            }
+            (_, false) => self.product(),
         };
-        if self.way.contains(&BenchWay::Factory) && !self.is_empty() {
-            all.extend(self.product().into_iter().map(Point::with_factory));
-        } else if wants(BenchWay::Factory) && self.is_empty() {
-            let families = [Family::F4, Family::G4, Family::F1];
-            all.extend(families.map(|family| Point { family, ..REFERENCE }.with_factory()));
-        }
         let mut notes: Vec<String> = Vec::new();
         let possible = all.into_iter().filter(|point| match point.obstacle() {
             None => true,
@@ -141,7 +159,7 @@ impl Filters {
     /// The rows of the way `rom-uart`: every family, rate and latency, unless filters say which; and what is to be
     /// said about those that cannot be.
     pub(super) fn rom_points(&self) -> (Vec<RomPoint>, Vec<String>) {
-        let wanted = self.way.contains(&BenchWay::RomUart);
+        let wanted = self.way.contains(&BenchWay::RomUart) && self.boards.is_empty();
         let named = self.bus.iter().any(|bus| bus.baud().is_some());
         if !(wanted || self.way.is_empty() && (named || self.is_empty())) {
             return (Vec::new(), Vec::new());
@@ -187,8 +205,7 @@ impl Filters {
 
     fn product(&self) -> Vec<Point> {
         let mut points = Vec::new();
-        // Ports are for the other way.
-        for bus in or(&self.bus, &[REFERENCE.bus]).into_iter().filter(|bus| bus.baud().is_none()) {
+        for (way, bus) in self.ways_and_buses() {
             let family = if bus == BusName::Fd1M5M { Family::G4 } else { REFERENCE.family };
             for family in or(&self.family, &[family]) {
                 for image in or(&self.image, &[REFERENCE.image]) {
@@ -198,6 +215,7 @@ impl Filters {
                             for loss in or(&self.loss, &[REFERENCE.loss]) {
                                 for latency_ms in or(&self.latency, &[REFERENCE.latency_ms]) {
                                     points.push(Point {
+                                        way,
                                         family,
                                         boards,
                                         buses,
@@ -205,7 +223,6 @@ impl Filters {
                                         bus,
                                         loss,
                                         latency_ms,
-                                        factory: false,
                                     });
                                 }
                             }
@@ -215,6 +232,23 @@ impl Filters {
             }
         }
         points
+    }
+}
+
+impl Filters {
+    /// Ports are for boards that have nothing else.
+    fn ways_and_buses(&self) -> Vec<(BenchWay, BusName)> {
+        let mut pairs = Vec::new();
+        for way in or(&self.way, &[REFERENCE.way]) {
+            let by_port = way == BenchWay::RomUart;
+            if by_port && self.boards.is_empty() {
+                continue;
+            }
+            let usual = if by_port { BusName::Uart115200 } else { REFERENCE.bus };
+            let buses = or(&self.bus, &[usual]).into_iter().filter(|bus| bus.baud().is_some() == by_port);
+            pairs.extend(buses.map(|bus| (way, bus)));
+        }
+        pairs
     }
 }
 
@@ -245,17 +279,23 @@ fn selection() -> Vec<Point> {
     points.extend([ImageSize::K64, ImageSize::K256].map(|image| Point { image, ..fd.clone() }));
     points.push(Point { boards: 64, ..fd.clone() });
     points.push(Point { loss: 0.01, ..fd });
+    let r = REFERENCE;
+    let way = BenchWay::Factory;
+    points.extend([Family::F4, Family::G4, Family::F1].map(|family| Point { way, family, ..r.clone() }));
+    for way in [BenchWay::RomUartAgent, BenchWay::RomCanAgent] {
+        points.extend([ImageSize::K64, r.image].map(|image| Point { way, image, ..r.clone() }));
+    }
+    points.push(Point { way: BenchWay::RomCan, image: ImageSize::K64, ..r.clone() });
+    let way = BenchWay::RomUart;
+    points.push(Point { way, image: ImageSize::K64, bus: BusName::Uart115200, ..r });
     points
 }
 
 impl Point {
-    fn with_factory(self) -> Self {
-        Self { factory: true, ..self }
-    }
-
     /// The same without identity, option bytes and lock.
     pub(super) fn plain(&self) -> Self {
-        Self { factory: false, ..self.clone() }
+        let way = if self.way == BenchWay::Factory { BenchWay::Multidrop } else { self.way };
+        Self { way, ..self.clone() }
     }
 
     /// The same job for one board alone.
@@ -266,6 +306,13 @@ impl Point {
     /// Why there can be no such row.
     fn obstacle(&self) -> Option<String> {
         let (family, bus) = (self.family.name(), self.bus.name());
+        if matches!(self.way, BenchWay::RomCan | BenchWay::RomCanAgent) && self.family != Family::F4 {
+            let way = self.way.way();
+            return Some(format!("no row for {family} by {way}: the ROM of its chips has no CAN loader"));
+        }
+        if self.way != BenchWay::Multidrop && self.bus == BusName::Fd1M5M {
+            return Some(format!("no row for {bus} by {}: no chip here has both", self.way.way()));
+        }
         if self.bus == BusName::Fd1M5M && self.family != Family::G4 {
             return Some(format!("no row for {family} on {bus}: its chips have no FDCAN"));
         }
@@ -288,9 +335,8 @@ impl Point {
 
 impl fmt::Display for Point {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { family, boards, buses, image, bus, loss, latency_ms, factory } = self;
-        let way = if *factory { "factory " } else { "" };
-        write!(f, "{way}{} {image} {boards} boards {buses} x {}", family.name(), bus.name())?;
+        let Self { way, family, boards, buses, image, bus, loss, latency_ms } = self;
+        write!(f, "{} {} {image} {boards} boards {buses} x {}", way.name(), family.name(), bus.name())?;
         write!(f, " loss {loss} latency {latency_ms} ms")
     }
 }
@@ -378,7 +424,7 @@ mod tests {
 
     #[test]
     fn the_factory_part_is_a_way_of_its_own_and_one_row_for_each_family_of_the_selection() {
-        let factory = |line: &str| points(line).0.iter().filter(|p| p.factory).count();
+        let factory = |line: &str| points(line).0.iter().filter(|p| p.way == BenchWay::Factory).count();
         assert_eq!((factory(""), factory("--way factory")), (3, 3));
         assert_eq!((factory("--way factory --boards 1,64"), factory("--boards 64")), (2, 0));
         assert_eq!(points("--way factory,multidrop --boards 64").0.len(), 2);

@@ -2,18 +2,21 @@
 
 use std::sync::Arc;
 
-use panel_backplane::{Bus, BusIndex, Panel, Slot};
+use panel_backplane::units::BitRate;
+use panel_backplane::{Bus, BusIndex, Panel, Port, Slot};
 use panel_codes::Code;
 use panel_engine::chip::Chip;
+use panel_engine::rom::{Agent, Ways};
 use panel_engine::{
     Event, Finishing, IdentityPlace, Limits, Lock, Outcome, Phase, Plan, Recipe, Reserved, Run, Step, options,
 };
 use panel_protocol::node::Uid;
 use panel_protocol::time::{Micros, Span};
 use panel_simulator::{BusStats, Scenario, World};
+use stm32_rom_bootloader::Device;
 
 use super::firmware;
-use super::matrix::Point;
+use super::matrix::{BenchWay, Point};
 use crate::failure::Failure;
 use crate::sim_drive::{Observer, Pace, Reservation, drive};
 use crate::{bounds, setup};
@@ -95,10 +98,25 @@ fn plan(point: &Point) -> Result<Plan, Failure> {
         retries: 1,
         digest: false,
         start_application: false,
-        finishing: if point.factory { finishing(chip) } else { Finishing::default() },
+        finishing: if point.way == BenchWay::Factory { finishing(chip) } else { Finishing::default() },
         limits: Limits { quiet: limits.quiet + round_trip, answer: limits.answer + round_trip, ..limits },
     };
-    Plan::new(recipe, panel(point)?).map_err(|e| internal(&e))
+    let panel = panel(point)?;
+    let way = point.way.way();
+    let of = panel.slots.iter().map(|s| (s.slot, way)).collect();
+    let agent = agent(&recipe)?;
+    Plan::with_ways(recipe, panel, Ways { of, agent, supply_mv: None }).map_err(|e| internal(&e))
+}
+
+/// The largest agent there may be: 12 KiB, which is as much of the firmware image, so that its bits are those of a
+/// program.
+fn agent(recipe: &Recipe) -> Result<Option<Agent>, Failure> {
+    let nowhere = || Failure::new(Code::Internal, format!("{}: no RAM for an agent", recipe.chip.name));
+    let device = Device::find(recipe.chip.device_id, None).and_then(|device| device.ram);
+    let address = device.ok_or_else(nowhere)?.start.next_multiple_of(0x1000);
+    let whole = recipe.image.regions().first().map(|r| r.data()).unwrap_or_default();
+    let bytes = whole.iter().copied().take(12 * 1024).collect();
+    Ok(Some(Agent { name: "12 KiB of the image".to_owned(), bytes, address }))
 }
 
 /// Everything that a factory does: an identity at the end of flash, write protection and level 1.
@@ -121,9 +139,15 @@ fn panel(point: &Point) -> Result<Panel, Failure> {
         .last()
         .unwrap_or(1);
     let (kind, rate) = point.bus.kind();
+    let rate = if point.bus.baud().is_some() { BitRate::M1 } else { rate };
     let buses = (0..point.buses).map(|b| Bus::simulated(&format!("can{b}"), kind, rate));
-    Panel::grid(rows, boards / rows, buses.collect())
-        .map_err(|e| Failure::new(Code::Internal, format!("{point}: {e}")))
+    let mut panel = Panel::grid(rows, boards / rows, buses.collect())
+        .map_err(|e| Failure::new(Code::Internal, format!("{point}: {e}")))?;
+    panel.baud = point.bus.baud().unwrap_or(panel.baud);
+    if point.way.way().needs_port() {
+        panel.slots.iter_mut().for_each(|slot| slot.port = Some(Port::Sim));
+    }
+    Ok(panel)
 }
 
 /// Takes the buses' counters where discovery begins and ends. Keeps no records.

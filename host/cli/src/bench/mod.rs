@@ -4,8 +4,8 @@
 //! the last board's verdict; only the records are left out. Rows are independent and run on all processors;
 //! they are printed in a fixed order and, but for processor time, come out the same every time.
 //!
-//! `matrix` says which rows there are, `firmware` what is sent, `measure` runs one, `rom` one through the ROM
-//! bootloader, `table` prints them.
+//! `matrix` says which rows there are, `firmware` what is sent, `measure` runs one, `rom` one board's session
+//! with its ROM bootloader alone, `table` prints them.
 
 mod firmware;
 mod matrix;
@@ -22,7 +22,7 @@ use serde::Serialize;
 use crate::failure::Failure;
 use crate::out;
 pub(crate) use matrix::Filters;
-use matrix::Point;
+use matrix::{BenchWay, Point};
 use measure::Measured;
 
 #[derive(Debug, clap::Args)]
@@ -91,7 +91,8 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<u8, Failure> {
             let alone = point.alone();
             let single = tasks.iter().position(|t| *t == alone).map_or(0.0, |n| results[n].seconds);
             let plain = tasks.iter().position(|t| *t == point.plain()).map_or(0.0, |n| results[n].seconds);
-            let added = point.factory.then_some(measured.seconds - plain - measured.own_seconds);
+            let added =
+                (point.way == BenchWay::Factory).then_some(measured.seconds - plain - measured.own_seconds);
             row(point, measured, single, added)
         })
         .collect();
@@ -144,7 +145,7 @@ fn run_all(points: &[Point]) -> Result<Vec<Measured>, Failure> {
 
 fn row(point: &Point, measured: &Measured, alone_seconds: f64, added_seconds: Option<f64>) -> Row {
     Row {
-        way: if point.factory { "factory" } else { "multidrop" },
+        way: point.way.name(),
         family: point.family.name(),
         boards: point.boards,
         image_bytes: point.image.bytes(),

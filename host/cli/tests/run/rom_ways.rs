@@ -158,7 +158,7 @@ fn what_cannot_be_is_refused_before_anything_is_touched() {
         ),
         ("rom-can", &format!("{BUS}{own}"), "", 0x0802_0000, "E502", "cannot share a bus"),
         ("rom-can+agent", &format!("binding = \"select\"\n{BUS}"), "", 0x0802_0000, "E502", "straps"),
-        ("rom-can+agent", BUS, "", 0x0800_3000, "E514", "records"),
+        ("rom-can+agent", BUS, "", 0x080D_F000, "E514", "records"),
         ("rom-uart", "port = \"/dev/ttyUSB{slot}\"\n", "production = true", 0x0800_0000, "E723", "ttyUSB"),
     ] {
         let place = Place::new();

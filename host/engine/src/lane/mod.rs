@@ -24,6 +24,7 @@ use std::sync::Arc;
 
 use panel_backplane::{Binding, BusIndex, Request as FixtureRequest, Slot};
 use panel_codes::Code;
+use panel_protocol::agent::JOIN_SILENCE;
 use panel_protocol::frame::Frame;
 use panel_protocol::host::{BusEvent, BusMaster};
 use panel_protocol::ident::NodeId;
@@ -141,9 +142,8 @@ pub(crate) struct Lane {
 /// Error frames without a frame in between that make a bus useless: an error-active controller is off the bus
 /// after 32 of its own.
 const DISTURBED: u32 = 64;
-/// From the last Go until every agent is on the bus: each waits for 250 ms of silence, because until then other ROMs
-/// may be talked to at other bit rates (docs/protocol.md, "The RAM agent").
-const AGENT_JOIN: Span = Span::from_millis(260);
+/// From Go until an agent listens to its bus.
+const AGENT_START: Span = Span::from_millis(10);
 /// Time for clearing up after a pass that used up its own.
 const CLEARING: Span = Span::from_millis(5000);
 
@@ -297,9 +297,12 @@ impl Lane {
         if self.owed > 0 {
             return;
         }
-        let loaded = self.group.iter().any(|s| self.boards.get(s).is_some_and(|b| b.loaded));
-        let start_up = if loaded { AGENT_JOIN } else { Span::ZERO }.max(self.plan.recipe.limits.start_up);
-        let until = now + start_up;
+        let patient = |s: &Slot| {
+            let over_bus = self.plan.ways.get(s).is_some_and(|way| way.rom_on_bus());
+            over_bus && self.boards.get(s).is_some_and(|b| b.loaded)
+        };
+        let join = if self.group.iter().any(patient) { JOIN_SILENCE + AGENT_START } else { Span::ZERO };
+        let until = now + join.max(self.plan.recipe.limits.start_up);
         match self.stage {
             Stage::Power if self.plan.panel.binding != Binding::Straps => self.begin_binding(now),
             Stage::Power => self.stage = Stage::StartUp(until),

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use panel_backplane::{Binding, BusKind, Panel, PanelSlot, Port, Slot, Way};
+use panel_protocol::agent::{JOIN_AT_ONCE, JOIN_WORD};
 use stm32_rom_bootloader::device::SupplyVoltage;
 use stm32_rom_bootloader::{Device, EraseChoice, PlanOptions, SharedImage};
 
@@ -55,7 +56,7 @@ pub struct RomPlan {
     /// The image, if some slot gets it through its ROM.
     image: SharedImage,
     /// The agent, if some slot gets that.
-    agent: Option<(SharedImage, Agent)>,
+    agent: Option<(AgentImages, Agent)>,
     start: Option<u32>,
     voltage: Option<SupplyVoltage>,
 }
@@ -99,9 +100,11 @@ impl RomPlan {
                 return Err(PlanError::AgentBinding);
             }
             let agent = options.agent.as_ref().ok_or(PlanError::NoAgent { chip: chip.name })?;
-            let whole = SharedImage::new(vec![(agent.address, agent.bytes.clone())])?;
-            whole.plan(device, &PlanOptions { erase: EraseChoice::Nothing, ..PlanOptions::default() })?;
-            Some((whole, agent.clone()))
+            let images = AgentImages::new(agent)?;
+            images
+                .patient
+                .plan(device, &PlanOptions { erase: EraseChoice::Nothing, ..PlanOptions::default() })?;
+            Some((images, agent.clone()))
         } else {
             None
         };
@@ -122,13 +125,13 @@ impl RomPlan {
         self.agent.as_ref().map(|(_, agent)| agent)
     }
 
-    /// What is done to a board that takes this way.
-    pub(crate) fn work(&self, way: Way) -> Work {
+    /// What is done to a board that takes this way. `shared`: other boards' ROMs are talked to over its bus.
+    pub(crate) fn work(&self, way: Way, shared: bool) -> Work {
         match &self.agent {
-            Some((image, agent)) if is_agent(way) => Work {
+            Some((images, agent)) if is_agent(way) => Work {
                 goal: Goal::LoadAgent,
                 device: self.device,
-                image: image.clone(),
+                image: if shared { &images.patient } else { &images.prompt }.clone(),
                 start: Some(agent.address),
                 voltage: None,
             },
@@ -140,6 +143,24 @@ impl RomPlan {
                 voltage: self.voltage,
             },
         }
+    }
+}
+
+/// The agent as linked, and told to take part in the bus at once.
+#[derive(Debug, Clone)]
+struct AgentImages {
+    patient: SharedImage,
+    prompt: SharedImage,
+}
+
+impl AgentImages {
+    fn new(agent: &Agent) -> Result<Self, stm32_rom_bootloader::PlanError> {
+        let image = |bytes: Vec<u8>| SharedImage::new(vec![(agent.address, bytes)]);
+        let mut told = agent.bytes.clone();
+        if let Some(word) = told.get_mut(JOIN_WORD..JOIN_WORD + 4) {
+            word.copy_from_slice(&JOIN_AT_ONCE.to_le_bytes());
+        }
+        Ok(Self { patient: image(agent.bytes.clone())?, prompt: image(told)? })
     }
 }
 

@@ -52,6 +52,8 @@ pub(crate) struct Rom {
     agent: Option<Arc<AgentCode>>,
     /// When the answer on the port was last told of.
     told: Option<Nanos>,
+    /// The agent that runs waits for silence on its bus.
+    patient: bool,
 }
 
 impl Rom {
@@ -80,7 +82,7 @@ impl Rom {
             }
         };
         device.chip_mut().set_uid(uid);
-        Some(Self { device, agent: config.agent.clone(), told: None })
+        Some(Self { device, agent: config.agent.clone(), told: None, patient: true })
     }
 
     pub(crate) fn set_boot0(&mut self, high: bool) {
@@ -203,7 +205,7 @@ impl<F: Firmware> Board<F> {
 
     /// Another time at which an agent may come up, if the bus has not been silent for long enough now.
     pub(super) fn agent_due(&self, now: u64, bus: &Bus) -> Option<u64> {
-        self.rom.as_ref()?;
+        self.rom.as_ref().filter(|rom| rom.patient)?;
         Some(bus.idle_since(now) + AGENT_SILENCE).filter(|due| *due > now)
     }
 
@@ -268,9 +270,14 @@ impl<F: Firmware> Board<F> {
         let address = entry.unwrap_or(FLASH_BASE);
         if agent.is_some_and(|agent| holds(rom.device.chip(), agent)) {
             hardware.facts.capabilities |= Capabilities::AGENT | Capabilities::RECEIVES_WHILE_BUSY;
-            hardware.facts.flash.app_base = hardware.facts.flash.base;
+            let flash = &mut hardware.facts.flash;
+            flash.app_base = flash.base;
+            let last = flash.erase_unit(flash.base + flash.size() - 1);
+            flash.record_base = last.map_or(flash.base, |unit| unit.address);
             hardware.flash.free();
-            self.state = State::Starting { hardware, at: now + AGENT_START + AGENT_SILENCE };
+            rom.patient = join_word(rom.device.chip(), address) != Some(*b"JOIN");
+            let silence = if rom.patient { AGENT_SILENCE } else { 0 };
+            self.state = State::Starting { hardware, at: now + AGENT_START + silence };
             return;
         }
         let mut vectors = [0xFF; 8];
@@ -313,10 +320,26 @@ impl<F: Firmware> Board<F> {
     }
 }
 
-/// Whether the chip's RAM holds the agent, whole.
+/// The word by which a loader tells an agent how to join its bus (docs/protocol.md, "The RAM agent").
+const JOIN_WORD: core::ops::Range<usize> = 0x1C..0x20;
+
+/// Whether the chip's RAM holds the agent, whole, but for the word that is the loader's.
 fn holds(chip: &RomChip, agent: &AgentCode) -> bool {
-    let from = agent.address.checked_sub(chip.model().map.host_ram.0).map(|at| at as usize);
-    from.and_then(|at| chip.ram().get(at..at + agent.bytes.len())).is_some_and(|ram| ram == agent.bytes)
+    let ram = ram(chip, agent.address, agent.bytes.len());
+    let same = |ram: &[u8]| {
+        let pairs = ram.iter().zip(&agent.bytes).enumerate();
+        pairs.filter(|(at, _)| !JOIN_WORD.contains(at)).all(|(_, (a, b))| a == b)
+    };
+    ram.is_some_and(same)
+}
+
+fn join_word(chip: &RomChip, address: u32) -> Option<[u8; 4]> {
+    ram(chip, address, JOIN_WORD.end)?.get(JOIN_WORD)?.try_into().ok()
+}
+
+fn ram(chip: &RomChip, address: u32, len: usize) -> Option<&[u8]> {
+    let at = address.checked_sub(chip.model().map.host_ram.0)? as usize;
+    chip.ram().get(at..at.checked_add(len)?)
 }
 
 fn into_rom(flash: &Flash, chip: &mut RomChip) {

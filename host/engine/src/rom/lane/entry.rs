@@ -101,7 +101,8 @@ impl RomLane {
     pub(super) fn start(&mut self, now: Micros, slot: Slot) {
         let (Some(rom), true) = (&self.plan.rom, self.stage == Stage::Working) else { return };
         let way = self.way(slot);
-        let work = rom.work(way);
+        let shared = self.boards.keys().any(|s| self.way(*s).rom_on_bus());
+        let work = rom.work(way, shared);
         let resettable = lines::own_line(&self.plan.panel, slot).is_some() || self.is_switched(slot);
         let entry = if resettable { Entry::Reset } else { Entry::AsIs };
         let chip = Chip::Expect(rom.device);

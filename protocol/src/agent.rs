@@ -1,0 +1,18 @@
+//! What the RAM agent and whoever loads it have agreed on, beside the protocol that it then speaks.
+//!
+//! The agent is a node that is put into RAM through the chip's ROM bootloader and started with Go at its vector
+//! table. Boards on one bus get it one after the other, at the ROM's bit rates; an agent that took part in the bus
+//! at its own rate meanwhile would destroy that with error flags. So it waits for silence first, unless the loader
+//! has told it that nobody else is being loaded over this bus.
+
+use crate::time::Span;
+
+/// Silence on the bus (no dominant bit) after which an agent takes part in it.
+pub const JOIN_SILENCE: Span = Span::from_millis(250);
+
+/// Where in the agent's image the loader may put [`JOIN_AT_ONCE`]: the vector of exception 7, which ARMv6-M and
+/// ARMv7-M reserve. As linked, the word is zero.
+pub const JOIN_WORD: usize = 0x1C;
+
+/// Take part in the bus at once ("JOIN", little-endian).
+pub const JOIN_AT_ONCE: u32 = u32::from_le_bytes(*b"JOIN");
