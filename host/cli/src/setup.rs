@@ -274,7 +274,7 @@ pub(crate) fn bus_speed(bus: &Bus) -> BusSpeed {
 }
 
 /// Where the ROM of a board that is reached this way listens; `None` for a board with a bootloader of its own.
-const fn rom_link(way: Way) -> Option<RomLink> {
+pub(crate) const fn rom_link(way: Way) -> Option<RomLink> {
     match way {
         Way::Multidrop => None,
         Way::RomUart | Way::RomUartAgent => Some(RomLink::Uart),

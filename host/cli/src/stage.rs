@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use panel_backplane::{Connection, Line, Link, Panel};
+use panel_backplane::{Connection, Line, Link, Panel, Port};
 use panel_codes::Code;
 use panel_engine::{Plan, Run};
 use panel_links::CanCounters;
@@ -41,7 +41,7 @@ impl Stage {
     pub(crate) fn open(args: &RunArgs, plan: &Plan, scenario: Scenario, seed: u64) -> Result<Self, Failure> {
         if !real_drive::is_simulated(&plan.panel)? {
             only_real(args)?;
-            return real_drive::open(&plan.panel).map(Self::Real);
+            return real_drive::open(plan).map(Self::Real);
         }
         let mut config = setup::world(plan, scenario)?;
         config.flash_dir.clone_from(&args.boards);
@@ -94,7 +94,8 @@ impl Stage {
 /// Whether the boards are simulated, here or in another process.
 pub(crate) fn is_simulation(panel: &Panel) -> bool {
     let sim = |line: &Line| matches!(line.wire.connection, Connection::Sim(_));
-    panel.buses.iter().any(|bus| bus.link == Link::Sim) || panel.fixture.lines.iter().any(sim)
+    let ports = panel.slots.iter().any(|slot| slot.port == Some(Port::Sim));
+    ports || panel.buses.iter().any(|bus| bus.link == Link::Sim) || panel.fixture.lines.iter().any(sim)
 }
 
 /// Refuses what only the built-in simulation can do.

@@ -52,6 +52,10 @@ pub trait CanLink {
     /// Why it still cannot be used.
     fn restore(&mut self, now: Micros) -> Result<(), CanOpenError>;
 
+    /// Goes to other rates, as boards reached through their ROM need it; what was under way is lost. `false` if the
+    /// link cannot: the rates of a kernel's interface are root's to set, and a gateway has its own.
+    fn set_rates(&mut self, now: Micros, rates: BusRates) -> bool;
+
     /// Counters since the link was first opened.
     fn counters(&self) -> CanCounters;
 }

@@ -9,6 +9,7 @@ mod flight;
 pub mod lines;
 mod netlink;
 mod pipe;
+mod port;
 mod serial;
 mod slcan;
 mod socketcan;
@@ -19,6 +20,7 @@ pub use can::{BusRates, CanCounters, CanEvent, CanInput, CanLink, CanOpenError, 
 pub use flight::{STUCK, frame_time_ns, window as frames_in_flight};
 pub use lines::{FixtureDriver, FixtureError, FixtureEvent, Switched};
 pub use netlink::{CanInterfaceState, can_interfaces};
+pub use port::{PortInput, PortLink, PortOpenError};
 pub use serial::{Latency, LinkError, Parity, SerialLink};
 pub use slcan::SlcanLink;
 pub use stream::StreamLink;

@@ -33,6 +33,11 @@ impl Pipe {
         self.out.len()
     }
 
+    /// Throws away what the system has not taken yet.
+    pub(crate) fn discard(&mut self) {
+        self.out.clear();
+    }
+
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.out.extend(bytes);
         self.flush()

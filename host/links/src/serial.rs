@@ -119,6 +119,24 @@ impl SerialLink {
         self.parity
     }
 
+    /// Changes the rate; bytes on their way, both ways, are thrown away.
+    ///
+    /// # Errors
+    /// [`LinkError::Settings`] or [`LinkError::Gone`].
+    pub fn set_baud(&mut self, baud: u32) -> Result<(), LinkError> {
+        // What is left to send would be waited for.
+        self.port.discard_buffers().map_err(|e| self.gone(e))?;
+        let mut settings = self.port.get_configuration().map_err(|e| self.gone(e))?;
+        let refused = |_| LinkError::Settings { path: self.path.clone(), baud, parity: self.parity };
+        settings.set_baud_rate(baud).map_err(refused)?;
+        self.port.set_configuration(&settings).map_err(|_| LinkError::Settings {
+            path: self.path.clone(),
+            baud,
+            parity: self.parity,
+        })?;
+        self.port.discard_buffers().map_err(|e| self.gone(e))
+    }
+
     /// Hands bytes to the system.
     ///
     /// # Errors

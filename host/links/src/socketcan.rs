@@ -225,6 +225,10 @@ impl CanLink for SocketCanLink {
         Ok(())
     }
 
+    fn set_rates(&mut self, _now: Micros, rates: BusRates) -> bool {
+        rates == self.rates
+    }
+
     fn counters(&self) -> CanCounters {
         self.counters
     }

@@ -35,6 +35,7 @@ enum Confirm {
 pub struct StreamLink {
     name: String,
     address: String,
+    rates: BusRates,
     /// `None` while there is no connection.
     pipe: Option<Pipe>,
     decoder: Decoder,
@@ -55,6 +56,7 @@ impl StreamLink {
         Ok(Self {
             name: format!("tcp://{address}"),
             address: address.to_owned(),
+            rates,
             pipe: Some(pipe),
             decoder: Decoder::default(),
             confirm: Confirm::Unknown,
@@ -171,6 +173,10 @@ impl CanLink for StreamLink {
         (self.decoder, self.bad_seen) = (Decoder::default(), 0);
         self.flight.clear(now);
         Ok(())
+    }
+
+    fn set_rates(&mut self, _now: Micros, rates: BusRates) -> bool {
+        rates == self.rates
     }
 
     fn counters(&self) -> CanCounters {

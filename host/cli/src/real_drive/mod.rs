@@ -8,6 +8,7 @@
 mod clock;
 mod fixture;
 mod open;
+mod ports;
 mod watch;
 
 pub(crate) use open::{Station, is_simulated, open, open_failure};
@@ -77,6 +78,7 @@ impl Driver<'_> {
             for bus in 0..self.station.links.len() {
                 self.receive(now, bus);
             }
+            self.hear_ports(now);
             self.watch_links();
             self.hear_fixture(now);
             let now = self.clock.now();
@@ -199,7 +201,8 @@ impl Driver<'_> {
                 self.run.handle_reserved(now, answers);
                 continue;
             }
-            if !self.switch(now) && !self.sense(now) && !self.transmit(now) {
+            let moved = self.switch(now) || self.sense(now) || self.set_rates(now) || self.write_ports(now);
+            if !moved && !self.transmit(now) {
                 return;
             }
         }
@@ -242,10 +245,16 @@ impl Driver<'_> {
         if self.run.is_finished() {
             return;
         }
-        let mut fds = Vec::with_capacity(self.station.links.len());
+        let mut fds = Vec::with_capacity(self.station.links.len() + self.station.ports.len() + 1);
         for link in &self.station.links {
             let write = if link.wants_write() { PollFlags::OUT } else { PollFlags::empty() };
             if let Some(fd) = link.fd() {
+                fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN | write));
+            }
+        }
+        for port in &self.station.ports {
+            let write = if port.wants_write() { PollFlags::OUT } else { PollFlags::empty() };
+            if let Some(fd) = port.fd() {
                 fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN | write));
             }
         }

@@ -3,28 +3,41 @@
 //! All of it is opened before anything is switched or sent; what cannot be opened is a station error and nothing
 //! was touched.
 
-use panel_backplane::{Connection, Link, Panel, Port};
+use panel_backplane::{Connection, Link, Panel, Port, Slot};
 use panel_codes::Code;
+use panel_engine::Plan;
+use panel_engine::rom::PlanPort;
 use panel_links::lines::{Lines, NoLines, SimLines};
-use panel_links::{BusRates, CanLink, CanOpenError, FixtureDriver, LinkError, open_can};
+use panel_links::{
+    BusRates, CanLink, CanOpenError, FixtureDriver, LinkError, PortLink, PortOpenError, open_can,
+};
 
 use crate::failure::Failure;
 
 /// The opened links of a panel, by bus, and its fixture.
 pub(crate) struct Station {
     pub(crate) links: Vec<Box<dyn CanLink>>,
+    /// As the plan counts them.
+    pub(crate) ports: Vec<PortLink>,
     pub(crate) fixture: Box<dyn FixtureDriver>,
 }
 
-/// Opens the links and lines of a panel without simulated ones.
-pub(crate) fn open(panel: &Panel) -> Result<Station, Failure> {
+/// Opens the links, ports and lines of a panel without simulated ones.
+pub(crate) fn open(plan: &Plan) -> Result<Station, Failure> {
+    let panel = &plan.panel;
     let mut links = Vec::new();
     for bus in &panel.buses {
         let simulated = || Failure::new(Code::PanelFile, format!("bus {} is simulated", bus.name));
         let opened = open_can(&bus.link, BusRates::from(bus)).ok_or_else(simulated)?;
         links.push(opened.map_err(|e| open_failure(&bus.name, &e))?);
     }
-    Ok(Station { links, fixture: fixture(panel)? })
+    let mut ports = Vec::new();
+    for PlanPort { slot, port, baud } in &plan.ports {
+        let simulated = || Failure::new(Code::PanelFile, format!("the port of slot {slot} is simulated"));
+        let opened = PortLink::open(port, *baud).ok_or_else(simulated)?;
+        ports.push(opened.map_err(|e| port_failure(*slot, &e))?);
+    }
+    Ok(Station { links, ports, fixture: fixture(panel)? })
 }
 
 fn fixture(panel: &Panel) -> Result<Box<dyn FixtureDriver>, Failure> {
@@ -52,6 +65,15 @@ pub(crate) fn open_failure(bus: &str, error: &CanOpenError) -> Failure {
         _ => Code::LinkMissing,
     };
     Failure::new(code, format!("bus {bus}: {error}"))
+}
+
+fn port_failure(slot: Slot, error: &PortOpenError) -> Failure {
+    let code = match error {
+        PortOpenError::Serial(LinkError::Busy { .. }) => Code::PortBusy,
+        PortOpenError::Serial(LinkError::Gone { .. }) => Code::PortGone,
+        PortOpenError::Serial(_) | PortOpenError::Connect { .. } => Code::PortMissing,
+    };
+    Failure::new(code, format!("the port of slot {slot}: {error}"))
 }
 
 /// Whether a panel is the built-in simulation; an error if it is half of it.

@@ -8,17 +8,16 @@
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
 
 use panel_links::{BusRates, CanEvent, CanInput, CanLink, CanOpenError, SocketCanLink};
 use panel_protocol::frame::Frame;
 use panel_protocol::time::{Micros, Span};
 use panel_simulator::wire::{SlcanAdapter, StreamGateway, WirePeer};
 use panel_simulator::{BusSpeed, HostEvent, World};
-use rustix::fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
+
+use super::ports::Terminal;
 
 /// How much faster the simulated bus is than the kernel's interface in front of it.
 pub(super) const BEHIND_KERNEL: u32 = 8;
@@ -35,31 +34,14 @@ pub(super) enum Gate {
 
 /// What carries bytes.
 pub(super) enum End {
-    Terminal { master: OwnedFd, _slave: OwnedFd, path: String, alias: Option<PathBuf> },
+    Terminal(Terminal),
     Tcp { listener: TcpListener, stream: Option<TcpStream> },
 }
 
 impl Gate {
     /// An slcan adapter on a pseudo-terminal, also reachable as `alias` if that is given.
     pub(super) fn terminal(speed: BusSpeed, alias: Option<&Path>) -> io::Result<Self> {
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
-        grantpt(&master)?;
-        unlockpt(&master)?;
-        let path = ptsname(&master, Vec::new())?;
-        // Kept open: an adapter stays plugged in when its host goes away.
-        let slave = rustix::fs::open(&path, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())?;
-        let mut raw = tcgetattr(&slave)?;
-        raw.make_raw();
-        tcsetattr(&slave, OptionalActions::Now, &raw)?;
-        fcntl_setfl(&master, fcntl_getfl(&master)? | OFlags::NONBLOCK)?;
-        let path = path.to_string_lossy().into_owned();
-        if let Some(alias) = alias {
-            if alias.is_symlink() {
-                std::fs::remove_file(alias)?;
-            }
-            std::os::unix::fs::symlink(&path, alias)?;
-        }
-        let end = End::Terminal { master, _slave: slave, path, alias: alias.map(Path::to_owned) };
+        let end = End::Terminal(Terminal::open(alias)?);
         Ok(Self::Bytes { peer: Box::new(SlcanAdapter::new(speed)), end, out: VecDeque::new() })
     }
 
@@ -78,9 +60,7 @@ impl Gate {
     /// The link as panel.toml names it.
     pub(super) fn link(&self) -> String {
         match self {
-            Self::Bytes { end: End::Terminal { path, alias, .. }, .. } => {
-                alias.as_ref().map_or_else(|| format!("slcan:{path}"), |a| format!("slcan:{}", a.display()))
-            }
+            Self::Bytes { end: End::Terminal(terminal), .. } => format!("slcan:{}", terminal.name()),
             Self::Bytes { end: End::Tcp { listener, .. }, .. } => {
                 listener.local_addr().map_or_else(|_| "tcp://?".to_owned(), |a| format!("tcp://{a}"))
             }
@@ -90,7 +70,7 @@ impl Gate {
 
     pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
         match self {
-            Self::Bytes { end: End::Terminal { master, .. }, .. } => Some(master.as_fd()),
+            Self::Bytes { end: End::Terminal(terminal), .. } => Some(terminal.master.as_fd()),
             Self::Bytes { end: End::Tcp { listener, stream }, .. } => {
                 Some(stream.as_ref().map_or_else(|| listener.as_fd(), AsFd::as_fd))
             }
@@ -168,21 +148,13 @@ impl Gate {
     }
 }
 
-impl Drop for Gate {
-    fn drop(&mut self) {
-        if let Self::Bytes { end: End::Terminal { alias: Some(alias), .. }, .. } = self {
-            _ = std::fs::remove_file(alias);
-        }
-    }
-}
-
 impl End {
     /// Hands on what there is to read; false if the host went away.
     fn read(&mut self, peer: &mut dyn WirePeer) -> bool {
         let mut buffer = [0; 512];
         match self {
-            Self::Terminal { master, .. } => {
-                if let Ok(count) = rustix::io::read(&*master, &mut buffer) {
+            Self::Terminal(terminal) => {
+                if let Ok(count) = rustix::io::read(&terminal.master, &mut buffer) {
                     peer.handle_bytes(&buffer[..count]);
                 }
                 true
@@ -217,7 +189,9 @@ impl End {
         while !out.is_empty() {
             let bytes = out.as_slices().0;
             let written = match self {
-                Self::Terminal { master, .. } => rustix::io::write(&*master, bytes).map_err(io::Error::from),
+                Self::Terminal(terminal) => {
+                    rustix::io::write(&terminal.master, bytes).map_err(io::Error::from)
+                }
                 Self::Tcp { stream: Some(stream), .. } => stream.write(bytes),
                 Self::Tcp { stream: None, .. } => Ok(bytes.len()),
             };

@@ -4,6 +4,7 @@
 //! fixture in a [`socket::FixtureSocket`]. This is a driver: it reads the clock and waits.
 
 mod gate;
+mod ports;
 mod socket;
 
 use std::io::Write;
@@ -12,17 +13,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use clap::Args;
-use panel_backplane::{Link, Panel};
+use panel_backplane::{Link, Panel, PanelSlot, Port};
 use panel_codes::Code;
 use panel_job::demo;
 use panel_links::BusRates;
 use panel_protocol::time::{Micros, Span};
-use panel_simulator::{AdapterConfig, Chip, World};
+use panel_simulator::{AdapterConfig, Chip, RomConfig, RomLink, World};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::failure::Failure;
 use crate::setup;
 use gate::{BEHIND_KERNEL, Gate};
+use ports::SlotPort;
 use socket::FixtureSocket;
 
 /// Shortest and longest sleep. Boards do something every few microseconds; a host behind a USB adapter would see it
@@ -84,7 +86,10 @@ pub(crate) fn panel(args: &PanelArgs) -> Result<u8, Failure> {
     world.set_power(&unswitched.collect::<Vec<_>>(), true);
 
     let names = panel.buses.iter().zip(&gates).map(|(bus, gate)| format!("{} {}", bus.name, gate.link()));
-    let mut lines: Vec<String> = names.chain([format!("fixture sim:{}", fixture.path().display())]).collect();
+    let ports = slot_ports(&panel)?;
+    let slots = ports.iter().map(|port| format!("slot-{} {}", port.slot(), port.name()));
+    let mut lines: Vec<String> =
+        names.chain(slots).chain([format!("fixture sim:{}", fixture.path().display())]).collect();
     let file = text.as_ref().map(|_| dir.join("panel.toml"));
     if let (Some(text), Some(file), Some(gate)) = (text, &file, gates.first()) {
         let text = text.replace("link = \"sim\"", &format!("link = \"{}\"", gate.link()));
@@ -97,7 +102,7 @@ pub(crate) fn panel(args: &PanelArgs) -> Result<u8, Failure> {
     printed.map_err(|e| Failure::new(Code::OutputFile, format!("standard output: {e}")))?;
     drop(out);
 
-    serve(&mut world, gates, fixture, &stop)?;
+    serve(&mut world, gates, ports, fixture, &stop)?;
     for (bus, config) in panel.buses.iter().enumerate() {
         crate::out::note(&format!(
             "{}: {} frames on the simulated bus",
@@ -174,7 +179,7 @@ fn gates(args: &PanelArgs, panel: &Panel) -> Result<Vec<Gate>, Failure> {
 
 fn world(args: &PanelArgs, panel: &Panel, behind_kernel: bool) -> Result<World, Failure> {
     let scenario = setup::scenario(args.scenario.as_deref(), panel)?;
-    let mut config = setup::world_of(panel, args.device, 1, scenario, |_| None);
+    let mut config = setup::world_of(panel, args.device, 1, scenario, blank);
     if behind_kernel {
         for speed in &mut config.buses {
             speed.nominal *= BEHIND_KERNEL;
@@ -189,6 +194,31 @@ fn world(args: &PanelArgs, panel: &Panel, behind_kernel: bool) -> Result<World, 
     World::new(config, args.seed).map_err(|e| Failure::new(Code::ScenarioFile, e.to_string()))
 }
 
+/// A board whose slot is reached through its ROM first is blank.
+fn blank(slot: &PanelSlot) -> Option<RomConfig> {
+    let link = setup::rom_link(*slot.ways.first()?)?;
+    Some(RomConfig { link, agent: None, latency: std::time::Duration::ZERO })
+}
+
+/// The serial ports that the panel names, for boards that are blank.
+fn slot_ports(panel: &Panel) -> Result<Vec<SlotPort>, Failure> {
+    let blank = |slot: &&PanelSlot| blank(slot).is_some_and(|rom| rom.link == RomLink::Uart);
+    let mut ports = Vec::new();
+    for slot in panel.slots.iter().filter(blank) {
+        let missing = |e: &dyn std::fmt::Display| {
+            Failure::new(Code::PortMissing, format!("the port of slot {}: {e}", slot.slot))
+        };
+        match &slot.port {
+            Some(Port::Serial(path)) => {
+                ports
+                    .push(SlotPort::open(slot.slot.0, Path::new(path), panel.baud).map_err(|e| missing(&e))?);
+            }
+            _ => return Err(missing(&"only ports that are paths can be served, as pseudo-terminals")),
+        }
+    }
+    Ok(ports)
+}
+
 fn cannot_write(path: &Path, error: &std::io::Error) -> Failure {
     Failure::new(Code::OutputFile, format!("{}: {error}", path.display()))
 }
@@ -197,6 +227,7 @@ fn cannot_write(path: &Path, error: &std::io::Error) -> Failure {
 fn serve(
     world: &mut World,
     mut gates: Vec<Gate>,
+    mut ports: Vec<SlotPort>,
     mut fixture: FixtureSocket,
     stop: &AtomicBool,
 ) -> Result<(), Failure> {
@@ -209,8 +240,9 @@ fn serve(
         for (bus, gate) in gates.iter_mut().enumerate() {
             gate.work(now, world, bus);
         }
+        ports.iter_mut().for_each(|port| port.work(world));
         fixture.work(world);
-        wait(world, &gates, &fixture, now)?;
+        wait(world, &gates, &ports, &fixture, now)?;
     }
     Ok(())
 }
@@ -232,7 +264,13 @@ fn catch_up(world: &mut World, gates: &mut [Gate], now: Micros) {
     }
 }
 
-fn wait(world: &World, gates: &[Gate], fixture: &FixtureSocket, now: Micros) -> Result<(), Failure> {
+fn wait(
+    world: &World,
+    gates: &[Gate],
+    ports: &[SlotPort],
+    fixture: &FixtureSocket,
+    now: Micros,
+) -> Result<(), Failure> {
     let due = world.next_event().into_iter().chain(gates.iter().filter_map(Gate::next_timeout)).min();
     let sleep = due.map_or(LONGEST, |due| due.since(now)).max(SHORTEST).min(LONGEST);
     let mut fds: Vec<PollFd<'_>> = Vec::new();
@@ -244,6 +282,7 @@ fn wait(world: &World, gates: &[Gate], fixture: &FixtureSocket, now: Micros) -> 
             fds.push(PollFd::from_borrowed_fd(fd, read | write));
         }
     }
+    fds.extend(ports.iter().map(|port| PollFd::from_borrowed_fd(port.fd(), PollFlags::IN)));
     fds.extend(fixture.fds().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
     let sleep = Timespec { tv_sec: 0, tv_nsec: sleep.0 as i64 * 1000 };
     match poll(&mut fds, Some(&sleep)) {

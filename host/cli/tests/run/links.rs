@@ -282,3 +282,37 @@ fn what_only_the_built_in_simulation_can_do_is_refused_on_real_links() {
         run.stderr
     );
 }
+
+#[test]
+fn blank_boards_at_serial_ports_are_programmed_side_by_side_and_a_mute_one_is_told_apart() {
+    let place = Place::new();
+    let (dir, socket) = (place.path("ports"), place.path("fixture"));
+    std::fs::create_dir(&dir).expect("the test's own directory");
+    let lines: Vec<String> = ["power", "nrst", "boot0"]
+        .iter()
+        .map(|l| format!("{l} = \"sim:{}#{l}-{{slot}}\"\n", socket.display()))
+        .collect();
+    let panel = place.file(
+        "panel.toml",
+        format!(
+            "name = \"uart\"\nrows = 1\ncolumns = 3\nways = [\"rom-uart\"]\nport = \"{}/{{slot}}\"\n[fixture]\n{}",
+            dir.display(),
+            lines.concat()
+        ),
+    );
+    let image: Vec<u8> = (0..3000_u32).map(|at| (at * 7 + at / 256) as u8).collect();
+    place.file("image.bin", image);
+    let job = place.file(
+        "job.toml",
+        "name = \"rom\"\nstart_application = false\n[target]\nchip = \"STM32F405\"\ndevice_id = 0x413\n\
+         [[image]]\nfile = \"image.bin\"\naddress = 0x08004000\n",
+    );
+    let faults = place.file("faults.toml", "[[slot]]\nslot = 2\nfault = \"rom\"\nrom = \"mute\"\n");
+    let far = Far::start(&["--panel".as_ref(), panel.as_os_str(), "--scenario".as_ref(), faults.as_os_str()]);
+    assert_eq!(far.links[1], dir.join("2").display().to_string());
+    let mut command = place.command();
+    command.arg(&job).arg("--panel").arg(&panel).arg("--json").stdin(Stdio::null());
+    let run = Run::of(&command.output().expect("the binary starts"));
+    let failed: Vec<u64> = run.failures().iter().map(|f| f.0).collect();
+    assert_eq!((run.exit, failed), (Some(1), vec![2]), "{}", run.stderr);
+}

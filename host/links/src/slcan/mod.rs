@@ -305,6 +305,14 @@ impl CanLink for SlcanLink {
         self.connect()
     }
 
+    fn set_rates(&mut self, now: Micros, rates: BusRates) -> bool {
+        if rates == self.rates {
+            return true;
+        }
+        (self.rates, self.flight) = (rates, Flight::new(rates));
+        self.restore(now).is_ok()
+    }
+
     fn counters(&self) -> CanCounters {
         self.counters
     }

@@ -1,0 +1,55 @@
+//! The slots' own ports, and the rates of adapters, in a run's driver: what boards in their ROM bootloader need.
+
+use panel_backplane::BusIndex;
+use panel_engine::{LinkEvent, PortIndex, PortOutput};
+use panel_links::{BusRates, PortInput};
+use panel_protocol::time::Micros;
+
+use super::Driver;
+
+impl Driver<'_> {
+    /// Everything that the ports have to say.
+    pub(super) fn hear_ports(&mut self, now: Micros) {
+        for (index, port) in (0..).map(PortIndex).zip(&mut self.station.ports) {
+            while let Some(input) = port.receive(now) {
+                match input {
+                    PortInput::Bytes(bytes) => self.run.handle_bytes(now, index, &bytes),
+                    PortInput::Stuck => self.run.handle_port_link(now, index, LinkEvent::Stuck),
+                    PortInput::Down { why } => {
+                        self.run.note_link(BusIndex(0), "port", format!("{}: {why}", port.name()));
+                        self.run.handle_port_link(now, index, LinkEvent::Down);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Bytes for the ports; whether there were any.
+    pub(super) fn write_ports(&mut self, now: Micros) -> bool {
+        let mut moved = false;
+        for (index, port) in (0..).map(PortIndex).zip(&mut self.station.ports) {
+            while let Some(output) = self.run.poll_bytes(index) {
+                match output {
+                    PortOutput::Configure { baud } => port.configure(baud),
+                    PortOutput::Write(bytes) => port.write(now, &bytes),
+                }
+                moved = true;
+            }
+        }
+        moved
+    }
+
+    /// Adapters go to the rates that the run wants; whether any had to.
+    pub(super) fn set_rates(&mut self, now: Micros) -> bool {
+        let mut moved = false;
+        for (bus, link) in self.station.links.iter_mut().enumerate() {
+            let index = BusIndex(bus as u8);
+            while let Some(rate) = self.run.poll_bit_rate(index) {
+                let done = link.set_rates(now, BusRates { nominal: rate.nominal, data: rate.data });
+                self.run.handle_bit_rate(now, index, done);
+                moved = true;
+            }
+        }
+        moved
+    }
+}
