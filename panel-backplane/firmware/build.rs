@@ -13,6 +13,8 @@ struct Memory {
     /// Flash kept for the resident bootloader: whole erase units.
     resident: u32,
     stack: u32,
+    /// The program stays in flash: RAM has no room for it.
+    in_place: bool,
     /// Alignment of the vector table: the next power of two above its size.
     align: u32,
 }
@@ -27,43 +29,48 @@ const CHIPS: [Memory; 5] = [
         resident: 32 * KIB,
         stack: 14 * KIB,
         align: 512,
+        in_place: false,
     },
     Memory {
         chip: "g431",
         ram: (0x2000_0000, 32 * KIB),
         agent: 0x2000_4000,
-        resident: 28 * KIB,
-        stack: 2 * KIB + 512,
+        resident: 32 * KIB,
+        stack: 6 * KIB,
         align: 512,
+        in_place: true,
     },
     Memory {
         chip: "g474",
         ram: (0x2000_0000, 128 * KIB),
         agent: 0x2000_4000,
-        resident: 28 * KIB,
-        stack: 4 * KIB,
+        resident: 32 * KIB,
+        stack: 6 * KIB,
         align: 512,
+        in_place: false,
     },
     Memory {
         chip: "f103",
         ram: (0x2000_0000, 64 * KIB),
         agent: 0x2000_0200,
-        resident: 28 * KIB,
-        stack: 4 * KIB,
+        resident: 32 * KIB,
+        stack: 6 * KIB,
         align: 512,
+        in_place: false,
     },
     Memory {
         chip: "g0b1",
         ram: (0x2000_0000, 144 * KIB),
         agent: 0x2000_4000,
-        resident: 28 * KIB,
-        stack: 4 * KIB,
+        resident: 32 * KIB,
+        stack: 6 * KIB,
         align: 256,
+        in_place: false,
     },
 ];
 
 /// Largest agent: the ROM bootloader loads it board by board.
-const AGENT_LIMIT: u32 = 28 * KIB;
+const AGENT_LIMIT: u32 = 32 * KIB;
 /// The notes between application and bootloader, at the end of RAM.
 const MAILBOX: u32 = 16;
 
@@ -93,6 +100,9 @@ fn main() {
 /// Program in RAM, loaded from flash behind the code that copies it.
 fn resident(m: &Memory) -> String {
     let flash = format!("FLASH (rx) : ORIGIN = 0x08000000, LENGTH = {:#x}", m.resident);
+    if m.in_place {
+        return script(m, m.ram.0, m.ram.1 - MAILBOX, &flash, "ENTRY(start)", "> FLASH", "");
+    }
     let head = "ENTRY(flash_start)\n.flash_start : { KEEP(*(.flash_start)) . = ALIGN(16); } > FLASH";
     script(m, m.ram.0, m.ram.1 - MAILBOX, &flash, head, "> RAM AT > FLASH", "")
 }

@@ -13,13 +13,13 @@ use panel_protocol::node::{ManifestEntry, NodeMemory, SegmentBuffer};
 const SIZES: (usize, usize) = if cfg!(feature = "f405") {
     (32, 512)
 } else if cfg!(feature = "g431") {
-    (5, 64)
+    (10, 64)
 } else if cfg!(feature = "g474") {
-    (32, 256)
+    (35, 256)
 } else if cfg!(feature = "g0b1") {
-    (48, 256)
+    (40, 256)
 } else {
-    (18, 256)
+    (11, 256)
 };
 
 /// Buffers and manifest.

@@ -112,6 +112,7 @@ impl NodePort for Port {
     }
 
     fn reset(&mut self) {
+        chip::reset_with_options();
         core_registers::reset();
     }
 }

@@ -146,3 +146,6 @@ pub(crate) fn connect_can(can: &Can) {
 pub(crate) const fn forgive_ecc_error() -> bool {
     false
 }
+
+/// A reset loads the option bytes here.
+pub(crate) const fn reset_with_options() {}

@@ -11,6 +11,10 @@ mod controller;
 
 use crate::chip;
 use controller::Outcome;
+#[cfg(any(feature = "g431", feature = "g474"))]
+pub(crate) use controller::options_register;
+#[cfg(any(feature = "g431", feature = "g474", feature = "g0b1"))]
+pub(crate) use controller::{forgive_ecc_error, launch_options};
 pub(crate) use controller::{protection, set_protection, write_options};
 use panel_protocol::node::{EraseUnit, FlashFault, FlashState};
 
