@@ -4,6 +4,7 @@
 #![expect(unsafe_code, reason = "statics handed out once")]
 
 use crate::regs::read_word;
+use crate::run::Board;
 use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicU32, Ordering};
 use panel_protocol::CRC32;
@@ -11,15 +12,15 @@ use panel_protocol::node::{ManifestEntry, NodeMemory, SegmentBuffer};
 
 /// Segment buffers of 2 KiB, and segments of the largest image.
 const SIZES: (usize, usize) = if cfg!(feature = "f405") {
-    (32, 512)
+    (34, 512)
 } else if cfg!(feature = "g431") {
-    (10, 64)
+    (7, 64)
 } else if cfg!(feature = "g474") {
-    (35, 256)
+    (31, 256)
 } else if cfg!(feature = "g0b1") {
-    (40, 256)
+    (36, 256)
 } else {
-    (11, 256)
+    (9, 256)
 };
 
 /// Buffers and manifest.
@@ -57,6 +58,15 @@ pub(crate) fn take() -> Option<&'static mut Memory> {
         (0..SIZES.1).for_each(|n| manifest.add(n).write(ManifestEntry::EMPTY));
         Some(&mut *memory)
     }
+}
+
+#[unsafe(link_section = ".noinit.board")]
+static mut BOARD: MaybeUninit<Board> = MaybeUninit::uninit();
+
+/// Keeps the board for ever; there is one, so this is called once.
+pub(crate) fn keep(board: Board) -> &'static mut Board {
+    // SAFETY: called once, by the set-up; no interrupt knows of it.
+    unsafe { (*(&raw mut BOARD)).write(board) }
 }
 
 impl NodeMemory for &'static mut Memory {

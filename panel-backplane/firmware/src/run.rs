@@ -25,7 +25,8 @@ enum Link {
 }
 
 /// The node and its links.
-struct Board {
+pub(crate) struct Board {
+    clock: Clock,
     node: Node<Port, &'static mut Memory>,
     can: Controller,
     uart: Usart,
@@ -34,41 +35,43 @@ struct Board {
     start_at: Option<Micros>,
 }
 
-/// Sets the board up and serves the host for ever, or until the start window has passed.
-pub(crate) fn run(role: Role, port: Port, memory: &'static mut Memory, stay: bool) -> ! {
-    chip::power_peripherals();
-    if !chip::start_clock() {
-        core_registers::reset(); // not even from the internal oscillator: perhaps the next time
-    }
-    chip::connect_can(&BOARD.can);
-    gpio::alternate(BOARD.usart.rx, BOARD.usart.alternate, false);
-    gpio::alternate(BOARD.usart.tx, BOARD.usart.alternate, true);
-    if let Some(led) = BOARD.led {
-        gpio::output(led);
-        gpio::set(led, true);
-    }
-    if BOARD.watchdog && role == Role::Resident {
-        watchdog::start();
-    }
-    let mut clock = Clock::start();
-    let can = Controller::start();
-    let uart = Usart::start();
-    core_registers::enable_interrupt(chip::CAN_IRQ);
-    core_registers::enable_interrupt(chip::USART_IRQ);
-    let now = clock.now();
-    let node = Node::new(port, memory, now);
-    let starts = role == Role::Resident && !stay && node.image() == ImageState::Valid;
-    let window = Span::from_millis(BOARD.start_window_ms.into());
-    let start_at = starts.then_some(now + window);
-    let mut board = Board { node, can, uart, link: Link::Can, start_at };
+/// Serves the host for ever, or until the start window has passed.
+pub(crate) fn run(board: &mut Board) -> ! {
     loop {
-        board.turn(clock.now());
+        board.turn();
     }
 }
 
 impl Board {
+    /// A board that listens, its clocks and pins set up; false at `starts` keeps a valid application waiting.
+    pub(crate) fn new(role: Role, port: Port, memory: &'static mut Memory, starts: bool) -> Self {
+        if !chip::start_clock() {
+            core_registers::reset(); // not even from the internal oscillator: perhaps the next time
+        }
+        let mut clock = Clock::start();
+        chip::connect_can(&BOARD.can);
+        gpio::alternate(BOARD.usart.rx, BOARD.usart.alternate, false);
+        gpio::alternate(BOARD.usart.tx, BOARD.usart.alternate, true);
+        if let Some(led) = BOARD.led {
+            gpio::output(led);
+            gpio::set(led, true);
+        }
+        if BOARD.watchdog && role == Role::Resident {
+            watchdog::start();
+        }
+        let (can, uart) = (Controller::start(), Usart::start());
+        core_registers::enable_interrupt(chip::CAN_IRQ);
+        core_registers::enable_interrupt(chip::USART_IRQ);
+        let now = clock.now();
+        let node = Node::new(port, memory, now);
+        let starts = starts && node.image() == ImageState::Valid;
+        let start_at = starts.then_some(now + Span::from_millis(BOARD.start_window_ms.into()));
+        Self { clock, node, can, uart, link: Link::Can, start_at }
+    }
+
     /// Once round.
-    fn turn(&mut self, now: Micros) {
+    fn turn(&mut self) {
+        let now = self.clock.now();
         watchdog::feed();
         while let Some(frame) = can::receive() {
             self.handle(now, Link::Can, &frame);

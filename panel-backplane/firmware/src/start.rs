@@ -7,11 +7,21 @@ use crate::chip::{self, BOARD, Role};
 use crate::mailbox::Note;
 use crate::memory;
 use crate::port::Port;
+use crate::run::Board;
 use crate::{core_registers, gpio, mailbox, regs, run, vectors};
 use panel_protocol::node::startable;
 
 /// What the start-up code calls, once, with interrupts masked.
 pub fn main(role: Role) -> ! {
+    match set_up(role) {
+        Some(board) => run::run(board),
+        None => core_registers::reset(), // cannot be: this is the first and only call
+    }
+}
+
+/// The board, listening; `None` the second time. Not inlined, so that what it needs leaves the stack again.
+#[inline(never)]
+fn set_up(role: Role) -> Option<&'static mut Board> {
     core_registers::quiet();
     chip::calm();
     core_registers::use_vectors(vectors::address());
@@ -36,10 +46,8 @@ pub fn main(role: Role) -> ! {
         settle();
         stay |= gpio::is_high(pin.pin) == pin.high;
     }
-    match memory::take() {
-        Some(memory) => run::run(role, port, memory, stay),
-        None => core_registers::reset(), // cannot be: this is the first and only call
-    }
+    let board = Board::new(role, port, memory::take()?, role == Role::Resident && !stay);
+    Some(memory::keep(board))
 }
 
 /// A pull resistor of 40 kOhm charges a pin within a microsecond; this is ten or more at any clock.
