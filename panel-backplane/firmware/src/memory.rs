@@ -14,7 +14,7 @@ use panel_protocol::node::{ManifestEntry, NodeMemory, SegmentBuffer};
 const SIZES: (usize, usize) = if cfg!(feature = "f405") {
     (34, 512)
 } else if cfg!(feature = "g431") {
-    (7, 64)
+    (8, 64)
 } else if cfg!(feature = "g474") {
     (31, 256)
 } else if cfg!(feature = "g0b1") {
