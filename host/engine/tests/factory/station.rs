@@ -92,6 +92,7 @@ pub(crate) struct Station {
     /// Slots whose chips get none.
     pub(crate) refused: Vec<u16>,
     pub(crate) image: u8,
+    pub(crate) image_bytes: u32,
 }
 
 /// An identity at this address, and level 1.
@@ -117,13 +118,14 @@ impl Station {
             identities: BTreeMap::new(),
             refused: Vec::new(),
             image: 1,
+            image_bytes: 8192,
         }
     }
 
     pub(crate) fn plan(&self) -> Plan {
         let chip = Chip::by_name(self.chip).unwrap();
         let base = chip.flash.app_base.max(0x0801_0000);
-        let bytes: Vec<u8> = (0..8192u32).map(|i| (i * 7 + i / 256) as u8 ^ self.image).collect();
+        let bytes: Vec<u8> = (0..self.image_bytes).map(|i| (i * 7 + i / 256) as u8 ^ self.image).collect();
         let recipe = Recipe {
             job: "factory".to_owned(),
             release: "test".to_owned(),
