@@ -68,6 +68,10 @@ pub(crate) struct RunArgs {
     pub(crate) order: Option<String>,
     #[command(flatten)]
     pub(crate) station_file: crate::order::station::StationFile,
+    /// Run units once more that have used up their retests (E640, E641); who permits it and why goes into their
+    /// records.
+    #[arg(long, value_name = "REASON", requires = "order")]
+    pub(crate) permit: Option<String>,
     /// What is wrong with the simulated boards and buses.
     #[arg(long, value_name = "FILE")]
     pub(crate) scenario: Option<PathBuf>,

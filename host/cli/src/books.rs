@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use panel_backplane::Slot;
 use panel_codes::Code;
-use panel_engine::{Event, Plan, Reserved};
+use panel_engine::{Event, Plan, Refused, Reserved};
 use panel_ledger::{Hash, SqliteLedger};
 use panel_protocol::node::Uid;
 use panel_protocol::time::Micros;
-use panel_store::{RunStart, Store};
+use panel_release::LinePolicy;
+use panel_store::{RetestPolicy, RetestRefusal, RunStart, Store, StoreError};
 
 use crate::failure::Failure;
 use crate::order::Ordered;
@@ -26,6 +27,15 @@ use crate::sim_drive::Reservation;
 pub(crate) struct Books {
     pub(crate) recorder: Recorder,
     pub(crate) keeper: Option<Keeper>,
+    /// How often a unit of the order may be run again.
+    retests: Option<Retests>,
+}
+
+struct Retests {
+    product: String,
+    policy: RetestPolicy,
+    /// Why a person lets units run once more that may not any more.
+    permit: Option<String>,
 }
 
 impl Books {
@@ -41,10 +51,15 @@ impl Books {
     ) -> Result<Self, Failure> {
         let mut store = Recorder::open(dir)?;
         let Some(ordered) = ordered else {
-            return Ok(Self { recorder: Recorder::begin(store, start)?, keeper: None });
+            return Ok(Self { recorder: Recorder::begin(store, start)?, keeper: None, retests: None });
         };
         let mut ledger = Ordered::open_ledger(dir, plan.panel.slots.len())?;
         arm(&mut store, &mut ledger);
+        let retests = Some(Retests {
+            product: start.product.clone(),
+            policy: retest_policy(&ordered.order.policy),
+            permit: None,
+        });
         let doubtful = ordered.prepare(&mut ledger, store.records(), clock())?;
         if doubtful > 0 {
             note(&format!("{doubtful} identities are in doubt: run their boards again, they are read"));
@@ -52,7 +67,7 @@ impl Books {
         let recorder = Recorder::begin(store, start)?;
         let run = recorder.run().0.to_string();
         let keeper = ordered.keeper(ledger, clock, run, start.panel.clone(), plan)?;
-        Ok(Self { recorder, keeper: Some(keeper) })
+        Ok(Self { recorder, keeper: Some(keeper), retests })
     }
 
     /// Makes events durable, or says why it could not.
@@ -66,12 +81,49 @@ impl Books {
         keeper.events(events, |slot| Ok(recorder.last_result(slot)?.map(Hash)))
     }
 
-    /// Reserves identities, durably; without a ledger nobody gets one.
-    pub(crate) fn reserve(&mut self, boards: &[(Slot, Uid)]) -> Vec<Reservation> {
-        match &mut self.keeper {
-            Some(keeper) => keeper.reserve(boards),
-            None => boards.iter().map(|&(slot, _)| (slot, Ok(Reserved::default()))).collect(),
+    /// Units that have used up their retests are run once more, for this reason.
+    pub(crate) fn permit(&mut self, reason: Option<&str>) {
+        if let Some(retests) = &mut self.retests {
+            retests.permit = reason.map(str::to_owned);
         }
+    }
+
+    /// Reserves identities, durably; without a ledger nobody gets one. A unit that may not be run again consumes
+    /// nothing.
+    pub(crate) fn reserve(&mut self, now: Micros, boards: &[(Slot, Uid)]) -> Vec<Reservation> {
+        let mut answers = Vec::new();
+        let mut admitted = Vec::new();
+        for &(slot, uid) in boards {
+            match self.admit(now, slot, uid) {
+                Ok(()) => admitted.push((slot, uid)),
+                Err(refused) => answers.push((slot, Err(refused))),
+            }
+        }
+        match &mut self.keeper {
+            _ if admitted.is_empty() => {}
+            Some(keeper) => answers.extend(keeper.reserve(&admitted)),
+            None => answers.extend(admitted.into_iter().map(|(slot, _)| (slot, Ok(Reserved::default())))),
+        }
+        answers
+    }
+
+    /// Whether a unit may be run once more, by the order's policy and what is recorded of it.
+    fn admit(&mut self, now: Micros, slot: Slot, uid: Uid) -> Result<(), Refused> {
+        let Some(Retests { product, policy, permit }) = &self.retests else { return Ok(()) };
+        let unreadable = |error: StoreError| Refused { code: Code::RecordStore, text: error.to_string() };
+        let standing = self.recorder.standing(product, uid).map_err(unreadable)?;
+        let Err(refusal) = standing.allows(policy) else { return Ok(()) };
+        let Some(reason) = permit else {
+            let code = match refusal {
+                RetestRefusal::Quarantined { .. } => Code::Quarantined,
+                RetestRefusal::UsedUp { .. } => Code::RetestsUsedUp,
+            };
+            return Err(Refused { code, text: refusal.to_string() });
+        };
+        let text = format!("{refusal}; permitted once more: {reason}");
+        let note = Event::Note { slot: Some(slot), topic: "permitted", text };
+        let refused = |text| Refused { code: Code::RecordStore, text };
+        self.recorder.write(now, &[note]).map_err(refused)
     }
 
     /// Takes passes out of the result that could not be kept.
@@ -86,4 +138,9 @@ impl Books {
         let recorder = self.recorder.error.as_ref().map(crate::records::failure);
         recorder.or_else(|| self.keeper.as_ref().and_then(Keeper::failure))
     }
+}
+
+fn retest_policy(policy: &LinePolicy) -> RetestPolicy {
+    let panel_release::RetestBudget { contact, station, board } = policy.retests;
+    RetestPolicy { contact, station, board, strikes: policy.strikes }
 }

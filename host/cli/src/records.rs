@@ -71,6 +71,15 @@ impl Recorder {
         Ok(recorder)
     }
 
+    /// What is held against a unit.
+    pub(crate) fn standing(
+        &self,
+        product: &str,
+        uid: panel_protocol::node::Uid,
+    ) -> Result<store::Standing, StoreError> {
+        self.store.records().standing(product, &store::Hex(uid.0))
+    }
+
     /// The run's number in the records.
     pub(crate) fn run(&self) -> store::RunId {
         self.run

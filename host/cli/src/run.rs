@@ -45,7 +45,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
         file.map_err(|e| Failure::new(Code::OutputFile, format!("{}: {e}", path.display())))
     });
     let log = log.transpose()?;
-    let books = Books::open(&dir, &start, ordered, &plan, Box::new(jiff::Timestamp::now), |_, _| {})?;
+    let mut books = Books::open(&dir, &start, ordered, &plan, Box::new(jiff::Timestamp::now), |_, _| {})?;
+    books.permit(args.permit.as_deref());
     let mut watcher = Watcher {
         stop: stop_flag()?,
         view: View::new(
@@ -229,8 +230,8 @@ impl Observer for Watcher {
         durable
     }
 
-    fn reserve(&mut self, _now: Micros, boards: &[(Slot, Uid)]) -> Vec<Reservation> {
-        self.books.reserve(boards)
+    fn reserve(&mut self, now: Micros, boards: &[(Slot, Uid)]) -> Vec<Reservation> {
+        self.books.reserve(now, boards)
     }
 
     fn tick(&mut self, now: Micros) -> bool {

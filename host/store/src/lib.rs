@@ -27,6 +27,7 @@ mod record;
 mod records;
 mod replay;
 mod report;
+mod retest;
 mod schema;
 mod store;
 mod text;
@@ -48,5 +49,6 @@ pub use report::{
     AttemptHistory, CodeCount, EventRow, Filter, MeasurementRow, Ratio, ResultCounts, RetestPass, RunSummary,
     SlotYield, StepRow, UnitHistory, UnitLine, UnitYield, YieldReport, write_csv,
 };
+pub use retest::{RetestPolicy, RetestRefusal, Standing};
 pub use store::Store;
 pub use units_csv::CsvState;

@@ -7,9 +7,11 @@ use rusqlite::{Connection, OptionalExtension as _};
 use crate::chain::{self, ChainReport};
 use crate::doubt::{self, InDoubt};
 use crate::error::StoreError;
+use crate::hex::Uid;
 use crate::record::RunId;
 use crate::replay::{self, RowsReport};
 use crate::report::{self, EventRow, Filter, RunSummary, UnitHistory, UnitLine, YieldReport};
+use crate::retest::{self, Standing};
 use crate::schema;
 
 /// Reads the records of a directory; changes nothing in them.
@@ -46,6 +48,14 @@ impl Records {
             |row| row.get(0),
         );
         Ok(newest.optional()?)
+    }
+
+    /// What is held against a unit: runs that did not pass since it last did.
+    ///
+    /// # Errors
+    /// Any trouble of the database.
+    pub fn standing(&self, product: &str, uid: &Uid) -> Result<Standing, StoreError> {
+        retest::standing(&self.db, product, uid)
     }
 
     /// All attempts in doubt, oldest first. While another process writes, its open attempts are among them.

@@ -198,6 +198,7 @@ fn a_ledger_that_is_damaged_stops_the_station_before_the_panel() {
     assert_eq!(said.exit, Some(3), "{said:?}");
     assert!(said.stderr.contains("E412 database-corrupt"), "{said:?}");
 }
+
 #[test]
 fn option_bytes_of_the_release_are_set_before_the_lock_and_kept_in_the_chip() {
     let owner = Owner::new();
@@ -216,4 +217,29 @@ fn option_bytes_of_the_release_are_set_before_the_lock_and_kept_in_the_chip() {
     assert!(at("options") < at("lock") && at("lock") < at("prove-lock"), "{report}");
     let chip = std::fs::read(owner.path("boards/slot-1-F405.flash")).unwrap();
     assert_eq!((chip[14], chip[16]), (1, 0xEB), "protection and first option byte in the chip");
+}
+
+#[test]
+fn a_unit_that_failed_as_often_as_the_order_allows_is_kept_apart_until_somebody_permits_it() {
+    let owner = line("", "");
+    let scenario =
+        owner.file("bad.toml", "[[slot]]\nslot = 3\nfault = \"program-fails\"\naddress = 0x08020004\n");
+    let bad = ["--scenario", scenario.to_str().unwrap()];
+    let third = |said: &Said| {
+        let board = boards(said)[2].clone();
+        (board["result"].as_str().unwrap().to_owned(), board["code"].as_str().unwrap_or_default().to_owned())
+    };
+    for _ in 0..2 {
+        assert_eq!(third(&owner.run("WO-1", &bad)).1, "E214 program-failed");
+    }
+    let refused = owner.run("WO-1", &[]);
+    assert_eq!(third(&refused), ("fail".to_owned(), "E641 retests-used-up".to_owned()));
+    let detail = boards(&refused)[2]["detail"].clone();
+    assert_eq!(detail, "2 runs ended with board trouble, and 1 retests are the most after that");
+    assert_eq!(third(&owner.run("WO-1", &["--permit", "new socket, says Kim"])).0, "pass");
+    assert_eq!(third(&owner.run("WO-1", &[])).0, "pass", "a pass ends the matter");
+    let unit = owner.call(&["report", "unit", "W-00003", "--records", "records", "--json"]).good().json();
+    let text = unit.to_string();
+    assert!(text.contains("permitted once more: new socket, says Kim"), "{text}");
+    assert_eq!(unit[0]["passed_only_on_retest"], true);
 }

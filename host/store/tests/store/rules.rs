@@ -243,3 +243,29 @@ fn the_line_of_a_unit_carries_the_hash_of_the_proof_of_its_lock_as_it_was_noted(
     assert_eq!(lines[0].lock_proof.map(|hash| hash.0), Some(expected.into()));
     assert_eq!(lines[1].lock_proof, None);
 }
+
+#[test]
+fn runs_are_held_against_a_unit_by_class_until_it_passes() {
+    let (_dir, mut store) = new_store();
+    let standing = |store: &Store| {
+        let s = store.records().standing("pump", &uid(1)).unwrap();
+        (s.contact, s.station, s.board)
+    };
+    let mut run_with = |events: Vec<Event>| {
+        let run = store.begin_run(&run_start("p")).unwrap();
+        append(&mut store, run, events).unwrap();
+        end(&mut store, run).unwrap();
+        standing(&store)
+    };
+    assert_eq!(run_with(good_attempt(2, 2)), (0, 0, 0), "of another unit");
+    assert_eq!(run_with(bad_attempt(1, 1, AttemptResult::Error, "E301 board-silent")), (1, 0, 0));
+    assert_eq!(run_with(bad_attempt(4, 1, AttemptResult::Error, "E402 bus-dead")), (1, 1, 0));
+    let twice = [
+        bad_attempt(1, 1, AttemptResult::Fail, "E214 program-failed"),
+        bad_attempt(1, 1, AttemptResult::Fail, "E214 program-failed"),
+    ];
+    assert_eq!(run_with(twice.concat()), (1, 1, 1), "what a run repeats by itself is one try");
+    assert_eq!(run_with(bad_attempt(1, 1, AttemptResult::Fail, "E640 quarantined")), (1, 1, 1));
+    let cured = [bad_attempt(1, 1, AttemptResult::Fail, "E214 program-failed"), good_attempt(1, 1)];
+    assert_eq!(run_with(cured.concat()), (0, 0, 0));
+}

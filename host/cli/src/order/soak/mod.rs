@@ -181,8 +181,8 @@ impl Observer for Watcher {
         done
     }
 
-    fn reserve(&mut self, _now: Micros, boards: &[(Slot, Uid)]) -> Vec<Reservation> {
-        let answers = self.books.reserve(boards);
+    fn reserve(&mut self, now: Micros, boards: &[(Slot, Uid)]) -> Vec<Reservation> {
+        let answers = self.books.reserve(now, boards);
         self.live();
         answers
     }
