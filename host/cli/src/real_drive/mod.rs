@@ -271,6 +271,10 @@ impl Driver<'_> {
     fn close(mut self) -> Driven {
         let now = self.clock.now();
         let mut links = Vec::new();
+        // What was sent last is confirmed by now.
+        for link in &mut self.station.links {
+            while link.receive(now).is_some() {}
+        }
         for (bus, watch) in self.watches.iter().enumerate() {
             let link = &self.station.links[bus];
             let report = watch.report(link.name(), link.counters());

@@ -31,6 +31,8 @@ use socket::FixtureSocket;
 /// no sooner, and what comes from the host wakes at once.
 const SHORTEST: Span = Span::from_millis(1);
 const LONGEST: Span = Span::from_millis(50);
+/// Shortest time between two looks at the links: some frames.
+const ROUND: Span = Span(400);
 /// Frames that the adapter at a bus takes at once.
 const QUEUE: usize = 24;
 
@@ -234,17 +236,38 @@ fn serve(
     #[expect(clippy::disallowed_methods, reason = "this is the driver that reads the clock")]
     let start = Instant::now();
     let base = world.now();
+    let clock = || base + Span(start.elapsed().as_micros() as u64);
     while !stop.load(Ordering::Relaxed) {
-        let now = base + Span(start.elapsed().as_micros() as u64);
+        let now = clock();
         catch_up(world, &mut gates, now);
         for (bus, gate) in gates.iter_mut().enumerate() {
             gate.work(now, world, bus);
         }
-        ports.iter_mut().for_each(|port| port.work(world));
-        fixture.work(world);
-        wait(world, &gates, &ports, &fixture, now)?;
+        ports.iter_mut().for_each(|port| port.write(world));
+        let ready = wait(world, &gates, &ports, &fixture, now)?;
+        ports
+            .iter_mut()
+            .zip(&ready.ports)
+            .filter(|(_, ready)| **ready)
+            .for_each(|(port, _)| port.read(world));
+        if ready.fixture {
+            // What is switched is switched now, not when the last round began.
+            catch_up(world, &mut gates, clock());
+            fixture.work(world);
+        }
+        // A round for every frame would cost more than the simulation.
+        let rest = ROUND.0.saturating_sub(clock().since(now).0);
+        if rest > 0 {
+            _ = poll(&mut [], Some(&Timespec { tv_sec: 0, tv_nsec: rest as i64 * 1000 }));
+        }
     }
     Ok(())
+}
+
+/// What there is to do outside of the buses.
+struct Ready {
+    ports: Vec<bool>,
+    fixture: bool,
 }
 
 /// Lets everything happen that happens up to `now`.
@@ -270,7 +293,7 @@ fn wait(
     ports: &[SlotPort],
     fixture: &FixtureSocket,
     now: Micros,
-) -> Result<(), Failure> {
+) -> Result<Ready, Failure> {
     let due = world.next_event().into_iter().chain(gates.iter().filter_map(Gate::next_timeout)).min();
     let sleep = due.map_or(LONGEST, |due| due.since(now)).max(SHORTEST).min(LONGEST);
     let mut fds: Vec<PollFd<'_>> = Vec::new();
@@ -282,11 +305,14 @@ fn wait(
             fds.push(PollFd::from_borrowed_fd(fd, read | write));
         }
     }
+    let first_port = fds.len();
     fds.extend(ports.iter().map(|port| PollFd::from_borrowed_fd(port.fd(), PollFlags::IN)));
     fds.extend(fixture.fds().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
     let sleep = Timespec { tv_sec: 0, tv_nsec: sleep.0 as i64 * 1000 };
     match poll(&mut fds, Some(&sleep)) {
-        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-        Err(e) => Err(Failure::new(Code::Internal, format!("waiting for links: {e}"))),
+        Ok(_) | Err(rustix::io::Errno::INTR) => {}
+        Err(e) => return Err(Failure::new(Code::Internal, format!("waiting for links: {e}"))),
     }
+    let mut ready = fds[first_port..].iter().map(|fd| !fd.revents().is_empty());
+    Ok(Ready { ports: ready.by_ref().take(ports.len()).collect(), fixture: ready.any(|ready| ready) })
 }

@@ -87,8 +87,8 @@ impl SlotPort {
         self.terminal.master.as_fd()
     }
 
-    /// Moves bytes both ways.
-    pub(super) fn work(&mut self, world: &mut World) {
+    /// Hands the host's bytes to the board.
+    pub(super) fn read(&mut self, world: &mut World) {
         let mut buffer = [0; 512];
         if let Ok(count @ 1..) = rustix::io::read(&self.terminal.master, &mut buffer) {
             let baud = self.terminal.baud().unwrap_or(self.baud);
@@ -98,6 +98,10 @@ impl SlotPort {
             }
             world.port_write(self.slot, &buffer[..count]);
         }
+    }
+
+    /// Hands the board's bytes to the host.
+    pub(super) fn write(&mut self, world: &mut World) {
         self.out.extend(world.port_read(self.slot));
         while !self.out.is_empty()
             && let Ok(count) = rustix::io::write(&self.terminal.master, self.out.as_slices().0)
