@@ -24,8 +24,8 @@ impl Id {
     }
 }
 
-/// The largest payload of a CAN FD frame, in bytes.
-pub const MAX_DATA: usize = 64;
+/// The largest payload of a frame, in bytes: that of CAN FD, or of classical CAN without the feature `fd`.
+pub const MAX_DATA: usize = if cfg!(feature = "fd") { 64 } else { 8 };
 
 /// One frame: identifier, format and payload.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,10 +44,10 @@ impl Frame {
     }
 
     /// An FD frame with bit-rate switch. A payload length that FD cannot carry is padded with 0xFF up to the
-    /// next one that it can; `None` above 64 bytes.
+    /// next one that it can; `None` above [`MAX_DATA`].
     #[must_use]
     pub fn fd(id: Id, payload: &[u8]) -> Option<Self> {
-        let len = fd_len(payload.len())?;
+        let len = fd_len(payload.len()).filter(|&len| len <= MAX_DATA)?;
         Some(Self::build(id, true, payload, len))
     }
 

@@ -17,6 +17,9 @@ use panel_protocol::node::{Node, Wake, asks_to_stay};
 use panel_protocol::reply::ImageState;
 use panel_protocol::time::{Micros, Span};
 
+/// Frames handled before the flash gets its turn: it must not starve while data comes without a pause.
+const FRAMES: u32 = 8;
+
 /// The way to the host.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Link {
@@ -71,14 +74,16 @@ impl Board {
 
     /// Once round.
     fn turn(&mut self) {
-        let now = self.clock.now();
         watchdog::feed();
-        while let Some(frame) = can::receive() {
+        let now = self.clock.now();
+        for _ in 0..FRAMES {
+            let Some(frame) = can::receive() else { break };
             self.handle(now, Link::Can, &frame);
         }
-        while let Some(frame) = self.uart.receive() {
+        if let Some(frame) = self.uart.receive() {
             self.handle(now, Link::Uart, &frame);
         }
+        let now = self.clock.now(); // what an operation's end is reckoned from
         self.transmit(now);
         if self.start_at.is_some_and(|at| now >= at) {
             mailbox::ask_to_start(0);

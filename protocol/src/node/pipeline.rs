@@ -93,7 +93,8 @@ impl Session {
         }
         let mut work = self.finish_op(port, buffers, manifest, out, now);
         if matches!(self.op, Op::None) && self.failed.is_none() {
-            self.start_op(port, buffers, now);
+            let looked = self.start_op(port, buffers, now);
+            work = if work == Work::None { looked } else { work };
         }
         if work == Work::None {
             work = self.check_step(buffers, manifest, out);
@@ -178,11 +179,15 @@ impl Session {
             Op::Erase { unit, .. } => self.set_erased(unit.index, true),
             Op::Program { buffer, from, len, .. } => self.op = Op::Readback { buffer, from, len },
             Op::Record { address, .. } => self.record_written(port, out, address),
-            Op::RecordErase { .. } if record::scan(port).free.is_none() => {
-                let address = port.facts().flash.record_base;
-                self.fail(out, NodeFault::RecordFailed, address, 0, 0);
+            Op::RecordErase { .. } => {
+                let scan = record::scan(port);
+                if scan.free.is_none() {
+                    let address = port.facts().flash.record_base;
+                    self.fail(out, NodeFault::RecordFailed, address, 0, 0);
+                }
+                self.records = Some(scan);
             }
-            Op::None | Op::Readback { .. } | Op::RecordErase { .. } => {}
+            Op::None | Op::Readback { .. } => {}
         }
     }
 
@@ -191,13 +196,12 @@ impl Session {
     }
 
     /// Chooses the next flash operation and begins it.
-    fn start_op(&mut self, port: &mut impl NodePort, buffers: &mut [SegmentBuffer], now: Micros) {
+    fn start_op(&mut self, port: &mut impl NodePort, buffers: &mut [SegmentBuffer], now: Micros) -> Work {
         if self.record.is_some() {
-            self.start_record(port, now);
-            return;
+            return self.start_record(port, now);
         }
         if self.state != NodeState::Receiving {
-            return;
+            return Work::None;
         }
         let programming = buffers.iter().position(|b| b.state == BufferState::Programming);
         let flash = port.facts().flash;
@@ -208,7 +212,7 @@ impl Session {
                 None => {
                     buffers[n].state = BufferState::Programming;
                     self.start_program(port, &mut buffers[n], n, now);
-                    return;
+                    return Work::None;
                 }
                 waiting => waiting,
             },
@@ -217,6 +221,7 @@ impl Session {
             port.start_erase(&unit);
             self.op = Op::Erase { unit, until: now + unit.longest + SLACK };
         }
+        Work::None
     }
 
     /// Begins the next piece of a buffer that is not blank; a piece is at most [`STEP`] bytes.
@@ -360,9 +365,13 @@ impl Session {
         }
     }
 
-    fn start_record(&mut self, port: &mut impl NodePort, now: Micros) {
-        let (Some(state), Some(unit)) = (self.record, record::unit(port)) else { return };
-        let scan = record::scan(port);
+    fn start_record(&mut self, port: &mut impl NodePort, now: Micros) -> Work {
+        let (Some(state), Some(unit)) = (self.record, record::unit(port)) else { return Work::None };
+        // A record area may be large: it is looked through once, and the clock read again before an operation is timed.
+        let Some(scan) = &self.records else {
+            self.records = Some(record::scan(port));
+            return Work::Copy(unit.size);
+        };
         let regions = self.begin.regions().len() as u8;
         let region = (state == ImageState::Valid && self.recorded < regions).then_some(self.recorded);
         // An update needs slots for the mark that it began, for its regions, and for the mark that it ended.
@@ -383,11 +392,14 @@ impl Session {
                 self.op = Op::RecordErase { until: now + unit.longest + SLACK };
             }
         }
+        Work::None
     }
 
     fn record_written(&mut self, port: &mut impl NodePort, out: &mut Outbox, address: u32) {
         let Some(state) = self.record else { return };
-        let newest = record::scan(port).newest;
+        let Some(records) = &mut self.records else { return };
+        records.written(port, address);
+        let newest = records.newest;
         if state == ImageState::Valid && usize::from(self.recorded) < self.begin.regions().len() {
             let wanted = newest.next_region(&self.begin, self.recorded);
             let mut found = [0; record::RECORD];

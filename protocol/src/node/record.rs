@@ -108,6 +108,18 @@ pub(super) fn scan(port: &mut impl NodePort) -> Scan {
     found
 }
 
+impl Scan {
+    /// Takes note of a slot that has been written: of the first blank one.
+    pub(super) fn written(&mut self, port: &mut impl NodePort, address: u32) {
+        let mut bytes = [0; RECORD];
+        if port.read(address, &mut bytes) {
+            self.newest.follow(parse(&bytes, address));
+        }
+        self.free_slots = self.free_slots.saturating_sub(1);
+        self.free = (self.free_slots > 0).then_some(address + RECORD as u32);
+    }
+}
+
 /// What stands in a slot that is not blank.
 enum Slot {
     Mark(Mark),

@@ -4,7 +4,7 @@
 use super::pipeline::{Compare, Hash, Op};
 use super::port::{BoardFacts, EraseUnit, FlashFacts, NodePort};
 use super::receive::{EntryState, ManifestEntry, Stream};
-use super::record::Mark;
+use super::record::{Mark, Scan};
 use super::{Node, NodeMemory};
 use crate::block::{Begin, BeginFlags, MAX_REGIONS};
 use crate::message::{ErrorReport, NodeState, Refusal, SEGMENT, Status, StatusFlags};
@@ -44,6 +44,8 @@ pub(super) struct Session {
     pub(super) failed: Option<ErrorReport>,
     /// What the newest record says since the session wrote one.
     pub(super) image: Option<Mark>,
+    /// The record area as it is, once it has been looked through.
+    pub(super) records: Option<Scan>,
 }
 
 /// How a session began.
@@ -115,6 +117,7 @@ impl Session {
             start_reply: false,
             failed: None,
             image: None,
+            records: None,
         }
     }
 

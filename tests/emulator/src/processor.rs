@@ -21,6 +21,10 @@ const EXCP_SWI: u32 = 2;
 const EXCP_EXCEPTION_EXIT: u32 = 8;
 /// Cycles of exception entry and return at zero wait states (DDI 0439B, 3.9.1).
 const EXCEPTION: u64 = 12;
+/// EPSR with its Thumb bit and no IT state.
+const THUMB: u32 = 1 << 24;
+/// Blocks that a fault remembers.
+const TRAIL: usize = 8;
 /// Entries of the direct-mapped cache of block costs.
 const COSTS: usize = 1 << 13;
 
@@ -45,6 +49,10 @@ pub struct Crash {
     pub pc: u32,
     /// Link register.
     pub lr: u32,
+    /// Stack pointer.
+    pub sp: u32,
+    /// Where the last blocks of code began, the latest last.
+    pub trail: [u32; TRAIL],
 }
 
 /// What a processor dies of.
@@ -80,6 +88,7 @@ struct Inner {
     crash: Option<Crash>,
     faults: Vec<Crash>,
     fault_address: u32,
+    trail: [u32; TRAIL],
 }
 
 impl Inner {
@@ -175,6 +184,7 @@ impl Processor {
             crash: None,
             faults: Vec::new(),
             fault_address: 0,
+            trail: [0; TRAIL],
         };
         let mut uc = Unicorn::new_with_data(Arch::ARM, Mode::THUMB | Mode::MCLASS, inner)?;
         uc.ctl_set_cpu_model(if m0 {
@@ -360,8 +370,10 @@ impl Processor {
     /// Every fault is a HardFault: none of the others is enabled by this project's code.
     fn fault(&mut self, kind: CrashKind, address: u32) {
         let (pc, lr) = (self.register(RegisterARM::PC), self.register(RegisterARM::LR));
+        let sp = self.register(RegisterARM::SP);
         let inner = self.uc.get_data_mut();
-        inner.faults.push(Crash { kind, address, pc, lr });
+        let trail = inner.trail;
+        inner.faults.push(Crash { kind, address, pc, lr, sp, trail });
         if inner.nvic.fault() { self.enter(HARD_FAULT) } else { self.die(kind, address) }
     }
 
@@ -375,8 +387,9 @@ impl Processor {
 
     fn die(&mut self, kind: CrashKind, address: u32) {
         let (pc, lr) = (self.register(RegisterARM::PC), self.register(RegisterARM::LR));
+        let sp = self.register(RegisterARM::SP);
         let inner = self.uc.get_data_mut();
-        let crash = Crash { kind, address, pc, lr };
+        let crash = Crash { kind, address, pc, lr, sp, trail: inner.trail };
         inner.wires.complain(format!("the processor died: {crash}"));
         inner.crash = Some(crash);
     }
@@ -422,6 +435,8 @@ impl Processor {
         self.set_register(RegisterARM::SP, frame);
         self.set_register(RegisterARM::LR, back);
         self.set_register(RegisterARM::IPSR, number.into());
+        // A block may end within an IT block: the handler begins without its condition, which the frame keeps.
+        self.set_register(RegisterARM::EPSR, THUMB);
         if floating {
             let control = self.register(RegisterARM::CONTROL);
             self.set_register(RegisterARM::CONTROL, control & !4);
@@ -463,7 +478,7 @@ impl Processor {
         }
         let size = if floating { 0x68 } else { 0x20 };
         self.set_register(RegisterARM::IPSR, below.into());
-        self.set_register(RegisterARM::XPSR, xpsr & !0x200 & !0x1FF | u32::from(below));
+        self.set_register(RegisterARM::XPSR_NZCVQG, xpsr & !0x200 & !0x1FF | u32::from(below));
         self.set_register(RegisterARM::SP, (frame + size) | (xpsr >> 9 & 1) << 2);
         if floating {
             let control = self.register(RegisterARM::CONTROL);
@@ -577,6 +592,8 @@ fn hook(uc: &mut Unicorn<'static, Inner>, flash_size: u32) -> Result<(), uc_erro
                 inner.stall();
             }
         }
+        inner.trail.rotate_left(1);
+        inner.trail[TRAIL - 1] = address as u32;
         let cost = inner.costs[slot].1;
         inner.instructions += u64::from(cost.instructions);
         inner.pass(cost.cycles.into());

@@ -82,7 +82,7 @@ fn deliver(run: &mut Run, now: Micros, event: HostEvent) {
         HostEvent::Received { bus, frame, .. } => {
             return run.handle_frame(now, BusIndex(bus as u8), &frame);
         }
-        HostEvent::Sent { .. } => return,
+        HostEvent::Sent { .. } | HostEvent::Readable { .. } => return,
         HostEvent::BusError { bus, .. } => (bus, LinkEvent::BusError),
         HostEvent::ErrorPassive { bus, .. } => (bus, LinkEvent::ErrorPassive),
         HostEvent::BusOff { bus, .. } => (bus, LinkEvent::BusOff),

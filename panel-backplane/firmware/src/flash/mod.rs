@@ -20,8 +20,9 @@ use panel_protocol::node::{EraseUnit, FlashFault, FlashState};
 
 /// Bytes of one programming call.
 const PIECE: usize = 256;
-/// Looks at the controller in one call: a few units are programmed before the main loop goes on.
-const LOOKS: u32 = 64;
+/// Looks at the controller in one call. At 16 MHz that is 2 ms: a piece is programmed in one go (64 words, 1 ms), while
+/// the interrupt goes on receiving; a turn of the main loop between its words would make it ten times as long.
+const LOOKS: u32 = 2000;
 
 enum Operation {
     None,

@@ -130,6 +130,7 @@ pub(crate) fn all_pass(station: &Station, reports: &[SlotReport]) {
     let bad: Vec<_> = reports.iter().filter(|r| r.verdict != Some(Verdict::pass())).collect();
     let complaints: Vec<_> = station.boards.iter().map(|b| b.board().complaints()).collect();
     let counters: Vec<_> = station.boards.iter().map(|b| b.board().can_counters()).collect();
-    assert!(bad.is_empty(), "{bad:?}\n{complaints:#?}\n{counters:?}");
+    let faults: Vec<_> = station.boards.iter().map(|b| b.board().faults()).collect();
+    assert!(bad.is_empty(), "{bad:?}\n{complaints:#?}\n{counters:?}\n{faults:x?}");
     assert_eq!(reports.len(), station.boards.len());
 }
