@@ -17,8 +17,9 @@ use panel_protocol::node::{Node, Wake, asks_to_stay};
 use panel_protocol::reply::ImageState;
 use panel_protocol::time::{Micros, Span};
 
-/// Frames handled before the flash gets its turn: it must not starve while data comes without a pause.
-const FRAMES: u32 = 8;
+/// Frames handled before the flash gets its turn, if there are so many: reception goes first, but flash and watchdog must
+/// not starve while data comes without a pause.
+const FRAMES: u32 = 64;
 
 /// The way to the host.
 #[derive(Clone, Copy, PartialEq, Eq)]

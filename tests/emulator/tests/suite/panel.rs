@@ -10,7 +10,9 @@ fn four_boards_are_programmed_verified_and_start_their_application() {
     let image = application("1.0", 60_000);
     let reports = station.program(&image, true);
     all_pass(&station, &reports);
-    panel_emulator::station::wait(&mut station.world, Span::from_millis(50));
+    // The fixture has switched everything off; the boards go to the customer, who switches them on.
+    station.world.set_power(&[1, 2, 3, 4], true);
+    panel_emulator::station::wait(&mut station.world, Span::from_millis(600));
     let (address, bytes) = image.flat();
     for fitted in &station.boards {
         let mut board = fitted.board();
