@@ -89,9 +89,10 @@ pub(super) fn monitor(args: &MonitorArgs) -> Result<u8, Failure> {
     let Some(which) = &args.which else { return Ok(2) };
     let mut link = which.open((&args.rates).into())?;
     let stop = crate::run::stop_flag()?;
-    let clock = Clock::start();
+    let mut clock = Clock::start();
     let end = args.seconds.map(|s| Micros::ZERO + Span::from_millis(u64::from(s) * 1000));
     while !stop.load(Ordering::Relaxed) && end.is_none_or(|end| clock.now() < end) {
+        clock.look();
         let now = clock.now();
         while let Some(input) = link.receive(now) {
             match input {

@@ -73,9 +73,10 @@ struct Scan {
 
 impl Scan {
     fn work(&mut self, link: &mut dyn CanLink) -> Result<(), Failure> {
-        let clock = Clock::start();
+        let mut clock = Clock::start();
         self.master.discover(clock.now(), true);
         while !self.done {
+            clock.look();
             let now = clock.now();
             while let Some(input) = link.receive(now) {
                 match input {

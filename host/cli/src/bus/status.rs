@@ -71,9 +71,10 @@ pub(super) fn status(args: &StatusArgs) -> Result<u8, Failure> {
     let mut link = args.which.open(rates)?;
     let stop = crate::run::stop_flag()?;
     let (mut frames, mut foreign, mut busy_ns, mut events) = (0, 0, 0, BTreeSet::new());
-    let clock = Clock::start();
+    let mut clock = Clock::start();
     let end = Micros::ZERO + Span::from_millis(u64::from(args.seconds) * 1000);
     while clock.now() < end && !stop.load(std::sync::atomic::Ordering::Relaxed) {
+        clock.look();
         let now = clock.now();
         while let Some(input) = link.receive(now) {
             match input {

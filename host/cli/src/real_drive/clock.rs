@@ -1,4 +1,5 @@
-//! The clock of a run over real links: the time since its start, less the time for which it stood still.
+//! The clock of a run over real links: the time since its start, less the time for which it stood still. It is read
+//! with [`Clock::look`], a few times in each round of the driver, and says the same until it is read again.
 
 use std::time::Instant;
 
@@ -8,6 +9,8 @@ use panel_protocol::time::{Micros, Span};
 #[derive(Debug)]
 pub(crate) struct Clock {
     start: Instant,
+    /// The time since then, when it was last looked at.
+    seen: Micros,
     /// How long it stood still so far.
     stood: Span,
     /// It stands since then, of the real time.
@@ -17,12 +20,17 @@ pub(crate) struct Clock {
 impl Clock {
     #[expect(clippy::disallowed_methods, reason = "this is the driver that reads the clock")]
     pub(crate) fn start() -> Self {
-        Self { start: Instant::now(), stood: Span::ZERO, stands: None }
+        Self { start: Instant::now(), seen: Micros::ZERO, stood: Span::ZERO, stands: None }
+    }
+
+    /// Reads the time.
+    pub(crate) fn look(&mut self) {
+        self.seen = Micros(self.start.elapsed().as_micros() as u64);
     }
 
     /// Time since the start.
-    pub(crate) fn real(&self) -> Micros {
-        Micros(self.start.elapsed().as_micros() as u64)
+    pub(crate) const fn real(&self) -> Micros {
+        self.seen
     }
 
     /// The run's time.

@@ -16,6 +16,7 @@ impl Driver<'_> {
         self.clock.stop();
         let mut told = None;
         while !closed || !pressed {
+            self.clock.look();
             if self.observer.tick(self.clock.now()) {
                 break;
             }

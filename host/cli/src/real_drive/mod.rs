@@ -26,6 +26,8 @@ use watch::{Fault, LinkWatch};
 
 /// Longest time between two looks at the keyboard and two frames of the view.
 const TICK: Span = Span::from_millis(50);
+/// Rest of the driver after it was woken: the time of about two frames, of the two milliseconds that may be under way.
+const ROUND: Span = Span(250);
 /// Frames taken from one link before the others and the run have their turn.
 const TURN: usize = 64;
 
@@ -74,6 +76,7 @@ impl Driver<'_> {
     fn work(&mut self) {
         self.await_start();
         loop {
+            self.clock.look();
             let now = self.clock.now();
             for bus in 0..self.station.links.len() {
                 self.receive(now, bus);
@@ -81,6 +84,7 @@ impl Driver<'_> {
             self.hear_ports(now);
             self.watch_links();
             self.hear_fixture(now);
+            // A link may have come back: the clock goes on.
             let now = self.clock.now();
             if self.run.next_timeout().is_some_and(|due| now >= due) && !self.clock.stands() {
                 self.run.handle_timeout(now);
@@ -222,6 +226,8 @@ impl Driver<'_> {
     }
 
     fn tick(&mut self) {
+        // Making events durable takes its time.
+        self.clock.look();
         let now = self.clock.now();
         let real = self.clock.real();
         if real >= self.next_tick {
@@ -265,10 +271,16 @@ impl Driver<'_> {
         let sleep = Timespec { tv_sec: 0, tv_nsec: sleep.0 as i64 * 1000 };
         // Interrupted by a signal: the stop flag is looked at. Nothing else can go wrong with these descriptors.
         _ = poll(&mut fds, Some(&sleep));
+        if self.station.ports.is_empty() && self.asked.is_none() {
+            // A round for every frame that is confirmed would cost more than it gains.
+            let rest = Timespec { tv_sec: 0, tv_nsec: ROUND.0 as i64 * 1000 };
+            _ = poll(&mut [], Some(&rest));
+        }
     }
 
     /// Leaves everything safe, and writes down what the links counted.
     fn close(mut self) -> Driven {
+        self.clock.look();
         let now = self.clock.now();
         let mut links = Vec::new();
         // What was sent last is confirmed by now.
