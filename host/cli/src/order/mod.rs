@@ -191,7 +191,8 @@ fn recipe(order: &WorkOrder, release: &VerifiedRelease, chip: &'static Chip) -> 
         chip,
         revisions: manifest.hardware.iter().map(revision).collect::<Result<_, _>>()?,
         min_supply_mv: None,
-        retries: retests.contact.max(retests.station).max(retests.board),
+        // As many as a job may ask for.
+        retries: retests.contact.max(retests.station).max(retests.board).min(10),
         digest: true,
         start_application: manifest.images.iter().any(|image| image.role == ImageRole::Application),
         finishing: finishing(order, release, chip)?,

@@ -75,7 +75,7 @@ pub(super) fn order() -> WorkOrder {
         eui48: Vec::new(),
         eui64: Vec::new(),
         policy: LinePolicy {
-            retests: RetestBudget { contact: 255, station: 255, board: 255 },
+            retests: RetestBudget { contact: 1, station: 1, board: 1 },
             strikes: 255,
             lock: LockLevel::Rdp1,
         },

@@ -304,10 +304,14 @@ impl Line {
         let now = move || Timestamp::from_microsecond(clock.fetch_add(1000, Ordering::Relaxed)).unwrap();
         let start = panel_store::RunStart { utc_us: now().as_microsecond(), ..start };
         let (in_store, in_ledger) = (Arc::clone(left), Arc::clone(left));
-        Books::open(&self.path("records"), &start, ordered, plan, Box::new(now), |store, ledger| {
-            store.stop_at(move |_| passed(&in_store));
-            ledger.stop_at(move |_| passed(&in_ledger));
-        })
+        let books =
+            Books::open(&self.path("records"), &start, ordered, plan, Box::new(now), |store, ledger| {
+                store.stop_at(move |_| passed(&in_store));
+                ledger.stop_at(move |_| passed(&in_ledger));
+            });
+        let mut books = books?;
+        books.permit(Some("every board is run until it passes"));
+        Ok(books)
     }
 
     /// What the program does between its start and its end, or its death.
