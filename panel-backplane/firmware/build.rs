@@ -62,7 +62,7 @@ const CHIPS: [Memory; 5] = [
         chip: "g0b1",
         ram: (0x2000_0000, 144 * KIB),
         agent: 0x2000_4000,
-        resident: 32 * KIB,
+        resident: 40 * KIB,
         stack: 8 * KIB,
         align: 256,
         in_place: false,
@@ -70,7 +70,7 @@ const CHIPS: [Memory; 5] = [
 ];
 
 /// Largest agent: the ROM bootloader loads it board by board.
-const AGENT_LIMIT: u32 = 32 * KIB;
+const AGENT_LIMIT: u32 = 36 * KIB;
 /// The notes between application and bootloader, at the end of RAM.
 const MAILBOX: u32 = 16;
 
