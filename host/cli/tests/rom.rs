@@ -118,6 +118,32 @@ fn what_erases_everything_is_not_done_without_consent() {
 }
 
 #[test]
+fn a_write_that_was_killed_is_resumed_where_it_stopped() {
+    let boards = Boards::start(&["--device", "F405"]);
+    let port = &boards.ports[0];
+    let write = ["write", &data("bench-64k.bin"), "--address", "0x08020000"];
+    let mut first = Command::new(BIN)
+        .args(["rom", "--port", port])
+        .args(write)
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("starts");
+    let mut lines = BufReader::new(first.stderr.take().expect("piped")).lines();
+    let half = lines.by_ref().map_while(Result::ok).any(|line| line.starts_with("write: 50 %"));
+    first.kill().expect("kill");
+    first.wait().expect("ends");
+    assert!(half, "it was writing");
+
+    let resume = [&write[..], &["--resume"]].concat();
+    let resumed = good(port, &resume);
+    let blocks = resumed["blocks_written"].as_u64().expect("a number");
+    assert!(blocks < 160 && resumed["units_erased"] == 0, "{resumed}");
+    assert_eq!(good(port, &write[..])["verified"], true);
+    assert_eq!(good(port, &resume)["blocks_written"], 0);
+}
+
+#[test]
 fn write_protected_flash_is_named_and_can_be_opened() {
     let boards = Boards::start(&["--device", "F405"]);
     let port = &boards.ports[0];
