@@ -23,9 +23,9 @@ pub use event::{Event, LineAction, LineResult, Note, Step, Wait};
 pub use frame::Frame;
 pub use image::{Image, Region};
 pub use ops::{
-    Compare, CompareShared, Compared, EraseFlash, EraseTarget, Erased, Execute, Executed, Field, Finish, Go,
-    Identify, Info, Inspect, Job, MemoryRead, Operation, OptionsWritten, Program, ProgramShared, Programmed,
-    Protect, Protected, Protection, ReadMemory, Resume, SharedImage, Started, Verified, Verify, WriteOptions,
+    Compare, Compared, EraseFlash, EraseTarget, Erased, Execute, Executed, Field, Finish, Go, Identify, Info,
+    Inspect, Job, MemoryRead, Operation, OptionsWritten, Program, ProgramShared, Programmed, Protect,
+    Protected, Protection, ReadMemory, Resume, SharedImage, Started, Verified, Verify, WriteOptions,
 };
 pub use plan::{
     Block, EraseChoice, Erasing, Estimate, LinkModel, LinkSpeed, Plan, PlanError, PlanEstimate, PlanOptions,

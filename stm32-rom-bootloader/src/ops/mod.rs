@@ -30,7 +30,7 @@ pub use memory::{MemoryRead, ReadMemory};
 pub use options::{OptionsWritten, WriteOptions};
 pub use program::{Finish, Program, Programmed, Resume};
 pub use protect::{Protect, Protected, Protection};
-pub use shared::{CompareShared, Job, ProgramShared, SharedImage};
+pub use shared::{Job, ProgramShared, SharedImage};
 
 /// Something a session can do. The operations of this crate are all there are.
 pub trait Operation<'a>: sealed::Sealed {

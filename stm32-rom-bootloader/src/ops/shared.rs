@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::program::{Finish, Program, Programmed};
-use super::{Compare, Compared, Operation, sealed::Sealed};
+use super::{Operation, sealed::Sealed};
 use crate::error::Error;
 use crate::image::{Image, Region};
 use crate::plan::{Plan, PlanError, PlanOptions};
@@ -67,15 +67,7 @@ pub struct ProgramShared {
     pub finish: Finish,
 }
 
-/// [`Compare`] with shared owners.
-#[derive(Debug, Clone)]
-pub struct CompareShared {
-    /// What to compare with.
-    pub job: Job,
-}
-
 impl Sealed for ProgramShared {}
-impl Sealed for CompareShared {}
 
 impl Operation<'static> for ProgramShared {
     type Outcome = Programmed;
@@ -89,14 +81,5 @@ impl Operation<'static> for ProgramShared {
             ..Program::new(&self.job.plan, &image)
         };
         program.run(rom).await
-    }
-}
-
-impl Operation<'static> for CompareShared {
-    type Outcome = Compared;
-
-    async fn run(self, rom: Rom) -> Result<Compared, Error> {
-        let image = view(&self.job.image.0).map_err(Error::Plan)?;
-        Compare { plan: &self.job.plan, image: &image }.run(rom).await
     }
 }

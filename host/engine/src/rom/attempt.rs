@@ -1,6 +1,6 @@
 //! One board's way through a job, as a state machine that takes `now`.
 //!
-//! Contract: after [`Attempt::new`] and after every `handle_*`, `answer` and `cancel`, call [`Attempt::poll`]
+//! Contract: after [`Attempt::new`] and after every `handle_*`, call [`Attempt::poll`]
 //! until it returns [`Output::Wait`] or [`Output::Done`]. What it returns is in the order in which it must
 //! happen: a step or an identity comes before the bytes it is about, so that a driver that makes it durable
 //! first has true records whatever happens next.
@@ -13,8 +13,8 @@ use panel_protocol::time::Micros;
 use stm32_rom_bootloader as stm32;
 use stm32_rom_bootloader::device::SupplyVoltage;
 use stm32_rom_bootloader::{
-    CompareShared, Compared, Device, EraseChoice, Field, Finish, Identity, Info, Inspect, Job, LineAction,
-    LineResult, Plan, PlanOptions, ProgramShared, Programmed, Protect, Protected, Protection, SharedImage,
+    Device, EraseChoice, Field, Finish, Identity, Info, Inspect, LineAction, LineResult, PlanOptions,
+    ProgramShared, Programmed, SharedImage,
 };
 
 use super::explain::{explain, plan_code};
@@ -23,90 +23,55 @@ use crate::event::Step;
 
 /// What an attempt is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Goal {
+pub(crate) enum Goal {
     /// Erase, program, read back; a protected board fails.
     Program,
-    /// The same, but the board is looked at first, and nothing is destroyed without [`Attempt::answer`].
-    Recover,
     /// Put the image, which lies in RAM, there and start it. Nothing lasting is done to the board.
     LoadAgent,
 }
 
 /// What is to be done to a board.
 #[derive(Debug, Clone)]
-pub struct Work {
+pub(crate) struct Work {
     /// What for.
-    pub goal: Goal,
+    pub(crate) goal: Goal,
     /// The chip that must be there.
-    pub device: &'static Device,
+    pub(crate) device: &'static Device,
     /// What to write.
-    pub image: SharedImage,
+    pub(crate) image: SharedImage,
     /// Start the code whose vector table is there.
-    pub start: Option<u32>,
+    pub(crate) start: Option<u32>,
     /// Supply of the board, if the job states it: F2, F4 and F7 are then programmed by words.
-    pub voltage: Option<SupplyVoltage>,
-}
-
-/// The state that a board was found in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Found {
-    /// Blank where the image belongs.
-    Blank,
-    /// Nothing of it can be read.
-    Protected,
-    /// Parts of the image are there, parts are missing.
-    HalfWritten,
-    /// It holds the image, whole.
-    ThisRelease,
-    /// It holds something else.
-    OtherContents,
-}
-
-impl Found {
-    /// In words.
-    #[must_use]
-    pub const fn describe(self) -> &'static str {
-        match self {
-            Self::Blank => "blank where the release belongs",
-            Self::Protected => "readout protected: nothing of it can be read",
-            Self::HalfWritten => "half-written: parts of this release are there, parts are missing",
-            Self::ThisRelease => "holds this release, whole",
-            Self::OtherContents => "holds something else: another release, or data",
-        }
-    }
+    pub(crate) voltage: Option<SupplyVoltage>,
 }
 
 /// What came of an attempt that succeeded.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Done {
+pub(crate) struct Done {
     /// The chip, once known.
-    pub chip: Option<Identity>,
+    pub(crate) chip: Option<Identity>,
     /// Its unique ID, if it was read.
-    pub uid: Option<Uid>,
-    /// The state it was found in, if it was looked at.
-    pub found: Option<Found>,
+    pub(crate) uid: Option<Uid>,
     /// Units erased.
-    pub units_erased: usize,
+    pub(crate) units_erased: usize,
     /// Blocks written.
-    pub blocks_written: usize,
-    /// Readout protection was lifted.
-    pub unprotected: bool,
+    pub(crate) blocks_written: usize,
     /// The chip starts its ROM until its power has been off once.
-    pub needs_power_cycle: bool,
+    pub(crate) needs_power_cycle: bool,
 }
 
 /// Why an attempt failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trouble {
+pub(crate) struct Trouble {
     /// The code.
-    pub code: Code,
+    pub(crate) code: Code,
     /// The values.
-    pub detail: String,
+    pub(crate) detail: String,
 }
 
 /// What an attempt wants next.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Output {
+pub(crate) enum Output {
     /// Send this, in one piece.
     Send(Packet),
     /// Move lines (or the bus's bit rate), then call [`Attempt::handle_line`].
@@ -115,10 +80,6 @@ pub enum Output {
     Step(Step),
     /// The board's identity, before anything is done to it.
     Identified(Uid),
-    /// The state the board was found in; [`Goal::Recover`] only.
-    Found(Found),
-    /// May what this state's remedy destroys be destroyed? Call [`Attempt::answer`].
-    Ask(Found),
     /// Progress of the session.
     Watch(stm32::Event),
     /// Nothing before input comes or it is this time.
@@ -127,17 +88,13 @@ pub enum Output {
     Done(Result<Done, Trouble>),
 }
 
-/// Never: an attempt that waits for an answer or has ended.
+/// Never: an attempt that has ended.
 const FOREVER: Micros = Micros(u64::MAX);
 
 #[derive(Debug)]
 enum Running {
     Inspect(Session<Info>),
-    Lift(Session<Protected>),
-    Compare(Session<Compared>, Job),
     Program(Session<Programmed>),
-    /// An answer is awaited: about a protected board, or about carrying out this job.
-    Asking(Option<Job>),
     Over,
 }
 
@@ -146,29 +103,25 @@ enum Polled {
     Output(Output),
     Event(stm32::Event),
     Inspected(Info),
-    Lifted,
-    Compared(Compared, Job),
     Programmed(Programmed),
     Failed(Trouble),
 }
 
 /// One board's way through a job.
 #[derive(Debug)]
-pub struct Attempt {
+pub(crate) struct Attempt {
     work: Work,
     link: Link,
     now: Micros,
     running: Running,
     queue: VecDeque<Output>,
     step: Step,
-    info: Option<Info>,
     done: Done,
 }
 
 impl Attempt {
     /// Begins; nothing is sent before the first poll.
-    #[must_use]
-    pub fn new(work: Work, link: Link, now: Micros) -> Self {
+    pub(crate) fn new(work: Work, link: Link, now: Micros) -> Self {
         let mut attempt = Self {
             work,
             link,
@@ -176,7 +129,6 @@ impl Attempt {
             running: Running::Over,
             queue: VecDeque::new(),
             step: Step::Power,
-            info: None,
             done: Done::default(),
         };
         match attempt.work.goal {
@@ -184,7 +136,7 @@ impl Attempt {
                 attempt.begin(Step::Load);
                 attempt.load();
             }
-            Goal::Program | Goal::Recover => {
+            Goal::Program => {
                 attempt.begin(Step::Discover);
                 attempt.inspect();
             }
@@ -193,86 +145,37 @@ impl Attempt {
     }
 
     /// Bytes or a frame came in.
-    pub fn handle_rx(&mut self, now: Micros, packet: &Packet) {
+    pub(crate) fn handle_rx(&mut self, now: Micros, packet: &Packet) {
         self.now = now;
         match &mut self.running {
             Running::Inspect(session) => session.handle_rx(now, packet),
-            Running::Lift(session) => session.handle_rx(now, packet),
-            Running::Compare(session, _) => session.handle_rx(now, packet),
             Running::Program(session) => session.handle_rx(now, packet),
-            Running::Asking(_) | Running::Over => {}
+            Running::Over => {}
         }
     }
 
     /// It is the time that the last [`Output::Wait`] named. Harmless if it is not.
-    pub fn handle_timeout(&mut self, now: Micros) {
+    pub(crate) fn handle_timeout(&mut self, now: Micros) {
         self.now = now;
         match &mut self.running {
             Running::Inspect(session) => session.handle_timeout(now),
-            Running::Lift(session) => session.handle_timeout(now),
-            Running::Compare(session, _) => session.handle_timeout(now),
             Running::Program(session) => session.handle_timeout(now),
-            Running::Asking(_) | Running::Over => {}
+            Running::Over => {}
         }
     }
 
     /// A line action was carried out, or cannot be.
-    pub fn handle_line(&mut self, now: Micros, result: LineResult) {
+    pub(crate) fn handle_line(&mut self, now: Micros, result: LineResult) {
         self.now = now;
         match &mut self.running {
             Running::Inspect(session) => session.handle_line(now, result),
-            Running::Lift(session) => session.handle_line(now, result),
-            Running::Compare(session, _) => session.handle_line(now, result),
             Running::Program(session) => session.handle_line(now, result),
-            Running::Asking(_) | Running::Over => {}
+            Running::Over => {}
         }
-    }
-
-    /// The answer to [`Output::Ask`]: go on, or the refusal.
-    pub fn answer(&mut self, now: Micros, answer: Result<(), Trouble>) {
-        self.now = now;
-        match (core::mem::replace(&mut self.running, Running::Over), answer) {
-            (Running::Asking(_), Err(refusal)) => self.end(Err(refusal)),
-            (Running::Asking(Some(job)), Ok(())) => self.program(job),
-            (Running::Asking(None), Ok(())) => {
-                // The chip will not tell its UID before everything is gone.
-                self.begin(Step::Program);
-                let lift = Protect { protection: Protection::LiftReadoutErasingAll };
-                self.running = Running::Lift(Session::new(lift, &self.connected(), self.now));
-            }
-            (running, _) => self.running = running,
-        }
-    }
-
-    /// Stop: the attempt ends with [`Code::Interrupted`].
-    pub fn cancel(&mut self, now: Micros) {
-        self.now = now;
-        match &mut self.running {
-            Running::Inspect(session) => session.cancel(now),
-            Running::Lift(session) => session.cancel(now),
-            Running::Compare(session, _) => session.cancel(now),
-            Running::Program(session) => session.cancel(now),
-            Running::Asking(_) | Running::Over => {}
-        }
-    }
-
-    /// The plan that is about to be carried out, while [`Output::Ask`] waits for its answer.
-    #[must_use]
-    pub fn asked_plan(&self) -> Option<&Plan> {
-        match &self.running {
-            Running::Asking(job) => job.as_ref().map(Job::plan),
-            _ => None,
-        }
-    }
-
-    /// The step that is under way.
-    #[must_use]
-    pub const fn step(&self) -> Step {
-        self.step
     }
 
     /// What to do next, see [`Output`].
-    pub fn poll(&mut self) -> Output {
+    pub(crate) fn poll(&mut self) -> Output {
         loop {
             if let Some(output) = self.queue.pop_front() {
                 return output;
@@ -281,12 +184,6 @@ impl Attempt {
                 Polled::Output(output) => return output,
                 Polled::Event(event) => self.follow(event),
                 Polled::Inspected(info) => self.inspected(info),
-                Polled::Lifted => {
-                    self.done.unprotected = true;
-                    self.done.chip = None;
-                    self.inspect();
-                }
-                Polled::Compared(compared, job) => self.compared(&compared, job),
                 Polled::Programmed(outcome) => {
                     self.done.units_erased = outcome.units_erased;
                     self.done.blocks_written = outcome.blocks_written;
@@ -303,13 +200,8 @@ impl Attempt {
     fn poll_session(&mut self) -> Polled {
         match &mut self.running {
             Running::Inspect(session) => polled(session.poll(), Polled::Inspected),
-            Running::Lift(session) => polled(session.poll(), |_| Polled::Lifted),
-            Running::Compare(session, job) => {
-                let job = &*job;
-                polled(session.poll(), |compared| Polled::Compared(compared, job.clone()))
-            }
             Running::Program(session) => polled(session.poll(), Polled::Programmed),
-            Running::Asking(_) | Running::Over => Polled::Output(Output::Wait(FOREVER)),
+            Running::Over => Polled::Output(Output::Wait(FOREVER)),
         }
     }
 
@@ -341,15 +233,8 @@ impl Attempt {
         self.end(Err(Trouble { code, detail: detail.into() }));
     }
 
-    fn connected(&self) -> Link {
-        match &self.done.chip {
-            Some(identity) => self.link.connected(identity.clone()),
-            None => self.link.clone(),
-        }
-    }
-
     fn inspect(&mut self) {
-        self.running = Running::Inspect(Session::new(Inspect, &self.connected(), self.now));
+        self.running = Running::Inspect(Session::new(Inspect, &self.link, self.now));
     }
 
     fn inspected(&mut self, info: Info) {
@@ -363,12 +248,11 @@ impl Attempt {
             self.done.uid = Some(Uid(uid));
             self.queue.push_back(Output::Identified(Uid(uid)));
         }
-        let protected = info.identity.protected == Some(true);
-        self.info = Some(info);
-        if protected {
-            self.protected();
+        if info.identity.protected == Some(true) {
+            let detail = "readout protection level 1: its flash can be neither read nor written";
+            self.fail(Code::RomProtected, detail);
         } else {
-            self.lay_out();
+            self.program(&info);
         }
     }
 
@@ -386,7 +270,7 @@ impl Attempt {
                 );
                 (Code::WrongChip, detail)
             }
-            // A protected chip says its UID once it is erased.
+            // A protected chip does not say its UID, and fails for that.
             Some(_) if info.uid.value().is_some() || info.identity.protected == Some(true) => return Ok(()),
             Some(_) => {
                 let detail = "this ROM version does not give out the UID, without which there is no record; \
@@ -397,27 +281,11 @@ impl Attempt {
         Err(Trouble { code, detail })
     }
 
-    fn protected(&mut self) {
-        if self.work.goal == Goal::Recover && !self.done.unprotected {
-            self.found(Found::Protected);
-            self.running = Running::Asking(None);
-            self.queue.push_back(Output::Ask(Found::Protected));
-        } else {
-            self.fail(
-                Code::RomProtected,
-                "readout protection level 1: its flash can be neither read nor written",
-            );
-        }
-    }
-
-    /// Plans for the very chip that answered, then looks at it or programs it.
-    fn lay_out(&mut self) {
-        let (id, kib) = match &self.info {
-            Some(info) => (&info.identity, info.flash_kib.value().copied()),
-            None => return,
-        };
+    /// Plans for the very chip that answered, and begins.
+    fn program(&mut self, info: &Info) {
+        let id = &info.identity;
         let options = PlanOptions {
-            flash_kib: kib,
+            flash_kib: info.flash_kib.value().copied(),
             bootloader_id: id.bootloader_id,
             erase: EraseChoice::Touched,
             voltage: self.work.voltage,
@@ -425,38 +293,14 @@ impl Attempt {
         };
         match self.work.image.plan(id.device.unwrap_or(self.work.device), &options) {
             Err(error) => self.fail(plan_code(&error), error.to_string()),
-            Ok(job) if self.work.goal == Goal::Recover && !self.done.unprotected => {
-                let compare = CompareShared { job: job.clone() };
-                self.running = Running::Compare(Session::new(compare, &self.connected(), self.now), job);
+            Ok(job) => {
+                self.begin(Step::Program);
+                let finish = self.work.start.map_or(Finish::Stay, Finish::Go);
+                let program = ProgramShared { job, verify: true, finish };
+                let link = self.link.connected(id.clone());
+                self.running = Running::Program(Session::new(program, &link, self.now));
             }
-            Ok(job) => self.program(job),
         }
-    }
-
-    fn compared(&mut self, compared: &Compared, job: Job) {
-        let found = classify(compared, job.plan());
-        self.found(found);
-        if found == Found::ThisRelease {
-            // All of it was read back just now.
-            self.begin(Step::Verify);
-            let done = core::mem::take(&mut self.done);
-            self.end(Ok(done));
-        } else {
-            self.running = Running::Asking(Some(job));
-            self.queue.push_back(Output::Ask(found));
-        }
-    }
-
-    fn found(&mut self, found: Found) {
-        self.done.found = Some(found);
-        self.queue.push_back(Output::Found(found));
-    }
-
-    fn program(&mut self, job: Job) {
-        self.begin(Step::Program);
-        let finish = self.work.start.map_or(Finish::Stay, Finish::Go);
-        let program = ProgramShared { job, verify: true, finish };
-        self.running = Running::Program(Session::new(program, &self.connected(), self.now));
     }
 
     /// The link's own check bytes stand for a read-back: an agent that arrived spoilt does not answer.
@@ -483,16 +327,5 @@ fn polled<R>(wish: Wish<R>, ended: impl FnOnce(R) -> Polled) -> Polled {
         Wish::Ended(Err(error)) => {
             Polled::Failed(Trouble { code: explain(&error), detail: error.to_string() })
         }
-    }
-}
-
-fn classify(compared: &Compared, plan: &Plan) -> Found {
-    // Blank blocks of the image count as planned in a blank chip too: they say nothing.
-    let telling = compared.as_planned.saturating_sub(plan.blank_blocks().len());
-    match (telling, compared.blank, compared.other) {
-        (_, 0, 0) => Found::ThisRelease,
-        (0, _, 0) => Found::Blank,
-        (0, _, _) | (_, 0, _) => Found::OtherContents,
-        _ => Found::HalfWritten,
     }
 }

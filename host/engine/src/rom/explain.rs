@@ -17,6 +17,7 @@ pub fn explain(error: &Error) -> Code {
         Error::WrongChip { .. } => Code::WrongChip,
         Error::Protected { .. } => Code::RomProtected,
         Error::ResetNeeded { .. } | Error::LinesUnavailable { .. } => Code::RomPowerCycle,
+        Error::WriteProtected { .. } => Code::RomWriteProtected,
         Error::NotBlank { .. } => Code::ProgramFailed,
         Error::VerifyFailed { .. } => Code::VerifyMismatch,
         Error::PlanMismatch { .. } => Code::DoesNotFit,
@@ -31,4 +32,16 @@ pub fn explain(error: &Error) -> Code {
 #[must_use]
 pub const fn plan_code(_: &PlanError) -> Code {
     Code::ImageOutsideFlash
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chip_that_no_table_knows_is_told_from_a_wrong_one() {
+        let code = |got| explain(&Error::WrongChip { expected: 0x413, got });
+        assert_eq!(code(0x414), Code::WrongChip);
+        assert_eq!(code(0xFFF), Code::RomUnknownChip);
+    }
 }

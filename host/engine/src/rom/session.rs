@@ -10,7 +10,7 @@ use stm32_rom_bootloader::{
 
 /// The link to a board's ROM and what its sessions are told.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Link {
+pub(crate) enum Link {
     /// AN3155.
     Uart(UartSettings),
     /// AN3154 or AN5405.
@@ -30,7 +30,7 @@ impl Link {
 
 /// What goes over a link in one piece.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Packet {
+pub(crate) enum Packet {
     /// Bytes, on a UART.
     Bytes(Vec<u8>),
     /// A frame, on CAN.
@@ -83,13 +83,6 @@ impl<R: 'static> Session<R> {
         match self {
             Self::Uart(session) => session.handle_line(duration(now), result),
             Self::Can(session) => session.handle_line(duration(now), result),
-        }
-    }
-
-    pub(super) fn cancel(&mut self, now: Micros) {
-        match self {
-            Self::Uart(session) => session.cancel(duration(now)),
-            Self::Can(session) => session.cancel(duration(now)),
         }
     }
 

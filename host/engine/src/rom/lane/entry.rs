@@ -127,9 +127,7 @@ impl RomLane {
     /// Bytes that are written and read back.
     fn total(&self, goal: Goal) -> u64 {
         match goal {
-            Goal::Program | Goal::Recover => {
-                2 * self.plan.regions.iter().map(|(_, bytes)| bytes.len() as u64).sum::<u64>()
-            }
+            Goal::Program => 2 * self.plan.regions.iter().map(|(_, bytes)| bytes.len() as u64).sum::<u64>(),
             Goal::LoadAgent => self.plan.agent_bytes() as u64,
         }
     }

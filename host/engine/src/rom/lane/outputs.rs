@@ -32,8 +32,6 @@ impl RomLane {
                 Output::Step(step) => self.step(slot, step),
                 Output::Identified(uid) => self.identified(now, slot, uid),
                 Output::Watch(event) => self.watch(slot, &event),
-                // A batch is not asked.
-                Output::Found(_) | Output::Ask(_) => {}
                 Output::Done(result) => self.ended(now, slot, result),
             }
         }
@@ -153,7 +151,17 @@ impl RomLane {
     fn ended(&mut self, now: Micros, slot: Slot, result: Result<Done, Trouble>) {
         let step = self.boards.get(&slot).map_or(Step::Power, |b| b.step);
         match result {
-            Err(Trouble { code, detail }) => {
+            Err(Trouble { code, mut detail }) => {
+                let lines = self.plan.panel.slot(slot).map(|s| s.lines);
+                if let (Code::RomNoSync, Some(None), Some(rom)) =
+                    (code, lines.map(|l| l.boot0), &self.plan.rom)
+                {
+                    let way = rom.device.entry_conditions();
+                    detail = format!(
+                        "{detail}; without a boot0 line {} starts its ROM with {way}",
+                        rom.device.name
+                    );
+                }
                 self.conclude(now, slot, Verdict::failure(code, step, detail));
             }
             Ok(done) => {
