@@ -30,13 +30,33 @@ impl Operation {
     pub fn is_erase(&self) -> bool {
         self.after.len() > 64
     }
+
+    /// Leaves a flash with these contents as a power cut in this operation does.
+    ///
+    /// # Panics
+    /// If the flash is too small for the operation.
+    pub fn leave(&self, flash: &mut [u8], how: Broken) {
+        let at = (self.address - FLASH_BASE) as usize;
+        let cells = &mut flash[at..at + self.after.len()];
+        match how {
+            Broken::Done => cells.copy_from_slice(&self.after),
+            Broken::Anything(seed) => {
+                let mut noise = Noise::new(seed ^ u64::from(self.address));
+                for (i, cell) in cells.iter_mut().enumerate() {
+                    *cell = match noise.next() & 3 {
+                        0 => self.before[i],
+                        1 => self.after[i],
+                        _ => noise.next() as u8,
+                    };
+                }
+            }
+        }
+    }
 }
 
 /// How an interrupted operation left its cells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Broken {
-    /// As they were.
-    Untouched,
     /// Anything, drawn from this seed.
     Anything(u64),
     /// As if it had ended.
@@ -161,27 +181,7 @@ impl Flash {
     pub(crate) fn interrupt(&mut self, now: u64, seed: u64) {
         self.settle(now);
         if let Some(operation) = self.running.take() {
-            self.leave(&operation, Broken::Anything(seed));
-        }
-    }
-
-    /// Leaves the cells as an interrupted operation does.
-    pub fn leave(&mut self, operation: &Operation, how: Broken) {
-        let at = (operation.address - FLASH_BASE) as usize;
-        let cells = &mut self.data[at..at + operation.after.len()];
-        match how {
-            Broken::Untouched => cells.copy_from_slice(&operation.before),
-            Broken::Done => cells.copy_from_slice(&operation.after),
-            Broken::Anything(seed) => {
-                let mut noise = Noise::new(seed ^ u64::from(operation.address));
-                for (i, cell) in cells.iter_mut().enumerate() {
-                    *cell = match noise.next() & 3 {
-                        0 => operation.before[i],
-                        1 => operation.after[i],
-                        _ => noise.next() as u8,
-                    };
-                }
-            }
+            operation.leave(&mut self.data, Broken::Anything(seed));
         }
     }
 
@@ -231,6 +231,11 @@ impl Noise {
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         z ^ (z >> 31)
+    }
+
+    /// A number below `limit`, which is not 0.
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
     }
 }
 

@@ -6,3 +6,4 @@
 mod panel;
 mod processor;
 mod tools;
+mod update;

@@ -1,0 +1,179 @@
+//! One board and its flash: power cut at every flash operation of an update, and images that must not start.
+//!
+//! What a power cut leaves of a board is its flash: the operations before the cut, and of the one that was cut
+//! anything. So the update runs once, its operations are kept, and every cut is a flash of its own that is put into a
+//! fresh board and started.
+
+use panel_emulator::{Board, BoardConfig, Broken, Chip, FLASH_BASE, Noise, Operation, Program};
+use panel_protocol::frame::Frame;
+use panel_protocol::message::{Control, HostMessage};
+use panel_protocol::stream::{Decoder, MAX_ENCODED, encode};
+
+use crate::tools::{Station, all_pass, application, firmware};
+
+const MS: u64 = 1_000_000;
+/// A start at 16 MHz, the start window of 300 ms, the check of a small image, and the first words of the application.
+const SETTLED: u64 = 480;
+
+/// What became of a board that was switched on.
+#[derive(Debug, PartialEq, Eq)]
+enum Alive {
+    /// An application said its version.
+    Application(String),
+    /// The bootloader answers.
+    Bootloader,
+}
+
+/// Switches a board with this flash on and looks what it does.
+fn start(flash: &[u8], seed: u64) -> Result<Alive, String> {
+    let config = BoardConfig { seed, ..BoardConfig::new(Chip::F405, 1) };
+    let mut board = Board::new(config).map_err(|e| format!("{e:?}"))?;
+    board.set_flash(flash);
+    board.set_power(0, true);
+    board.run(SETTLED * MS, None);
+    let said = String::from_utf8_lossy(&board.usart(1).take_sent()).into_owned();
+    if let Some(version) = said.trim_end().strip_prefix("application ") {
+        return Ok(Alive::Application(version.to_owned()));
+    }
+    // Whoever waits in the bootloader answers a Discover on the serial port with its key.
+    let discover = Control::Discover { min: 1, current: 1, restart: true };
+    let mut bytes = [0; MAX_ENCODED];
+    let len = encode(&HostMessage::Control(None, discover).to_frame(), &mut bytes);
+    board.usart(1).feed(SETTLED * MS, &bytes[..len]);
+    board.run((SETTLED + 10) * MS, None);
+    let mut decoder = Decoder::default();
+    let frames: Vec<Frame> =
+        board.usart(1).take_sent().iter().filter_map(|&b| decoder.handle_byte(b)).collect();
+    match frames.is_empty() {
+        false => Ok(Alive::Bootloader),
+        true => Err(format!(
+            "neither application nor bootloader; pc {:#010x}, resets {:?}, faults {:?}, {:?}",
+            board.program_counter(),
+            board.resets(),
+            board.faults(),
+            board.complaints()
+        )),
+    }
+}
+
+/// Flash of a board that carries `image`, committed, and the operations that put it there.
+fn updated(flash: Option<&[u8]>, image: &Program) -> (Vec<u8>, Vec<u8>, Vec<Operation>) {
+    let mut board = Board::new(BoardConfig::new(Chip::F405, 1)).expect("unicorn works");
+    match flash {
+        Some(bytes) => board.set_flash(bytes),
+        None => board.program(&firmware("f405-bootloader")),
+    }
+    let before = board.flash().data().to_vec();
+    let mut station = Station::with(vec![board]);
+    let reports = station.program(image, false);
+    all_pass(&station, &reports);
+    let mut board = station.boards[0].board();
+    let operations = board.flash_mut().take_journal();
+    (before, board.flash().data().to_vec(), operations)
+}
+
+/// Runs `check` for every one of `cases` on both processors; gives what went wrong.
+fn both<T: Sync>(cases: &[T], check: impl Fn(&T) -> Result<(), String> + Sync) -> Vec<String> {
+    let half = cases.len().div_ceil(2);
+    std::thread::scope(|scope| {
+        let parts: Vec<_> = cases
+            .chunks(half.max(1))
+            .map(|part| scope.spawn(|| part.iter().filter_map(|c| check(c).err()).collect::<Vec<_>>()))
+            .collect();
+        parts.into_iter().flat_map(|p| p.join().expect("a check does not panic")).collect()
+    })
+}
+
+#[test]
+fn a_power_cut_at_every_flash_operation_leaves_a_board_that_runs_or_can_be_programmed() {
+    let (old, new) = (application("old", 1000), application("new", 2200));
+    let (_, first, _) = updated(None, &old);
+    assert_eq!(start(&first, 1), Ok(Alive::Application("old".to_owned())));
+    let (before, after, operations) = updated(Some(&first), &new);
+    assert_eq!(start(&after, 1), Ok(Alive::Application("new".to_owned())));
+    // Every state that a cut can leave: in the middle of each operation, and right after it.
+    let mut flash = before;
+    let mut cuts = Vec::new();
+    for (n, operation) in operations.iter().enumerate() {
+        for how in [Broken::Anything(n as u64), Broken::Done] {
+            operation.leave(&mut flash, how);
+            cuts.push((n, how, flash.clone()));
+        }
+    }
+    let complete = |flash: &[u8], image: &Program| {
+        let (address, bytes) = image.flat();
+        let at = (address - FLASH_BASE) as usize;
+        flash[at..at + bytes.len()] == bytes
+    };
+    let recovered = std::sync::atomic::AtomicUsize::new(0);
+    let bad = both(&cuts, |(n, how, flash)| {
+        let operation = &operations[*n];
+        let place =
+            format!("cut at operation {n} of {} ({:#010x}, {how:?})", operations.len(), operation.address);
+        let alive = start(flash, *n as u64).map_err(|why| format!("{place}: {why}"))?;
+        match alive {
+            Alive::Application(version) if version == "old" && complete(flash, &old) => {}
+            Alive::Application(version) if version == "new" && complete(flash, &new) => {}
+            Alive::Bootloader => {}
+            other => return Err(format!("{place}: {other:?} runs, but its image is not complete")),
+        }
+        // Recovered: the same update, by the engine, from what the cut left.
+        if matches!(how, Broken::Anything(_)) && (n % RECOVERED == 0 || operation.is_erase()) {
+            let (_, flash, _) = updated(Some(flash), &new);
+            recovered.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            if start(&flash, 1) != Ok(Alive::Application("new".to_owned())) {
+                return Err(format!("{place}: not recovered"));
+            }
+        }
+        Ok(())
+    });
+    let recovered = recovered.into_inner();
+    println!(
+        "measured: {} flash operations of an update cut, {recovered} of them programmed again",
+        operations.len()
+    );
+    assert!(bad.is_empty(), "{} of {}: {:#?}", bad.len(), cuts.len(), &bad[..bad.len().min(5)]);
+    assert!(operations.len() > 500 && operations.iter().any(Operation::is_erase));
+}
+
+/// One in so many cuts is followed by a whole update, which takes a second; every erase is.
+const RECOVERED: usize = 16;
+
+#[test]
+fn an_image_with_a_wrong_bit_in_its_records_or_its_body_never_starts() {
+    let image = application("1", 1500);
+    let (before, flash, operations) = updated(None, &image);
+    assert_eq!(start(&flash, 1), Ok(Alive::Application("1".to_owned())));
+    // The image's own records: what the update wrote outside the image and left there.
+    let (address, bytes) = image.flat();
+    let body = address..address + bytes.len() as u32;
+    let records: Vec<u32> = operations
+        .iter()
+        .filter(|o| !o.is_erase() && !body.contains(&o.address))
+        .flat_map(|o| o.address..o.address + o.after.len() as u32)
+        .collect();
+    let newest = records.iter().max().map_or(0, |last| last & !63);
+    // The Valid record and the record of the image's one region before it (docs/protocol.md, section 13).
+    let header = (newest - 64)..(newest + 64);
+    let mut flips: Vec<(u32, u8)> = header.clone().flat_map(|a| (0..8).map(move |bit| (a, bit))).collect();
+    let mut noise = Noise::new(5);
+    flips.extend(
+        (0..1000).map(|_| (body.start + noise.below(bytes.len() as u64) as u32, noise.below(8) as u8)),
+    );
+    let bad = both(&flips, |&(at, bit)| {
+        let mut flash = flash.clone();
+        flash[(at - FLASH_BASE) as usize] ^= 1 << bit;
+        let place = format!("bit {bit} of {at:#010x}");
+        let alive = start(&flash, 1).map_err(|why| format!("{place}: {why}"))?;
+        // Bytes that no CRC-32 covers and no rule reads: the four after a record's CRC.
+        let unused = header.contains(&at) && at % 64 >= 60;
+        match alive {
+            Alive::Bootloader => Ok(()),
+            Alive::Application(_) if unused => Ok(()),
+            Alive::Application(_) => Err(format!("{place}: started")),
+        }
+    });
+    println!("measured: {} wrong bits, {} images started", flips.len(), bad.len());
+    assert!(bad.is_empty(), "{:#?}", &bad[..bad.len().min(5)]);
+    assert_eq!(before.len(), flash.len());
+}
