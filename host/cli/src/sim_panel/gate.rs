@@ -2,8 +2,8 @@
 //! a CAN interface of the kernel.
 //!
 //! Behind bytes the simulated bus is the wire: it arbitrates, takes its time and loses what the scenario says.
-//! Behind a kernel interface the wire is the kernel's or a real one; the simulated bus then runs at eight times its
-//! rate, so that it never holds anything up, and only connects the boards.
+//! Behind a kernel interface the wire is the kernel's or a real one; the simulated bus then runs a quarter faster than
+//! its rate, so that stuff bits do not make it fall behind, and boards are not met by frames faster than they can be.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -19,8 +19,11 @@ use panel_simulator::{BusSpeed, HostEvent, World};
 
 use super::ports::Terminal;
 
-/// How much faster the simulated bus is than the kernel's interface in front of it.
-pub(super) const BEHIND_KERNEL: u32 = 8;
+/// The rate of the simulated bus behind a kernel's interface of this rate: hosts pace frames without their stuff bits,
+/// which are at most a fifth.
+pub(super) const fn behind_kernel(rate: u32) -> u32 {
+    rate + rate / 4
+}
 /// Bytes for a host that does not read; more are lost, as in an adapter whose buffer is full.
 const BACKLOG: usize = 1 << 16;
 /// How often an interface that went away is looked for.

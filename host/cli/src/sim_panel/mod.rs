@@ -23,7 +23,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::failure::Failure;
 use crate::setup;
-use gate::{BEHIND_KERNEL, Gate};
+use gate::{Gate, behind_kernel};
 use ports::SlotPort;
 use socket::FixtureSocket;
 
@@ -179,13 +179,13 @@ fn gates(args: &PanelArgs, panel: &Panel) -> Result<Vec<Gate>, Failure> {
         .collect()
 }
 
-fn world(args: &PanelArgs, panel: &Panel, behind_kernel: bool) -> Result<World, Failure> {
+fn world(args: &PanelArgs, panel: &Panel, in_kernel: bool) -> Result<World, Failure> {
     let scenario = setup::scenario(args.scenario.as_deref(), panel)?;
     let mut config = setup::world_of(panel, args.device, 1, scenario, blank);
-    if behind_kernel {
+    if in_kernel {
         for speed in &mut config.buses {
-            speed.nominal *= BEHIND_KERNEL;
-            speed.data = speed.data.map(|data| data * BEHIND_KERNEL);
+            speed.nominal = behind_kernel(speed.nominal);
+            speed.data = speed.data.map(behind_kernel);
         }
     }
     config.adapter = AdapterConfig { latency: Span::ZERO, queue: QUEUE };
