@@ -82,9 +82,10 @@ impl RomPlan {
         }
         check_buses(panel, ways)?;
         let finishing = &recipe.finishing;
-        // A lock is proved by a restart, which an agent does not survive.
+        // Option bytes and lock act after a restart, which an agent does not survive.
+        let restarts = finishing.lock.level().is_some() || !finishing.options.is_empty();
         let unserved = |way: Way| match way.broadcasts() {
-            true => is_agent(way) && finishing.lock.level().is_some(),
+            true => is_agent(way) && restarts,
             false => *finishing != Finishing::default(),
         };
         if let Some((&slot, &way)) = ways.iter().find(|(_, way)| unserved(**way)) {
