@@ -101,11 +101,18 @@ def module_folder(root, pattern):
     return folders[0]
 
 
+def real_time():
+    """User-Mode Linux hands every system call from one process to another, and the boards in it live in real time: one
+    processor, at real-time priority where we may, makes that four times as fast as on a busy machine."""
+    last = max(os.sched_getaffinity(0))
+    return ["chrt", "--fifo", "1", "taskset", "-c", str(last)] if os.geteuid() == 0 else ["taskset", "-c", str(last)]
+
+
 def user_mode_linux(options, settings):
     """The quick machine: a kernel as a process, on this machine's own files."""
     init = pathlib.Path(__file__).resolve().parent / "guest" / "uml.sh"
     modules = module_folder(options.root, "usr/lib/uml/modules")
-    command = [options.root / "usr/bin/linux.uml", "mem=1536M", "rootfstype=hostfs", "rootflags=/", "rw"]
+    command = real_time() + [options.root / "usr/bin/linux.uml", "mem=1536M", "rootfstype=hostfs", "rootflags=/", "rw"]
     command += ["con0=fd:0,fd:1", "con=none", "ssl=none", "quiet", f"VM_MODULES={modules}", *settings, f"init={init}"]
     return command, dict(os.environ, TMPDIR="/dev/shm")
 

@@ -1,7 +1,9 @@
 """The checks of the QEMU machine: two SJA1000 controllers on one bus, and two 16550 UARTs wired to each other."""
 
-from checks import check, expect, ip, run, tool
 import rom_uart
+from checks import PANELFLASH, check, expect, ip, note, tool
+from checks import run as command
+from panels import Run, boards, codes, expect_pass, figures, folder, job_file, panel_file
 
 
 def bring_up(bit_rate=1_000_000, queue=10):
@@ -20,14 +22,59 @@ def interfaces():
             expect("bitrate 1000000" in shown and "qlen 10" in shown, shown)
     with check("a frame sent on one controller is received by the other"):
         listener = f"{tool('candump')} -n 1 -T 3000 can1"
-        command = f"{listener} & sleep 0.5; {tool('cansend')} can0 123#0011223344556677; wait"
-        said = run("/bin/sh", "-c", command).stdout
+        script = f"{listener} & sleep 0.5; {tool('cansend')} can0 123#0011223344556677; wait"
+        said = command("/bin/sh", "-c", script).stdout
         expect("00 11 22 33 44 55 66 77" in said, f"candump said `{said}`")
+
+
+def panel_over_controllers(queue):
+    """The boards behind one controller, the run behind the other."""
+    count = 4
+    where = folder()
+    panel = panel_file(where, 1, count, "socketcan:can0")
+    job = job_file(where, "STM32F405", 0x413, "bench-64k.bin", 0x08020000)
+    with check(f"two controllers, queue of {queue} frames: {count} boards get 64 KiB and pass"):
+        bring_up(queue=queue)
+        with boards(where, panel, "--can", "can1"):
+            run = Run(panel, where, job)
+            code, result = run.end(100)
+            expect_pass(code, result, count, run)
+            note(f"two controllers, queue of {queue}: {figures(result)}")
+
+
+def refused(name, wanted):
+    """A run that must not begin; the panel wants 1 Mbit/s."""
+    where = folder()
+    with check(name):
+        run = Run(panel_file(where, 1, 2, "socketcan:can0", lines=False), where)
+        code, _ = run.end(30)
+        expect(code in (2, 3) and wanted in run.said(), f"exit {code}: {run.said()}")
+
+
+def troubles():
+    bring_up(bit_rate=500_000)
+    refused("a controller at another bit rate is refused with the command that sets it", "bitrate 1000000")
+    bring_up()
+    ip("link", "set", "can1", "down")
+    where = folder()
+    with check("nobody else on the bus: the run ends by itself with its code"):
+        run = Run(panel_file(where, 1, 2, "socketcan:can0", lines=False), where)
+        code, result = run.end(60)
+        note(f"nobody else on the bus: {codes(result)}, exit code {code}")
+        expect(code in (1, 3) and codes(result), f"exit {code}: {run.said()}")
+    bring_up()
+    with check("doctor tells a short queue and the rate that helps"):
+        panel = panel_file(where, 1, 2, "socketcan:can0", lines=False)
+        said = command(PANELFLASH, "doctor", "--panel", panel, "--records", where / "none").stdout
+        expect("1000000 bit/s" in said and "txqueuelen" in said, said)
 
 
 def main():
     interfaces()
     rom_uart.checks()
+    panel_over_controllers(10)
+    panel_over_controllers(1000)
+    troubles()
     print("END", flush=True)
 
 
