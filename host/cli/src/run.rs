@@ -199,10 +199,16 @@ pub(crate) fn release(name: &str, regions: &[(u32, Vec<u8>)]) -> store::Release 
     store::Release { name: name.to_owned(), version: String::new(), sha256, images }
 }
 
-/// Set by Ctrl-C and by SIGTERM: the run ends with its boards safe and its record complete.
+/// Set by Ctrl-C, SIGTERM, a terminal that is closed, and a panic in another thread: the run ends with its boards safe
+/// and its record complete. A panic in this thread unwinds, and the fixture's lines go off as they are dropped.
 pub(crate) fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
     let flag = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+    let (on_panic, report) = (Arc::clone(&flag), std::panic::take_hook());
+    std::panic::set_hook(Box::new(move |panic| {
+        on_panic.store(true, Ordering::Relaxed);
+        report(panic);
+    }));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
         signal_hook::flag::register(signal, Arc::clone(&flag))
             .map_err(|e| Failure::new(Code::Internal, format!("signal {signal}: {e}")))?;
     }

@@ -61,20 +61,25 @@ def main_jobs():
     main_job("vcan, FD", 8, 8, "socketcan:vcan1", fd=True)
 
 
-def slcan(rows, columns):
+# Bits per second of slcand's -s option. The text of a frame passes through a terminal twice.
+SLCAN_RATES = {"4": "125k", "5": "250k"}
+
+
+def slcan(rows, columns, speed):
     """An interface of the kernel over a pseudo-terminal, at whose other end the simulator is the wire."""
+    rates = f'bit_rate = "{SLCAN_RATES[speed]}"'
     count = rows * columns
     where = folder()
-    simulated = panel_file(where, rows, columns, "sim", CLASSICAL)
+    simulated = panel_file(where, rows, columns, "sim", rates)
     with check(f"slcan interface: {count} boards get 256 KiB and pass, the simulator being the wire"):
         with boards(where, simulated, "--pty") as (_, buses):
             port = buses[0][1].removeprefix("slcan:")
-            with serving(tool("slcand"), "-F", "-o", "-s5", port, "slcan0"):
+            with serving(tool("slcand"), "-F", "-o", f"-s{speed}", port, "slcan0"):
                 for _ in range(50):
                     if run(tool("ip"), "link", "set", "slcan0", "up", code=None).returncode == 0:
                         break
                     time.sleep(0.1)
-                job = Run(panel_file(where, rows, columns, "socketcan:slcan0", CLASSICAL), where)
+                job = Run(panel_file(where, rows, columns, "socketcan:slcan0", rates), where)
                 code, result = job.end(100)
                 expect_pass(code, result, count, job)
                 note(f"slcan, {count} boards: {figures(result)}")
@@ -152,25 +157,35 @@ def processor_seconds(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def idle():
-    """A host that waits must sleep: here for the operator, who is asked to switch the supply."""
+def waiting_run():
+    """A run that waits for its operator, who is asked to switch the supply."""
     where = folder()
-    with check("a run that waits for its operator sleeps, and Ctrl-C ends it with exit code 130"):
-        panel = panel_file(where, 3, 7, "socketcan:vcan0", lines=False)
-        panel.write_text(panel.read_text() + '[fixture]\npower = "manual:the bench supply"\n')
-        job = Run(panel, where, stdin=subprocess.PIPE)
-        until = time.monotonic() + 10
-        while "the bench supply" not in job.said():
-            expect(time.monotonic() < until, f"the operator was not asked: {job.said()}")
-            time.sleep(0.05)
+    panel = panel_file(where, 3, 7, "socketcan:vcan0", CLASSICAL, lines=False)
+    panel.write_text(panel.read_text() + '[fixture]\npower = "manual:the bench supply"\n')
+    job = Run(panel, where, stdin=subprocess.PIPE)
+    until = time.monotonic() + 10
+    while "the bench supply" not in job.said():
+        expect(time.monotonic() < until, f"the operator was not asked: {job.said()}")
+        time.sleep(0.05)
+    return job
+
+
+def idle():
+    """A host that waits must sleep."""
+    with check("a run that waits for its operator sleeps"):
+        job = waiting_run()
         before = processor_seconds(job.process.pid)
         time.sleep(4)
         used = processor_seconds(job.process.pid) - before
+        job.process.kill()
         note(f"waiting for the operator: {used:.2f} s of processor in 4 s")
         expect(used < 0.4, f"{used:.2f} s of processor in 4 s")
-        job.process.send_signal(signal.SIGINT)
-        code, result = job.end(10)
-        expect(code == 130, f"exit code {code}: {job.said()}")
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        with check(f"{name} ends a run with exit code 130"):
+            job = waiting_run()
+            job.process.send_signal(getattr(signal, name))
+            code, _ = job.end(10)
+            expect(code == 130, f"exit code {code}: {job.said()}")
 
 
 def doctor():
@@ -185,8 +200,8 @@ def main():
     interfaces()
     peers()
     main_jobs()
-    slcan(3, 7)
-    slcan(8, 8)
+    slcan(3, 7, "5")
+    slcan(8, 8, "4")
     idle()
     doctor()
     troubles()
