@@ -143,9 +143,9 @@ def qemu(options, settings):
     wire = options.work / "uart.socket"
     wire.unlink(missing_ok=True)
     guest = pathlib.Path(__file__).resolve().parent / "guest" / "qemu.sh"
-    append = " ".join(["console=ttyS0", "quiet", "panic=1", f"VM_INIT={guest}", *settings])
+    append = " ".join(["console=ttyS0", "quiet", "panic=1", "no_timer_check", f"VM_INIT={guest}", *settings])
     command = real_time("--rr", "1") + [root / "usr/bin/qemu-system-x86_64", "-L", root / "usr/share/qemu", "-L", root / "usr/share/seabios"]
-    command += "-accel tcg,thread=multi -smp 2 -m 1G -nodefaults -no-user-config -display none -no-reboot".split()
+    command += "-accel tcg,thread=multi -smp 1 -m 1G -nodefaults -no-user-config -display none -no-reboot".split()
     command += ["-kernel", kernel, "-initrd", image, "-append", append, "-serial", "stdio"]
     command += ["-chardev", f"socket,id=u1,path={wire},server=on,wait=off", "-chardev", f"socket,id=u2,path={wire}"]
     command += "-serial chardev:u1 -serial chardev:u2".split()
