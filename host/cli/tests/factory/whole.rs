@@ -111,6 +111,33 @@ fn locked_boards_that_are_run_again_pass_without_being_touched() {
 }
 
 #[test]
+fn a_board_that_was_erased_gets_its_identity_back_by_its_uid_in_any_slot() {
+    let owner = line("");
+    let first = boards(&owner.run("WO-1", &[]).good());
+    // Lifting the protection through the ROM erases all of a chip but its UID; then somebody gave it a bootloader
+    // again (its first 16 KiB). It comes back in another slot.
+    let (two, four) = (owner.path("boards/slot-2-F405.flash"), owner.path("boards/slot-4-F405.flash"));
+    let mut chip = std::fs::read(&two).unwrap();
+    chip[14] = 0;
+    chip[4096 + 0x4000..4096 + (1 << 20)].fill(0xFF);
+    std::fs::rename(&four, &two).unwrap();
+    std::fs::write(&four, chip).unwrap();
+    let again = boards(&owner.run("WO-1", &[]).good());
+    let who = |board: &Value| (board["uid"].clone(), board["serial"].clone());
+    assert_eq!((who(&again[1]), who(&again[3])), (who(&first[3]), who(&first[1])));
+    let bytes = std::fs::read(&four).unwrap();
+    let serial = first[1]["serial"].as_str().unwrap();
+    assert_eq!(&bytes[4096 + 0xE_0000 + 48..][..serial.len()], serial.as_bytes(), "in the chip itself");
+    assert_eq!((bytes[14], owner.balance("WO-1")), (1, [10, 4, 0, 0, 0, 6]));
+    let unit = &owner.call(&["ledger", "show", serial, "--records", "records", "--json"]).good().json()[0];
+    assert_eq!(
+        unit["keys"].as_array().unwrap().len(),
+        2,
+        "the key that nobody has any more, and the new one"
+    );
+}
+
+#[test]
 fn a_board_that_is_not_locked_does_not_pass_and_counts_as_failed() {
     let owner = line("");
     let scenario =
