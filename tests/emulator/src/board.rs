@@ -198,6 +198,13 @@ impl Board {
         self.processor.instructions()
     }
 
+    /// Processor cycles since the last reset in which the processor was awake.
+    #[must_use]
+    pub fn cycles_awake(&self) -> u64 {
+        let now = self.processor.wires().now;
+        now.cycles - now.asleep
+    }
+
     /// Time the processor stood still because it touched a busy flash, ns, since power-on.
     #[must_use]
     pub fn stalled(&self) -> u64 {

@@ -3,6 +3,7 @@
 //! Needs `arm-none-eabi-gcc` for the test programs and the firmware's ELF files in `target/firmware`
 //! (`panel-backplane/firmware/build`); `tests/firmware/run` brings both and runs this.
 
+mod budget;
 mod panel;
 mod processor;
 mod tools;

@@ -101,6 +101,34 @@ impl Station {
         run.reports()
     }
 
+    /// Programs the first board; what its processor did while the first sector of the image was erased and data came:
+    /// instructions, cycles awake, frames received.
+    pub(crate) fn reception(&mut self, image: &Program) -> (u64, u64, u64) {
+        let (address, bytes) = image.flat();
+        let plan = Arc::new(self.plan(address, &bytes, false));
+        let mut run = Run::new(&plan, self.world.now(), self.session);
+        let look = |station: &Self| {
+            let board = station.boards[0].board();
+            let erasing = board.flash().running().is_some_and(|o| o.is_erase() && o.address == address);
+            (erasing, board.instructions(), board.cycles_awake(), board.can_counters().received)
+        };
+        let mut begun = None;
+        while !run.is_finished() {
+            panel_emulator::station::drive(&mut run, &mut self.world, Span::from_millis(1));
+            let (erasing, instructions, cycles, frames) = look(self);
+            match begun {
+                None if erasing => begun = Some((instructions, cycles, frames, frames)),
+                // The host has paused, or the sector is erased.
+                Some((i, c, f, last)) if !erasing || frames == last => {
+                    return (instructions - i, cycles - c, frames - f);
+                }
+                Some((i, c, f, _)) => begun = Some((i, c, f, frames)),
+                None => {}
+            }
+        }
+        (0, 0, 0)
+    }
+
     fn plan(&self, address: u32, bytes: &[u8], start: bool) -> Plan {
         let image = panel_image::parse(bytes, "image.bin", Some(address)).expect("an image");
         let recipe = Recipe {

@@ -1,0 +1,74 @@
+//! What the binary may cost: time to listen, stack, and the processor's share of a frame.
+//!
+//! Figures are those of the pessimistic cost model of `cost.rs` at 16 MHz without PLL; each is printed as a line that
+//! begins with `budget:`.
+
+use panel_emulator::{Board, BoardConfig, Chip};
+
+use crate::tools::{Station, all_pass, application, firmware};
+
+const MS: u64 = 1_000_000;
+
+#[test]
+fn a_board_listens_soon_after_power_up_and_keeps_within_its_stack() {
+    let program = firmware("f405-bootloader");
+    let (limit, top) = (program.symbol("_stack_limit"), program.symbol("_stack_top"));
+    let (limit, top) = (limit.expect("linker script"), top.expect("linker script"));
+    let board = |n| {
+        let config = BoardConfig { fill: Some(0xA5), ..BoardConfig::new(Chip::F405, n) };
+        let mut board = Board::new(config).expect("unicorn works");
+        board.program(&program);
+        board
+    };
+    let mut lonely = board(1);
+    lonely.set_power(0, true);
+    let listens = (1..200).find(|ms| {
+        lonely.run(ms * MS, None);
+        lonely.is_asleep()
+    });
+    let listens = listens.expect("it sleeps when there is nothing to do");
+    println!("budget: listens {listens} ms after power-up, {LISTENS_MS} allowed");
+    assert!(listens <= LISTENS_MS);
+
+    let mut station = Station::with(vec![board(1)]);
+    let reports = station.program(&application("stack", 20_000), false);
+    all_pass(&station, &reports);
+    let memory = station.boards[0].board().memory(limit, (top - limit) as usize);
+    let untouched = memory.iter().position(|&b| b != 0xA5).unwrap_or(memory.len());
+    println!("budget: stack {} of {} bytes used by a whole run", memory.len() - untouched, memory.len());
+    assert!(untouched >= SPARE_STACK, "{untouched} bytes were never touched");
+}
+
+/// What a bootloader at 16 MHz may need until it hears a host.
+const LISTENS_MS: u64 = 60;
+/// Stack that must be left after a run.
+const SPARE_STACK: usize = 256;
+
+#[test]
+fn frames_back_to_back_at_1_mbit_are_never_missed_at_16_mhz() {
+    let mut station = Station::new(1, &firmware("f405-bootloader"));
+    let reports = station.program(&application("frames", 60_000), false);
+    all_pass(&station, &reports);
+    let board = station.boards[0].board();
+    let counters = board.can_counters();
+    println!("measured: {} frames received, at most {} of 3 waited", counters.received, counters.deepest);
+    assert!(counters.received > 7500);
+    assert_eq!((counters.overruns, board.stalled()), (0, 0));
+    assert_eq!(board.complaints(), []);
+}
+
+/// What the reception of a data frame may cost, its share of the segment's CRC-32 included.
+const FRAME_INSTRUCTIONS: u64 = 900;
+
+#[test]
+fn a_data_frame_costs_no_more_instructions_than_its_budget() {
+    let mut station = Station::new(1, &firmware("f405-bootloader"));
+    // While a sector is erased nothing can be programmed: what the processor does then is receive.
+    let (instructions, cycles, frames) = station.reception(&application("busy", 60_000));
+    assert!(frames > 500, "{frames} frames while the first sector was erased");
+    let (each, awake) = (instructions / frames, cycles / frames);
+    println!(
+        "budget: {each} instructions per data frame, {FRAME_INSTRUCTIONS} allowed ({frames} frames, awake {awake} cycles each)"
+    );
+    assert!(each <= FRAME_INSTRUCTIONS);
+}
