@@ -1,5 +1,6 @@
 //! The shipped bootloader on a panel of emulated boards, programmed by the real engine over the simulated bus.
 
+use panel_engine::Outcome;
 use panel_protocol::time::Span;
 
 use crate::tools::{Station, all_pass, application, firmware};
@@ -26,4 +27,22 @@ fn four_boards_are_programmed_verified_and_start_their_application() {
         assert_eq!(board.can_counters().overruns, 0);
     }
     println!("4 boards in {} ms of virtual time", station.now().0 / 1000);
+}
+
+#[test]
+fn bad_cells_fail_their_boards_with_the_address_and_no_other() {
+    let mut station = Station::new(3, &firmware("f405-bootloader"));
+    station.boards[1].board().flash_mut().defects.program_fails = Some(0x0800_8100);
+    station.boards[2].board().flash_mut().defects.reads_back_wrong = Some(0x0800_8204);
+    let reports = station.program(&application("1.0", 4000), false);
+    let ends: Vec<_> = reports
+        .iter()
+        .filter_map(|r| r.verdict.as_ref())
+        .map(|v| (v.outcome, v.code, v.detail.clone()))
+        .collect();
+    assert_eq!(ends[0].0, Outcome::Pass, "{ends:?}");
+    assert_eq!((ends[1].0, ends[2].0), (Outcome::Fail, Outcome::Fail), "{ends:?}");
+    assert!(ends[1].2.contains("0x08008100"), "{ends:?}");
+    assert!(ends[2].2.contains("0x08008204"), "{ends:?}");
+    assert_ne!(ends[1].1, ends[2].1, "an error of the controller is told from a cell that reads back wrong");
 }
