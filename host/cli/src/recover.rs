@@ -3,12 +3,13 @@
 //! Nothing is destroyed without consent: the board is read first, its state is said, and what the release does
 //! not match is erased only after a yes. A recovery that was interrupted anywhere is simply run again.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use panel_backplane::Slot;
 use panel_codes::Code;
 use panel_engine::{Event, Step};
 use panel_job::{Job, JobLock};
+use panel_ledger::{Ledger, SqliteLedger, Uid, Unit};
 use panel_protocol::time::Micros;
 use panel_store as store;
 use sha2::{Digest, Sha256};
@@ -76,7 +77,8 @@ pub(crate) fn recover(args: &RecoverArgs) -> Result<u8, Failure> {
     let options = stm32::PlanOptions { voltage: work.voltage, ..stm32::PlanOptions::default() };
     Plan::new(work.device, &whole, &options).map_err(|e| plan_failure(&e))?;
 
-    let store = Recorder::open(&records_dir(args.records.as_ref()))?;
+    let dir = records_dir(args.records.as_ref());
+    let store = Recorder::open(&dir)?;
     let mut port = Port::open(&args.port)?;
     port.wait_for_chip(STILL_ERASING);
     let start = run_start(args, &job, Sha256::digest(text.as_bytes()).into(), &regions);
@@ -89,15 +91,30 @@ pub(crate) fn recover(args: &RecoverArgs) -> Result<u8, Failure> {
     bench.progress.end();
     let exit = result.as_ref().map_or_else(Failure::exit, |_| 0);
     let ended = bench.recorder.end(bench.now(), exit).map_err(|e| crate::records::failure(&e));
+    let uid = result.as_ref().ok().and_then(|done| done.uid.as_deref());
+    let units = uid.map_or(Ok(Vec::new()), |uid| units_of(&dir, &job.product, uid));
     if args.json {
-        line(&json(&result, bench.now()).to_string());
+        let known = units.as_ref().map_or(&[][..], Vec::as_slice);
+        line(&json(&result, known, bench.now()).to_string());
     }
     let done = result?;
     ended?;
+    let units = units?;
     if !args.json {
-        report(&done);
+        report(&done, &units);
     }
     Ok(0)
+}
+
+/// What the ledger beside the records knows of this chip: the newest unit last, nothing without a ledger.
+fn units_of(records: &Path, product: &str, uid: &str) -> Result<Vec<Unit>, Failure> {
+    let path = crate::ledger::path(records);
+    let mut bytes = [0; 12];
+    if !path.exists() || hex::decode_to_slice(uid, &mut bytes).is_err() {
+        return Ok(Vec::new());
+    }
+    let ledger = SqliteLedger::open(&path).map_err(|e| crate::ledger::failure(&e))?;
+    ledger.find_chip(product, Uid(bytes)).map_err(|e| crate::ledger::failure(&e))
 }
 
 fn device(job: &Job) -> Result<&'static Device, Failure> {
@@ -142,10 +159,15 @@ fn run_start(
     }
 }
 
-fn json(result: &Result<Done, Failure>, now: Micros) -> serde_json::Value {
+fn json(result: &Result<Done, Failure>, units: &[Unit], now: Micros) -> serde_json::Value {
     let seconds = now.0 as f64 / 1e6;
     match result {
-        Ok(done) => serde_json::json!({ "result": "pass", "board": done, "seconds": seconds }),
+        Ok(done) => {
+            let identity = units.last().map(|unit| {
+                serde_json::json!({ "serial": unit.numbers.serial, "order": unit.order, "state": unit.state })
+            });
+            serde_json::json!({ "result": "pass", "board": done, "identity": identity, "seconds": seconds })
+        }
         Err(failure) => serde_json::json!({
             "result": if failure.exit() == 130 { "aborted" } else if failure.exit() == 1 { "fail" } else { "error" },
             "code": failure.code.to_string(), "detail": failure.message, "seconds": seconds,
@@ -153,7 +175,7 @@ fn json(result: &Result<Done, Failure>, now: Micros) -> serde_json::Value {
     }
 }
 
-fn report(done: &Done) {
+fn report(done: &Done, units: &[Unit]) {
     let uid = done.uid.as_deref().unwrap_or("not readable");
     line(&format!("PASS  {}  UID {uid}", done.chip));
     match done.blocks_written {
@@ -171,6 +193,21 @@ fn report(done: &Done) {
     if done.needs_power_cycle {
         line("switch the board's power off and on: until then it starts its ROM and not its application");
     }
+    if let Some(unit) = units.last() {
+        line(&identity(unit));
+    }
+}
+
+/// How the board comes by its identity again: a run reserves the same numbers for the same chip and reads them back.
+fn identity(unit: &Unit) -> String {
+    let serial = unit.numbers.serial.as_deref().unwrap_or("without a serial number");
+    let Some(order) = &unit.order else {
+        return format!("the ledger knows this chip as unit {serial}, of no work order");
+    };
+    format!(
+        "the ledger knows this chip as unit {serial} of order {order}: `panelflash run --order {order}` gives it the \
+         same numbers again, for nothing"
+    )
 }
 
 /// A real port as a link.

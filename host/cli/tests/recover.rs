@@ -97,6 +97,33 @@ fn a_bricked_board_is_recovered_and_its_history_tells_of_it() {
 }
 
 #[test]
+fn a_recovered_chip_is_told_with_the_number_that_the_ledger_has_for_its_uid() {
+    let board = Board::start(&["--device", "F405"]);
+    let dir = bench();
+    let (exit, value, errors) = recover(dir.path(), &board.port, &["--yes"]);
+    assert_eq!((exit, &value["identity"]), (0, &Value::Null), "no ledger yet: {errors}");
+    let uid = value["board"]["uid"].as_str().expect("a UID").to_owned();
+    let ledger = |args: &[&str]| {
+        let fixed = ["ledger", "--records", "records"];
+        let output = panelflash(dir.path(), &[&fixed, args].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    ledger(&["add", "--product", "bench board", "--serial-format", "B-{counter:4}", "--count", "9"]);
+    ledger(&["allocate", "--product", "bench board", "--serial", "--uid", &uid]);
+
+    let (exit, value, errors) = recover(dir.path(), &board.port, &["--yes"]);
+    let identity = &value["identity"];
+    assert_eq!((exit, &identity["serial"]), (0, &Value::from("B-0001")), "{errors}");
+    assert_eq!((&identity["order"], &identity["state"]), (&Value::Null, &Value::from("reserved")));
+    let words = panelflash(
+        dir.path(),
+        &["recover", "job.toml", "--records", "records", "--yes", "--port", &board.port],
+    );
+    let words = String::from_utf8_lossy(&words.stdout).into_owned();
+    assert!(words.contains("unit B-0001, of no work order"), "{words}");
+}
+
+#[test]
 fn a_recovery_that_was_killed_is_finished_by_the_next_and_its_doubt_resolved() {
     let board = Board::start(&["--device", "F405"]);
     let dir = bench();
