@@ -71,7 +71,10 @@ impl StreamLink {
         self.pipe = None;
         self.flight.clear(now);
         let why = match error.kind() {
-            io::ErrorKind::UnexpectedEof => "the other end closed the connection".to_owned(),
+            // A write may find out before a read does.
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
+                "the other end closed the connection".to_owned()
+            }
             _ => error.to_string(),
         };
         self.inputs.push_back(CanInput::Event(CanEvent::Down { why }));
