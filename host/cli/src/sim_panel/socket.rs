@@ -1,8 +1,10 @@
 //! The simulated fixture as other programs switch it: a local socket, one command a line, one answer a line.
 //!
-//!     power on 1 2 3      also nrst, boot0, select; on or off
-//!     current 1 2 3       answers `ok 1=45 2=0 3=-`, in mA; `-` where there is no slot
-//!     safe                everything off, NRST released
+//! ```text
+//! power on 1 2 3      also nrst, boot0, select; on or off
+//! current 1 2 3       answers `ok 1=45 2=0 3=-`, in mA; `-` where there is no slot
+//! safe                everything off, NRST released
+//! ```
 //!
 //! A client that switched something and goes away leaves everything off: no board stays powered when its host is
 //! gone.
