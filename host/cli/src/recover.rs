@@ -70,7 +70,6 @@ pub(crate) fn recover(args: &RecoverArgs) -> Result<u8, Failure> {
         image: &whole,
         start: regions.first().map(|(address, _)| *address).filter(|_| job.start_application),
         voltage: args.voltage.map(supply).transpose()?,
-        look: true,
         lock: job.finish.lock == JobLock::Level1,
     };
     // A release that no chip of this kind can hold is refused before the port is touched.

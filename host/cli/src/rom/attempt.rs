@@ -1,8 +1,8 @@
 //! One attempt at one board through its ROM bootloader, from the first byte to a verdict.
 //!
 //! Every effect is told as an engine event first, so that it is recorded before it happens; an attempt whose
-//! records fail stops there. Used by `recover`, which looks at the board and asks before it destroys anything,
-//! and by batch runs over many ports, which do not look.
+//! records fail stops there. Used by `recover`: the board is looked at, and asked for, before anything is destroyed.
+//! Batch runs do neither and have the engine's attempt.
 
 use std::time::Duration;
 
@@ -47,8 +47,6 @@ pub(crate) struct Work<'a> {
     /// Start the application whose vector table is there.
     pub(crate) start: Option<u32>,
     pub(crate) voltage: Option<stm32::device::SupplyVoltage>,
-    /// Read what is there first, and leave a board alone that holds the release already.
-    pub(crate) look: bool,
     /// Set readout protection level 1 when everything is right, and prove it.
     pub(crate) lock: bool,
 }
@@ -162,7 +160,7 @@ impl<L: Link, V: Overseer> Attempt<'_, L, V> {
             self.identified(&info)?;
         }
         let plan = self.plan(&info)?;
-        let there = self.work.look && !self.done.unprotected && self.is_there(&plan)?;
+        let there = !self.done.unprotected && self.is_there(&plan)?;
         if !there {
             self.program_or_open(&plan)?;
         }

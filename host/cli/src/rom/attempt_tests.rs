@@ -49,8 +49,7 @@ fn port() -> VirtualPort {
 fn recover(port: &mut VirtualPort, data: &[u8], yes: bool) -> (Result<Done, Failure>, Judge) {
     let image = stm32::Image::new([stm32::Region { address: FLASH, data }]).expect("image");
     let device = Device::find(0x413, None).expect("in the table");
-    let work =
-        Work { slot: Slot(1), device, image: &image, start: None, voltage: None, look: true, lock: false };
+    let work = Work { slot: Slot(1), device, image: &image, start: None, voltage: None, lock: false };
     let mut judge = Judge { yes, ..Judge::default() };
     (attempt(port, &work, 1, &mut judge), judge)
 }
@@ -182,7 +181,7 @@ fn a_board_is_locked_again_if_the_job_says_so_and_proves_it() {
     let image = stm32::Image::new([stm32::Region { address: FLASH, data: &data }]).expect("image");
     let device = Device::find(0x413, None).expect("in the table");
     let start = Some(FLASH);
-    let work = Work { slot: Slot(1), device, image: &image, start, voltage: None, look: true, lock: true };
+    let work = Work { slot: Slot(1), device, image: &image, start, voltage: None, lock: true };
     // Once with everything to do, once with nothing but the lock.
     for there in [false, true] {
         let mut port = port();

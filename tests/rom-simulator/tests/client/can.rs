@@ -4,9 +4,11 @@ use core::time::Duration;
 use rom_simulator::{CanDevice, CanFrame, CanKind as Kind, Chip, Fault, Nanos, Settings, catalog};
 use std::collections::VecDeque;
 use stm32_rom_bootloader::{
-    CanKind, CanSession, CanSettings, Entry, Error, Event, Frame, Image, LineAction, LineResult, Operation,
-    Output, Plan, PlanOptions, Program, Programmed, Region,
+    CanKind, CanSession, CanSettings, Entry, Error, Event, Frame, LineAction, LineResult, Operation, Output,
+    PlanOptions, Program, Programmed,
 };
+
+use crate::target::Target;
 
 const LONGEST: Duration = Duration::from_secs(300);
 
@@ -166,15 +168,8 @@ impl CanBench {
         data: &[u8],
         options: &PlanOptions,
     ) -> Result<Programmed, Error> {
-        let product_id = self.chip().model().product_id;
-        let version = self.chip().model().bootloader_id.map(|(_, id)| u16::from(id));
-        let device = stm32_rom_bootloader::Device::find(product_id, version).expect("in the table");
-        let start = device.flash.expect("known").start;
-        let kib = (self.chip().model().flash.size() / 1024) as u16;
-        let image = Image::new([Region { address: start + offset, data }]).expect("image");
-        let options = PlanOptions { flash_kib: Some(kib), bootloader_id: version, ..options.clone() };
-        let plan = Plan::new(device, &image, &options).expect("plan");
-        self.run(Program::new(&plan, &image))
+        let target = Target::of(self.chip());
+        target.with_plan(offset, data, options, |plan, image| self.run(Program::new(plan, image)))
     }
 
     pub(crate) fn with_speed(mut self, speed: stm32_rom_bootloader::CanRate) -> Self {

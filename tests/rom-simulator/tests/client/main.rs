@@ -9,4 +9,5 @@ mod every_chip;
 mod field_can;
 mod field_usart;
 mod table;
+mod target;
 mod uart;

@@ -4,9 +4,11 @@ use core::time::Duration;
 use rom_simulator::wire::{LineConfig, UartLine};
 use rom_simulator::{Chip as SimulatedChip, Fault, Nanos, Settings, UsartDevice, catalog};
 use stm32_rom_bootloader::{
-    Entry, Error, Event, Image, LineAction, LineResult, Operation, Output, Plan, PlanOptions, Program,
-    Programmed, Region, UartSession, UartSettings,
+    Entry, Error, Event, LineAction, LineResult, Operation, Output, PlanOptions, Program, Programmed,
+    UartSession, UartSettings,
 };
+
+use crate::target::Target;
 
 /// What a session may take: more than the slowest mass erase.
 const LONGEST: Duration = Duration::from_secs(300);
@@ -129,15 +131,8 @@ impl Bench {
         data: &[u8],
         options: &PlanOptions,
     ) -> Result<Programmed, Error> {
-        let product_id = self.chip().model().product_id;
-        let version = self.chip().model().bootloader_id.map(|(_, id)| u16::from(id));
-        let device = stm32_rom_bootloader::Device::find(product_id, version).expect("in the table");
-        let start = device.flash.expect("known").start;
-        let kib = (self.chip().model().flash.size() / 1024) as u16;
-        let image = Image::new([Region { address: start + offset, data }]).expect("image");
-        let options = PlanOptions { flash_kib: Some(kib), bootloader_id: version, ..options.clone() };
-        let plan = Plan::new(device, &image, &options).expect("plan");
-        self.run(Program::new(&plan, &image))
+        let target = Target::of(self.chip());
+        target.with_plan(offset, data, options, |plan, image| self.run(Program::new(plan, image)))
     }
 
     fn time(&self) -> Duration {
