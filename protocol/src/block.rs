@@ -6,6 +6,7 @@
 
 use crate::bytes::{Reader, Short, Writer};
 use crate::message::SEGMENT;
+use crate::node::KeyKind;
 use sha2::{Digest, Sha256};
 
 /// Regions in one image.
@@ -212,6 +213,36 @@ impl<'a> Write<'a> {
             may_erase: flags & 1 != 0,
             bytes: r.0,
         })
+    }
+}
+
+/// Longest common name of a certificate request (X.520, ub-common-name).
+pub const MAX_NAME: usize = 64;
+
+/// The key that one board is to make for itself, and the name in its certificate request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MakeKey<'a> {
+    /// Kind of key.
+    pub kind: KeyKind,
+    /// Common name of the request's subject, `1..=MAX_NAME` bytes of printable ASCII.
+    pub name: &'a [u8],
+}
+
+impl<'a> MakeKey<'a> {
+    /// The block's bytes; returns how many of `out` are used.
+    pub fn encode(&self, out: &mut [u8; MAX_BLOCK]) -> usize {
+        let mut w = Writer::new(out);
+        w.u8(self.kind as u8).put(&self.name[..self.name.len().min(MAX_NAME)]);
+        w.len()
+    }
+
+    /// The wish in a block's bytes, or `None` if they are not one.
+    #[must_use]
+    pub fn decode(bytes: &'a [u8]) -> Option<Self> {
+        let (kind, name) = bytes.split_first()?;
+        let kind = KeyKind::from_byte(*kind)?;
+        let printable = name.iter().all(|b| (b' '..=b'~').contains(b));
+        (printable && (1..=MAX_NAME).contains(&name.len())).then_some(Self { kind, name })
     }
 }
 

@@ -139,7 +139,9 @@ impl Request {
                     | Control::Read { .. }
                     | Control::Statistics
             ),
-            Self::Block(kind, _) => matches!(kind, BlockKind::Begin | BlockKind::Identity),
+            Self::Block(kind, _) => {
+                matches!(kind, BlockKind::Begin | BlockKind::Identity | BlockKind::Key)
+            }
         }
     }
 

@@ -38,6 +38,8 @@ pub enum BlockKind {
     Identity = 2,
     /// Offset and bytes of option bytes.
     Options = 3,
+    /// [`crate::block::MakeKey`]: the key that the board is to make for itself.
+    Key = 4,
 }
 
 /// Host to one node or to all.
@@ -310,6 +312,7 @@ impl Control {
                     1 => BlockKind::Begin,
                     2 => BlockKind::Identity,
                     3 => BlockKind::Options,
+                    4 => BlockKind::Key,
                     other => return Err(Some(field("kind", other.into()))),
                 },
                 len: r.u16().map_err(short)?,

@@ -125,6 +125,8 @@ pub enum Refusal {
     NotVerified = 13,
     /// The flash refused.
     Flash = 14,
+    /// The board could not make its key.
+    KeyFailed = 15,
 }
 
 /// Anything a node sends in one frame, besides discovery answers.
@@ -356,6 +358,7 @@ impl Refusal {
             12 => Self::NoConsent,
             13 => Self::NotVerified,
             14 => Self::Flash,
+            15 => Self::KeyFailed,
             _ => return None,
         })
     }

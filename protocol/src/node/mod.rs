@@ -22,7 +22,7 @@ pub use boot::{asks_to_stay, startable};
 pub use port::*;
 pub use receive::{ManifestEntry, SegmentBuffer};
 
-use crate::block::{Begin, BeginFlags, MAX_BLOCK, Write};
+use crate::block::{Begin, BeginFlags, MAX_BLOCK, MakeKey, Write};
 use crate::frame::Frame;
 use crate::ident::{Channel, NodeId};
 use crate::message::{
@@ -395,6 +395,7 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
                 Err(refusal) => Err(refusal),
             },
             (Some(block), BlockKind::Options) => self.write_options(block),
+            (Some(block), BlockKind::Key) => self.make_key(block),
         };
         self.out.reply(&Reply::Done { opcode, refusal: outcome.err(), detail: kind as u32 });
     }
@@ -466,6 +467,20 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
             return Err(Refusal::Unsupported);
         }
         if self.port.write_options(offset, write.bytes) { Ok(()) } else { Err(Refusal::Flash) }
+    }
+
+    fn make_key(&mut self, block: &[u8]) -> Result<(), Refusal> {
+        if !P::MAKES_KEYS || !self.port.facts().capabilities.contains(Capabilities::KEYS) {
+            return Err(Refusal::Unsupported);
+        }
+        let MakeKey { kind, name } = MakeKey::decode(block).ok_or(Refusal::BadBlock)?;
+        if self.port.protection() != Protection::Open {
+            return Err(Refusal::Protected);
+        }
+        if self.flash_in_use() {
+            return Err(Refusal::WrongState);
+        }
+        if self.port.make_key(kind, name) { Ok(()) } else { Err(Refusal::KeyFailed) }
     }
 
     /// Readout protection hides the flash. Option bytes are no secret, and say whether the board was set up.

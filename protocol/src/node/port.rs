@@ -147,9 +147,37 @@ bitflags::bitflags! {
         const OPTIONS = 1 << 5;
         /// Runs test items of the application.
         const TESTS = 1 << 6;
+        /// Makes a key pair of its own and a certificate request for it.
+        const KEYS = 1 << 7;
         const _ = !0;
     }
 }
+
+/// Kinds of keys that a board may make for itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum KeyKind {
+    /// Ed25519 (RFC 8032).
+    Ed25519 = 1,
+    /// ECDSA on NIST P-256 (FIPS 186-5).
+    P256 = 2,
+}
+
+impl KeyKind {
+    /// The kind of a wire byte.
+    #[must_use]
+    pub const fn from_byte(b: u8) -> Option<Self> {
+        match b {
+            1 => Some(Self::Ed25519),
+            2 => Some(Self::P256),
+            _ => None,
+        }
+    }
+}
+
+/// Where [`NodePort::read`] shows the certificate request of the key made last: its length (2 bytes,
+/// little-endian), then the request. No STM32 has memory there.
+pub const REQUEST_ADDRESS: u32 = 0xFFFF_0000;
 
 /// What does not change while the node runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -237,7 +265,8 @@ pub trait NodePort {
     /// Readout protection in force.
     fn protection(&mut self) -> Protection;
 
-    /// Copies flash, or option bytes in force, into `out`; false if the address is not readable.
+    /// Copies flash, option bytes in force, or the certificate request at [`REQUEST_ADDRESS`] into `out`; false if
+    /// the address is not readable.
     fn read(&mut self, address: u32, out: &mut [u8]) -> bool;
 
     /// Whether `len` bytes of flash from `address`, both multiples of 64, read as erased; false if they are not
@@ -269,6 +298,17 @@ pub trait NodePort {
 
     /// Runs test item `item` with `argument`.
     fn run_test(&mut self, item: u8, argument: u32) -> Option<TestReading>;
+
+    /// Whether this code can make keys at all. Without it nothing of it is in the binary.
+    const MAKES_KEYS: bool = false;
+
+    /// Makes a key pair whose secret half never leaves the chip, and a certificate request for it (PKCS#10, DER)
+    /// with the subject `CN=name`, signed with it; [`Self::read`] shows it at [`REQUEST_ADDRESS`]. Asked again, also
+    /// after a loss of power, it keeps the key that it has. Returns when it is done; false if it failed. Called only
+    /// with [`Self::MAKES_KEYS`] and [`Capabilities::KEYS`], on a chip that is not protected.
+    fn make_key(&mut self, _kind: KeyKind, _name: &[u8]) -> bool {
+        false
+    }
 
     /// Called when the last reply has left the mailbox: start the application at `address`.
     fn start_application(&mut self, address: u32);

@@ -91,7 +91,8 @@ fn kinds_states_and_codes_are_those_of_the_code() {
         (u32::from(out[0]), name(&reply))
     });
     assert_eq!(numbered("kind | name | fields"), kinds.collect());
-    let blocks = [BlockKind::Begin, BlockKind::Identity, BlockKind::Options].map(|k| (k as u32, name(&k)));
+    let blocks = [BlockKind::Begin, BlockKind::Identity, BlockKind::Options, BlockKind::Key]
+        .map(|k| (k as u32, name(&k)));
     assert_eq!(numbered("kind | name | content"), numbers(&blocks));
     let all = |of: &dyn Fn(u8) -> Option<String>| {
         (0..=255).filter_map(|b| Some((u32::from(b), of(b)?))).collect::<BTreeSet<_>>()
@@ -124,6 +125,7 @@ fn limits_and_timers_are_those_of_the_code() {
         ("BLOCK_PART", message::BLOCK_PART),
         ("MAX_BLOCK", block::MAX_BLOCK),
         ("MAX_WRITE", block::MAX_WRITE),
+        ("MAX_NAME", block::MAX_NAME),
         ("MAX_REGIONS", block::MAX_REGIONS),
         ("MAX_RUNS", MAX_RUNS),
         ("MAX_REPLY", MAX_REPLY),

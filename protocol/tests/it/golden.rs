@@ -6,14 +6,16 @@
 use crate::util::flash::Port;
 use crate::util::solo::{Sample, Solo};
 use crate::util::{APP, DEVICE, RECORDS, uid};
-use panel_protocol::block::{Begin, BeginFlags, MAX_BLOCK, Region, Write};
+use panel_protocol::block::{Begin, BeginFlags, MAX_BLOCK, MakeKey, Region, Write};
 use panel_protocol::frame::{Frame, Id};
 use panel_protocol::ident::{Channel, DataPosition, Discovery, NodeId, uid_key, uid_piece};
 use panel_protocol::message::{
     BlockKind, ChunkRange, Control, ErrorReport, HostMessage, IdentifyPart, NodeFault, NodeMessage,
     NodeState, Refusal, Seek, Status, StatusFlags,
 };
-use panel_protocol::node::{Capabilities, EraseRun, FlashFacts, MAX_RUNS, Protection, ResetCause, Uid};
+use panel_protocol::node::{
+    Capabilities, EraseRun, FlashFacts, KeyKind, MAX_RUNS, Protection, ResetCause, Uid,
+};
 use panel_protocol::reply::{
     ImageState, Info, MAX_REPLY, Profile, RegionCheck, Reply, Statistics, uid_check,
 };
@@ -117,11 +119,13 @@ variants!(REFUSALS, refusal_name, Refusal, {
     Refusal::NoConsent => "no-consent",
     Refusal::NotVerified => "not-verified",
     Refusal::Flash => "flash",
+    Refusal::KeyFailed => "key-failed",
 });
 variants!(BLOCKS, block_name, BlockKind, {
     BlockKind::Begin => "begin",
     BlockKind::Identity => "identity",
     BlockKind::Options => "options",
+    BlockKind::Key => "key",
 });
 
 /// The lines of a golden file: name and columns.
@@ -201,6 +205,7 @@ pub(crate) fn controls() -> Vec<(&'static str, Control)> {
         ("block-end-begin", end(BlockKind::Begin, 94)),
         ("block-end-identity", end(BlockKind::Identity, 21)),
         ("block-end-options", end(BlockKind::Options, 9)),
+        ("block-end-key", end(BlockKind::Key, 8)),
         ("manifest", Control::Manifest { segment: 0x0201, crc: 0xDEAD_BEEF }),
         ("start", Control::Start { session: 42 }),
         ("seek-one-range", seek(false, range(0, 255), None)),
@@ -420,6 +425,7 @@ pub(crate) fn replies() -> Vec<(&'static str, Reply<'static>)> {
         ("refused-no-consent", refused(0x35, Refusal::NoConsent, 2)),
         ("refused-not-verified", refused(0x32, Refusal::NotVerified, 42)),
         ("refused-flash", refused(0x12, Refusal::Flash, 0x0800_C000)),
+        ("refused-key-failed", refused(0x12, Refusal::KeyFailed, 4)),
         ("reading", Reply::Reading { item: 7, token: 0x5A, unit: 1, value: 3.3125 }),
         ("statistics", Reply::Statistics(statistics)),
     ]
@@ -465,7 +471,16 @@ fn blocks_are_those_of_version_1() {
         assert_eq!(out[..len], bytes(lines[name][0]), "{name}");
         assert_eq!(Write::decode(&bytes(lines[name][0])), Some(write), "{name}");
     }
-    assert_eq!(lines.keys().copied().collect::<Vec<_>>(), ["begin", "identity", "image-id", "options"]);
+    for (name, wish) in [
+        ("key-ed25519", MakeKey { kind: KeyKind::Ed25519, name: b"W-00007" }),
+        ("key-p256", MakeKey { kind: KeyKind::P256, name: b"W-00007" }),
+    ] {
+        let len = wish.encode(&mut out);
+        assert_eq!(out[..len], bytes(lines[name][0]), "{name}");
+        assert_eq!(MakeKey::decode(&bytes(lines[name][0])), Some(wish), "{name}");
+    }
+    let names = ["begin", "identity", "image-id", "key-ed25519", "key-p256", "options"];
+    assert_eq!(lines.keys().copied().collect::<Vec<_>>(), names);
 }
 
 #[test]

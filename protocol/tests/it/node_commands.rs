@@ -9,7 +9,7 @@ use panel_protocol::message::{
     BlockKind, Control, ErrorReport, HostMessage, IdentifyPart, LEVEL2_CONSENT, NodeFault, NodeMessage,
     NodeState, Refusal, StatusFlags,
 };
-use panel_protocol::node::{Capabilities, Protection};
+use panel_protocol::node::{Capabilities, KeyKind, Protection, REQUEST_ADDRESS};
 use panel_protocol::reply::Reply;
 use panel_protocol::time::Span;
 
@@ -224,6 +224,31 @@ fn protection_for_ever_needs_consent_and_options_need_a_chip_that_has_them() {
     assert_eq!(write(&mut solo, BlockKind::Options, 2, false, &[1]), Some(Refusal::Unsupported));
     solo.send(protect(Protection::Level1, 0));
     assert_eq!(done(&solo, protect(Protection::Level1, 0)).unwrap().0, Some(Refusal::Unsupported));
+}
+
+#[test]
+fn a_board_that_can_makes_its_key_and_shows_its_request_and_no_other_board_does() {
+    let key = |solo: &mut Solo, block: &[u8]| {
+        solo.heard.clear();
+        solo.block(BlockKind::Key, block);
+        done(solo, BLOCK_END)
+    };
+    let kind = BlockKind::Key as u32;
+    let mut solo = Solo::numbered(port(), 4);
+    assert_eq!(key(&mut solo, b"\x02W-1"), Some((Some(Refusal::Unsupported), kind)));
+    solo.board.node.port_mut().facts.capabilities |= Capabilities::KEYS;
+    for wrong in [&b""[..], b"\x02", b"\x03W-1", b"\x02W\n1", &[b'2'; 66]] {
+        assert_eq!(key(&mut solo, wrong), Some((Some(Refusal::BadBlock), kind)), "{wrong:?}");
+    }
+    assert_eq!(key(&mut solo, b"\x02broken"), Some((Some(Refusal::KeyFailed), kind)));
+    assert_eq!(key(&mut solo, b"\x02W-1"), Some((None, kind)));
+    assert_eq!(solo.port().key, Some((KeyKind::P256, b"W-1".to_vec())));
+    solo.heard.clear();
+    solo.send(Control::Read { address: REQUEST_ADDRESS, len: 5 });
+    assert_eq!(solo.replies().next(), Some(Reply::Memory(REQUEST_ADDRESS, b"\x03\0W-1")));
+    solo.board.node.port_mut().protection = Protection::Level1;
+    assert_eq!(key(&mut solo, b"\x01W-2"), Some((Some(Refusal::Protected), kind)));
+    assert_eq!(solo.port().key, Some((KeyKind::P256, b"W-1".to_vec())), "a locked chip keeps its key");
 }
 
 #[test]

@@ -31,7 +31,7 @@ pub(crate) fn protection() -> impl Strategy<Value = Protection> {
 }
 
 pub(crate) fn refusal() -> impl Strategy<Value = Refusal> {
-    (1u8..=14).prop_map(|b| Refusal::from_byte(b).expect("in range"))
+    (1u8..=15).prop_map(|b| Refusal::from_byte(b).expect("in range"))
 }
 
 fn seek() -> impl Strategy<Value = Seek> {
@@ -72,7 +72,7 @@ pub(crate) fn control() -> impl Strategy<Value = Control> {
             Control::BlockData { index, bytes, len: len as u8 }
         }),
         (
-            select(&[BlockKind::Begin, BlockKind::Identity, BlockKind::Options][..]),
+            select(&[BlockKind::Begin, BlockKind::Identity, BlockKind::Options, BlockKind::Key][..]),
             any::<u16>(),
             any::<u32>()
         )

@@ -5,8 +5,8 @@
 
 use super::{Rng, small_flash};
 use panel_protocol::node::{
-    BoardFacts, BusCounters, Capabilities, EraseUnit, FlashFault, FlashState, NodePort, Protection,
-    ResetCause, TestReading, Uid,
+    BoardFacts, BusCounters, Capabilities, EraseUnit, FlashFault, FlashState, KeyKind, NodePort, Protection,
+    REQUEST_ADDRESS, ResetCause, TestReading, Uid,
 };
 use panel_protocol::time::{Micros, Span};
 use std::collections::BTreeSet;
@@ -62,6 +62,8 @@ pub(crate) struct Port {
     pub(crate) without_power: bool,
     pub(crate) started: Option<u32>,
     pub(crate) resets: u32,
+    /// The key that was made for this name; none can be for the name "broken".
+    pub(crate) key: Option<(KeyKind, Vec<u8>)>,
     busy: Option<Busy>,
     rng: Rng,
 }
@@ -107,6 +109,7 @@ impl Port {
             without_power: false,
             started: None,
             resets: 0,
+            key: None,
             busy: None,
             rng,
         };
@@ -221,6 +224,11 @@ impl NodePort for Port {
     }
 
     fn read(&mut self, address: u32, out: &mut [u8]) -> bool {
+        if let (Some(from), Some((_, name))) = (address.checked_sub(REQUEST_ADDRESS), &self.key) {
+            let request = [&(name.len() as u16).to_le_bytes(), &name[..]].concat();
+            let part = request.get(from as usize..from as usize + out.len());
+            return part.map(|part| out.copy_from_slice(part)).is_some();
+        }
         let Some(range) = self.range_of(address, out.len()) else { return false };
         if let Some(busy) = self.busy.as_ref().filter(|b| self.now < b.until) {
             if range.start < busy.range.end && busy.range.start < range.end {
@@ -320,6 +328,13 @@ impl NodePort for Port {
 
     fn run_test(&mut self, item: u8, argument: u32) -> Option<TestReading> {
         (item == 7).then_some(TestReading { value: argument as f32 / 2.0, unit: 1 })
+    }
+
+    const MAKES_KEYS: bool = true;
+
+    fn make_key(&mut self, kind: KeyKind, name: &[u8]) -> bool {
+        self.key = (name != b"broken").then(|| (kind, name.to_vec()));
+        self.key.is_some()
     }
 
     fn start_application(&mut self, address: u32) {
