@@ -1,4 +1,5 @@
-//! The fixture: its lines (power, NRST, BOOT0, slot select), where each is connected, and how long it takes.
+//! The fixture: its lines (power, NRST, BOOT0, slot select, multiplexers), where each is connected, and how long it
+//! takes.
 //!
 //! A line may serve one slot or a group; slots that name the same connection share the line. Nothing here
 //! switches anything: `sequencer` says when, a driver in the host does it.
@@ -36,6 +37,8 @@ pub enum LineFunction {
     Boot0,
     /// Tells the board in this slot apart from the others while on.
     Select,
+    /// One bit of the channel to which the multiplexer of a shared port is set.
+    Mux,
 }
 
 impl LineFunction {
@@ -47,6 +50,7 @@ impl LineFunction {
             Self::Nrst => "nrst",
             Self::Boot0 => "boot0",
             Self::Select => "select",
+            Self::Mux => "mux",
         }
     }
 }
@@ -92,6 +96,13 @@ impl Connection {
     pub fn sim_socket(&self) -> Option<&str> {
         let Self::Sim(name) = self else { return None };
         name.starts_with('/').then(|| name.split_once('#').map_or(name.as_str(), |(socket, _)| socket))
+    }
+
+    /// The name of a simulated line, at its socket if it has one.
+    #[must_use]
+    pub fn sim_name(&self) -> Option<&str> {
+        let Self::Sim(name) = self else { return None };
+        Some(name.split_once('#').map_or(name.as_str(), |(_, name)| name))
     }
 
     /// Somebody else switches it, and says later that it is done: a relay board over a serial port, the operator.
@@ -216,6 +227,28 @@ pub struct SlotLines {
     pub select: Option<LineIndex>,
 }
 
+/// How a slot is reached through the multiplexer of the port that it shares with others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mux {
+    /// The lines that set the channel, its lowest bit first; at most sixteen. Multiplexers may share them.
+    pub lines: Vec<LineIndex>,
+    /// The slot's channel.
+    pub channel: u16,
+}
+
+impl Mux {
+    /// Every line with the state that reaches this slot.
+    pub fn levels(&self) -> impl Iterator<Item = (LineIndex, bool)> {
+        self.lines.iter().zip(0..u16::BITS).map(|(line, bit)| (*line, self.channel >> bit & 1 == 1))
+    }
+
+    /// Whether both slots can be reached at once, each over its own port.
+    #[must_use]
+    pub fn goes_with(&self, other: &Self) -> bool {
+        self.levels().all(|(line, on)| other.levels().all(|(theirs, level)| theirs != line || level == on))
+    }
+}
+
 /// How long the fixture takes; every wait of the sequencer is one of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FixtureTiming {
@@ -229,7 +262,7 @@ pub struct FixtureTiming {
     pub power_settle: Span,
     /// How long NRST is held.
     pub reset_pulse: Span,
-    /// From a change of BOOT0 or slot select until it counts.
+    /// From a change of BOOT0, slot select or a multiplexer until it counts.
     pub line_settle: Span,
 }
 
@@ -251,7 +284,7 @@ impl Default for FixtureTiming {
 /// The lines of a panel's fixture and their times.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Fixture {
-    /// Every line once, by function and then by its first slot.
+    /// Every line once, by function and then by its first slot; those of multiplexers last.
     pub lines: Vec<Line>,
     /// Times.
     pub timing: FixtureTiming,
@@ -280,6 +313,21 @@ mod tests {
         for text in texts {
             assert_eq!(text.parse::<Wire>().unwrap().to_string(), text);
         }
+    }
+
+    #[test]
+    fn slots_of_different_multiplexers_go_together_where_the_lines_that_they_share_agree() {
+        let mux =
+            |lines: &[u16], channel| Mux { lines: lines.iter().map(|l| LineIndex(*l)).collect(), channel };
+        assert_eq!(
+            mux(&[4, 5, 6], 0b101).levels().collect::<Vec<_>>(),
+            [(LineIndex(4), true), (LineIndex(5), false), (LineIndex(6), true)]
+        );
+        assert!(mux(&[1, 2], 3).goes_with(&mux(&[1, 2], 3)) && !mux(&[1, 2], 3).goes_with(&mux(&[1, 2], 1)));
+        // One line in common: the high bit here, the low bit there.
+        assert!(mux(&[1, 2], 0b10).goes_with(&mux(&[2, 3], 0b11)));
+        assert!(!mux(&[1, 2], 0b10).goes_with(&mux(&[2, 3], 0b10)));
+        assert!(mux(&[1, 2], 0).goes_with(&mux(&[3, 4], 3)), "nothing in common");
     }
 
     #[test]

@@ -25,7 +25,7 @@ mod way;
 
 pub use bus::{Bus, BusIndex, BusKind, Link, LinkError, Port};
 pub use fixture::{
-    Connection, Fixture, FixtureTiming, Line, LineFunction, LineIndex, SlotLines, Wire, WireError,
+    Connection, Fixture, FixtureTiming, Line, LineFunction, LineIndex, Mux, SlotLines, Wire, WireError,
 };
 pub use input::{Input, InputSource, Inputs};
 pub use panel::{Binding, GridError, Mark, Panel, PanelSlot, Slot, UnknownSlot};

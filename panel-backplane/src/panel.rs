@@ -7,7 +7,7 @@
 use core::fmt;
 
 use crate::bus::{Bus, BusIndex, Port};
-use crate::fixture::{Fixture, Line, LineFunction, LineIndex, SlotLines, Wire};
+use crate::fixture::{Fixture, Line, LineFunction, LineIndex, Mux, SlotLines, Wire};
 use crate::layout::{MAX_SLOTS, Numbering, Split};
 use crate::way::Way;
 
@@ -60,14 +60,27 @@ pub struct PanelSlot {
     pub bus: Option<BusIndex>,
     /// Value of its address straps; counts only with [`Binding::Straps`].
     pub strap: u16,
-    /// Its own port, if any.
+    /// Its port, if any; its own unless there is a multiplexer.
     pub port: Option<Port>,
+    /// How it is reached through its port's multiplexer, if the port has one.
+    pub mux: Option<Mux>,
     /// The ways to its board, the preferred one first; at least one.
     pub ways: Vec<Way>,
     /// Marked bad: skipped, and never given power, image or identity.
     pub bad: bool,
     /// Its lines.
     pub lines: SlotLines,
+}
+
+impl PanelSlot {
+    /// Whether both hang on one port, through its multiplexer.
+    #[must_use]
+    pub fn shares_port(&self, other: &Self) -> bool {
+        match (&self.mux, &other.mux) {
+            (Some(mine), Some(theirs)) => self.port == other.port && mine.lines == theirs.lines,
+            _ => false,
+        }
+    }
 }
 
 /// A panel with its fixture.
@@ -141,7 +154,7 @@ impl Panel {
             slot.ways = vec![Way::Multidrop];
         }
         let mut fixture = Fixture::default();
-        for function in ALL_FUNCTIONS {
+        for function in SLOT_FUNCTIONS {
             let wires = slots.iter().map(|s| (s.slot, simulated_wire(function, s.slot)));
             add_lines(&mut fixture, function, wires.collect());
         }
@@ -201,7 +214,8 @@ impl Panel {
     }
 }
 
-pub(crate) const ALL_FUNCTIONS: [LineFunction; 4] =
+/// The functions of which each slot has a line, or shares one with others.
+pub(crate) const SLOT_FUNCTIONS: [LineFunction; 4] =
     [LineFunction::Power, LineFunction::Nrst, LineFunction::Boot0, LineFunction::Select];
 
 /// A slot of a regular grid, without bus, port, ways and lines.
@@ -213,6 +227,7 @@ pub(crate) fn regular(number: u16, row: u16, column: u16) -> PanelSlot {
         bus: None,
         strap: number,
         port: None,
+        mux: None,
         ways: Vec::new(),
         bad: false,
         lines: SlotLines::default(),
@@ -236,7 +251,7 @@ pub(crate) fn add_lines(fixture: &mut Fixture, function: LineFunction, wires: Ve
     }
 }
 
-/// Tells each slot its lines.
+/// Tells each slot its lines; those of its multiplexer it knows.
 pub(crate) fn connect(slots: &mut [PanelSlot], lines: &[Line]) {
     // At most four lines a slot and 1024 slots: the index fits.
     for (index, line) in (0..).map(LineIndex).zip(lines) {
@@ -246,6 +261,7 @@ pub(crate) fn connect(slots: &mut [PanelSlot], lines: &[Line]) {
                 LineFunction::Nrst => &mut slot.lines.nrst,
                 LineFunction::Boot0 => &mut slot.lines.boot0,
                 LineFunction::Select => &mut slot.lines.select,
+                LineFunction::Mux => continue,
             };
             *place = Some(index);
         }

@@ -3,6 +3,8 @@
 //! Unique here: slot numbers, places, bus names and links, straps on a bus, ports, line connections of
 //! different functions. Required here: what each way and the binding method need of bus, port and lines.
 
+mod mux;
+
 use std::collections::BTreeMap;
 
 use crate::bus::{BusIndex, Link, Port};
@@ -11,7 +13,7 @@ use crate::fixture::{Fixture, LineFunction, LineIndex, Wire};
 use crate::layout::{Numbering, Split};
 use crate::nearest::nearest;
 use crate::panel::{
-    ALL_FUNCTIONS, Binding, Panel, PanelSlot, Slot, add_lines, connect, regular, simulated_wire,
+    Binding, Panel, PanelSlot, SLOT_FUNCTIONS, Slot, add_lines, connect, regular, simulated_wire,
 };
 use crate::panel_file::{PanelFile, SlotEntry, Template};
 use crate::problem::ProblemKind;
@@ -26,7 +28,8 @@ pub(crate) fn build(document: &Document<'_>, file: PanelFile) -> Option<Panel> {
     check.assign_straps(&mut slots, &entries);
     check.assign_ports(&mut slots, &entries);
     check.mark_bad(&mut slots);
-    let fixture = check.fixture(&mut slots, &entries);
+    let mut fixture = check.fixture(&mut slots, &entries);
+    check.multiplexers(&mut slots, &entries, &mut fixture);
     check.ways(&slots, &entries, &fixture);
     check.binding(&slots, &entries, &fixture);
 
@@ -242,7 +245,10 @@ impl<'f> Check<'_, 'f> {
                 (None, None) => continue,
             };
             match taken.get(&port.value) {
-                Some((first, at)) if port.value != Port::Sim && reported != Some(port.at) => {
+                // Through a multiplexer, one port serves several slots.
+                Some((first, at))
+                    if self.file.mux.is_empty() && port.value != Port::Sim && reported != Some(port.at) =>
+                {
                     let what = format!("slot {} has the port of slot {first}: {}", slot.slot, port.value);
                     self.clash(port.at, what, Some(*at));
                     reported = Some(port.at);
@@ -282,7 +288,7 @@ impl<'f> Check<'_, 'f> {
         let real = file.buses.iter().any(|b| b.value.link != Link::Sim)
             || slots.iter().any(|s| s.port.as_ref().is_some_and(|p| *p != Port::Sim));
         let mut fixture = Fixture { lines: Vec::new(), timing: file.timing, inputs: file.inputs.clone() };
-        for function in ALL_FUNCTIONS {
+        for function in SLOT_FUNCTIONS {
             let template = file.wires.iter().find(|(f, _)| *f == function).map(|(_, t)| t);
             let mut wires: Vec<(Slot, Wire)> = Vec::new();
             for slot in slots.iter() {

@@ -11,7 +11,7 @@ use crate::document::{At, Document, FromToml, Located, Mismatch, Section, word};
 use crate::fixture::{FixtureTiming, LineFunction, Wire};
 use crate::input::{Input, Inputs};
 use crate::layout::{MAX_SLOTS, Numbering, Split};
-use crate::panel::{ALL_FUNCTIONS, Binding, DEFAULT_BAUD, Mark, Panel};
+use crate::panel::{Binding, DEFAULT_BAUD, Mark, Panel, SLOT_FUNCTIONS};
 use crate::panel_check;
 use crate::problem::{ProblemKind, Problems};
 use crate::units::{BitRate, Duration};
@@ -56,6 +56,8 @@ pub(crate) struct PanelFile {
     pub(crate) buses: Vec<Located<Bus>>,
     pub(crate) entries: Vec<SlotEntry>,
     pub(crate) wires: Vec<(LineFunction, Located<Template>)>,
+    /// The lines that set the multiplexer of a slot's port; none if there is no multiplexer.
+    pub(crate) mux: Vec<Located<Template>>,
     pub(crate) timing: FixtureTiming,
     pub(crate) inputs: Inputs,
 }
@@ -70,6 +72,7 @@ pub(crate) struct SlotEntry {
     pub(crate) bus: Option<Located<String>>,
     pub(crate) strap: Option<Located<u16>>,
     pub(crate) port: Option<Located<Port>>,
+    pub(crate) channel: Option<Located<u16>>,
     pub(crate) ways: Option<Located<Vec<Way>>>,
     pub(crate) bad: bool,
     pub(crate) wires: Vec<(LineFunction, Located<Wire>)>,
@@ -97,7 +100,8 @@ fn read(document: &Document<'_>) -> Option<PanelFile> {
     });
     let buses = read_buses(document, &mut root);
     let entries = root.sections("slot").into_iter().filter_map(read_slot).collect();
-    let (wires, timing, inputs) = root.section("fixture").map(read_fixture).unwrap_or_default();
+    let ReadFixture { wires, mux, timing, inputs } =
+        root.section("fixture").map(read_fixture).unwrap_or_default();
 
     if let (Some(rows), Some(columns)) = (rows, columns)
         && Numbering::Listed.places(rows.value, columns.value).is_none()
@@ -123,6 +127,7 @@ fn read(document: &Document<'_>) -> Option<PanelFile> {
         buses,
         entries,
         wires,
+        mux,
         timing,
         inputs,
     })
@@ -189,18 +194,31 @@ fn read_slot(mut section: Section<'_>) -> Option<SlotEntry> {
         bus: section.get("bus"),
         strap: section.get("strap"),
         port: section.get("port"),
+        channel: section.get("channel"),
         ways: ways(&mut section),
         bad: section.get_or("bad", false),
-        wires: ALL_FUNCTIONS.into_iter().filter_map(|f| Some((f, section.get(f.name())?))).collect(),
+        wires: SLOT_FUNCTIONS.into_iter().filter_map(|f| Some((f, section.get(f.name())?))).collect(),
     };
     number.map(|_| entry)
 }
 
-type Wires = Vec<(LineFunction, Located<Template>)>;
+#[derive(Default)]
+struct ReadFixture {
+    wires: Vec<(LineFunction, Located<Template>)>,
+    mux: Vec<Located<Template>>,
+    timing: FixtureTiming,
+    inputs: Inputs,
+}
 
-fn read_fixture(mut section: Section<'_>) -> (Wires, FixtureTiming, Inputs) {
+fn read_fixture(mut section: Section<'_>) -> ReadFixture {
     let inputs = Inputs { interlock: input(&mut section, "interlock"), start: input(&mut section, "start") };
-    let wires = ALL_FUNCTIONS.into_iter().filter_map(|f| Some((f, section.get(f.name())?))).collect();
+    let wires = SLOT_FUNCTIONS.into_iter().filter_map(|f| Some((f, section.get(f.name())?))).collect();
+    let mux = section.get_list::<Template>("mux").map(|list| {
+        if !(1..=MUX_LINES).contains(&list.value.len()) {
+            section.bad_value("mux", list.at, format!("a multiplexer has 1 to {MUX_LINES} lines"));
+        }
+        list.value
+    });
     let usual = FixtureTiming::default();
     let mut time = |key, usual| section.get::<Duration>(key).map_or(usual, |d| d.value.0);
     let timing = FixtureTiming {
@@ -218,8 +236,11 @@ fn read_fixture(mut section: Section<'_>) -> (Wires, FixtureTiming, Inputs) {
             None => usual.inrush_slots,
         },
     };
-    (wires, timing, inputs)
+    ReadFixture { wires, mux: mux.unwrap_or_default(), timing, inputs }
 }
+
+/// More lines than any multiplexer has; a channel fits into 16 bits.
+const MUX_LINES: usize = 16;
 
 fn input(section: &mut Section<'_>, key: &'static str) -> Option<Input> {
     section.get(key).map(|input: Located<Input>| input.value)

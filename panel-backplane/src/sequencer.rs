@@ -3,7 +3,8 @@
 //! The sequencer takes `now`, never a clock, and emits one [`LineAction`] after another; a driver carries them
 //! out on a simulated or a real fixture. It keeps these rules, whatever it is asked for:
 //!
-//! 1. It begins with the safe state: every power line off, then BOOT0 low, no slot selected, NRST released.
+//! 1. It begins with the safe state: every power line off, then BOOT0 low, no slot selected, multiplexers at channel
+//!    0, NRST released.
 //! 2. Power comes on in groups of at most `inrush_slots` slots with `stagger` between, and only after it was
 //!    off for `discharge`.
 //! 3. Switching power off never waits: it overtakes everything and takes its slots out of what was asked before.
@@ -15,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use panel_protocol::time::{Micros, Span};
 
-use crate::fixture::{Fixture, LineFunction, LineIndex, SlotLines};
+use crate::fixture::{Fixture, LineFunction, LineIndex, Mux, SlotLines};
 use crate::panel::{Panel, Slot};
 
 /// One line to switch.
@@ -49,6 +50,8 @@ pub enum Request {
     },
     /// Select one slot or none.
     Select(Option<Slot>),
+    /// Set the multiplexers so that these slots are reached; they [go together](crate::Mux::goes_with).
+    Mux(Vec<Slot>),
     /// The safe state at once; everything asked before is dropped and never reported done.
     Safe,
 }
@@ -93,7 +96,7 @@ pub enum Wait {
     PowerSettle,
     /// While NRST is held.
     ResetPulse,
-    /// Until BOOT0 or slot select counts.
+    /// Until BOOT0, slot select or a multiplexer counts.
     LineSettle,
 }
 
@@ -155,6 +158,7 @@ enum Step {
 pub struct Sequencer {
     fixture: Fixture,
     slots: BTreeMap<Slot, (SlotLines, bool)>,
+    muxes: BTreeMap<Slot, Mux>,
     lines: Vec<LineState>,
     /// Overtakes the rest: power off and safe state.
     urgent: VecDeque<LineAction>,
@@ -177,6 +181,7 @@ impl Sequencer {
         let fixture = panel.fixture.clone();
         Self {
             slots: panel.slots.iter().map(|s| (s.slot, (s.lines, s.bad))).collect(),
+            muxes: panel.slots.iter().filter_map(|s| Some((s.slot, s.mux.clone()?))).collect(),
             lines: vec![LineState { on: true, since: now }; fixture.lines.len()],
             urgent: safe_state(&fixture).into(),
             finished: VecDeque::new(),
@@ -323,6 +328,7 @@ impl Sequencer {
             }
             Request::Boot0 { slots, .. } => (slots, LineFunction::Boot0),
             Request::Select(slot) => (slot.as_slice(), LineFunction::Select),
+            Request::Mux(slots) => (slots, LineFunction::Mux),
             Request::Safe => (&[], LineFunction::Power),
         };
         let power_on = matches!(request, Request::PowerOn(_));
@@ -331,7 +337,11 @@ impl Sequencer {
             if power_on && bad {
                 return Err(RequestError::MarkedBad { slot });
             }
-            if !power_on && line_of(&lines, function).is_none() {
+            let has = match function {
+                LineFunction::Mux => self.muxes.contains_key(&slot),
+                _ => line_of(&lines, function).is_some(),
+            };
+            if !power_on && !has {
                 return Err(RequestError::NoLine { slot, function });
             }
         }
@@ -396,6 +406,12 @@ impl Sequencer {
                 steps.extend(switch(chosen, true));
                 steps.push_back(Step::Wait(timing.line_settle, Wait::LineSettle));
             }
+            Request::Mux(slots) => {
+                let muxes = slots.iter().filter_map(|slot| self.muxes.get(slot));
+                let levels: BTreeMap<LineIndex, bool> = muxes.flat_map(Mux::levels).collect();
+                steps.extend(levels.into_iter().map(|(line, on)| Step::Act(LineAction { line, on })));
+                steps.push_back(Step::Wait(timing.line_settle, Wait::LineSettle));
+            }
             // These never wait in line.
             Request::PowerOff(_) | Request::Safe => {}
         }
@@ -441,11 +457,13 @@ impl Panel {
     }
 }
 
-/// Every line to its safe state: power off first, then BOOT0 low, no slot selected, NRST released. For exit paths
+/// Every line to its safe state: power off first, then BOOT0 low, no slot selected, multiplexers at channel 0, NRST
+/// released. For exit paths
 /// that have no time for a sequencer.
 #[must_use]
 pub fn safe_state(fixture: &Fixture) -> Vec<LineAction> {
-    let order = [LineFunction::Power, LineFunction::Boot0, LineFunction::Select, LineFunction::Nrst];
+    use LineFunction::{Boot0, Mux, Nrst, Power, Select};
+    let order = [Power, Boot0, Select, Mux, Nrst];
     let lines = || (0..).map(LineIndex).zip(&fixture.lines);
     let of = |function| lines().filter(move |(_, l)| l.function == function);
     order.into_iter().flat_map(of).map(|(line, _)| LineAction { line, on: false }).collect()
@@ -477,5 +495,6 @@ fn line_of(lines: &SlotLines, function: LineFunction) -> Option<LineIndex> {
         LineFunction::Nrst => lines.nrst,
         LineFunction::Boot0 => lines.boot0,
         LineFunction::Select => lines.select,
+        LineFunction::Mux => None,
     }
 }

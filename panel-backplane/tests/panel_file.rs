@@ -4,8 +4,8 @@
 
 use panel_backplane::units::BitRate;
 use panel_backplane::{
-    Binding, BusIndex, BusKind, Connection, Link, Mark, Panel, Port, Position, ProblemKind, Slot, Way,
-    error_code,
+    Binding, BusIndex, BusKind, Connection, LineFunction, Link, Mark, Panel, Port, Position, ProblemKind,
+    Slot, Way, error_code,
 };
 use panel_codes::Code;
 use panel_protocol::time::Span;
@@ -117,6 +117,74 @@ fn a_panel_of_ports_needs_no_bus() {
     assert!(
         panel.buses.is_empty() && panel.slots.iter().all(|s| s.bus.is_none() && s.port == Some(Port::Sim))
     );
+}
+
+/// Two rows of three slots, a port for each row.
+fn multiplexed(mux: &str, rest: &str) -> String {
+    format!(
+        "name='m'\nrows=2\ncolumns=3\nways=['rom-uart']\nport='/dev/r{{row}}'\n[fixture]\nmux={mux}\n{rest}"
+    )
+}
+
+#[test]
+fn a_port_serves_several_slots_through_a_multiplexer() {
+    let panel = Panel::parse(&multiplexed("['gpio:b/A', '!gpio:b/B']", "")).unwrap();
+    let channels: Vec<u16> = panel.slots.iter().map(|s| s.mux.as_ref().unwrap().channel).collect();
+    assert_eq!(channels, [0, 1, 2, 0, 1, 2]);
+    assert_eq!(panel.fixture.lines.len(), 2, "both multiplexers hang on the same lines");
+    assert!(panel.fixture.lines.iter().all(|l| l.function == LineFunction::Mux && l.slots.len() == 6));
+    let lines: Vec<(String, bool)> = panel.slots[5]
+        .mux
+        .iter()
+        .flat_map(panel_backplane::Mux::levels)
+        .map(|(line, on)| (panel.line(line).unwrap().wire.to_string(), on))
+        .collect();
+    assert_eq!(lines, [("gpio:b/A".to_owned(), false), ("!gpio:b/B".to_owned(), true)]);
+
+    let own =
+        Panel::parse(&multiplexed("['gpio:b/A{row}', 'gpio:b/B{row}']", "[[slot]]\nnumber=2\nchannel=3\n"));
+    let own = own.unwrap();
+    assert_eq!(own.fixture.lines.len(), 4, "two for each row");
+    assert_eq!(own.slots[1].mux.as_ref().unwrap().channel, 3);
+    assert_eq!(own.slots[2].mux.as_ref().unwrap().channel, 2);
+}
+
+#[test]
+fn multiplexers_that_cannot_be_are_refused_by_line() {
+    let slot = |n: u16, rest: &str| format!("[[slot]]\nnumber={n}\n{rest}\n");
+    for (mux, rest, expected) in [
+        (
+            "['gpio:b/A']",
+            String::new(),
+            "slot 3 would be channel 2 of port /dev/r1: 1 `mux` lines set channels 0 to 1",
+        ),
+        (
+            "['gpio:b/A{column}']",
+            String::new(),
+            "slots with the port /dev/r1 have different `mux` lines, slot 2 too",
+        ),
+        ("['gpio:b/A', 'gpio:b/A']", String::new(), "`mux` names one line twice"),
+        (
+            "['gpio:b/A', 'gpio:b/B']",
+            slot(2, "channel=0"),
+            "slot 2 has channel 0 of port /dev/r1 like slot 1",
+        ),
+        ("['gpio:b/A', 'gpio:b/B']", "nrst='gpio:b/B'".to_owned(), "`gpio:b/B` of `mux` is a nrst line, too"),
+        (
+            "['gpio:b/A', 'gpio:b']",
+            String::new(),
+            "`mux` is not usable: `gpio:b` is not a line: a GPIO line is `gpio:CHIP/LINE`",
+        ),
+        ("[]", String::new(), "`mux` is not usable: a multiplexer has 1 to 16 lines"),
+        ("'gpio:b/A'", String::new(), "`mux` must be a list in square brackets, not a text in quotes"),
+    ] {
+        let found = messages(&multiplexed(mux, &rest));
+        assert!(found.iter().any(|m| m.ends_with(expected)), "{mux} {rest}: {found:?}");
+    }
+    let found = messages("name='m'\nrows=1\ncolumns=1\nbus=[{}]\n[fixture]\nmux=['gpio:b/A']\n");
+    assert_eq!(found, ["6: `mux` leads a `port` to several slots, and no slot has one"]);
+    let found = messages("name='m'\nrows=1\ncolumns=1\nbus=[{}]\n[[slot]]\nnumber=1\nchannel=1\n");
+    assert_eq!(found, ["7: `channel` belongs to a fixture with `mux` lines"]);
 }
 
 #[test]

@@ -97,6 +97,29 @@ fn power_comes_on_in_groups_after_the_discharge_time() {
 }
 
 #[test]
+fn multiplexers_are_set_together_and_count_after_the_settle_time() {
+    let text = "name='m'\nrows=2\ncolumns=3\nport='/dev/r{row}'\nways=['rom-uart']\n[fixture]\n\
+                mux=['gpio:b/A', 'gpio:b/B', 'gpio:b/C{row}']\nline_settle='3 ms'\n\
+                [[slot]]\nnumber=3\nchannel=6\n";
+    let mut rig = Rig::new(Panel::parse(text).unwrap());
+    rig.ask(Request::Mux(vec![Slot(2), Slot(5)]));
+    rig.run();
+    assert_eq!(rig.log, ["0 gpio:b/A on", "3000 done 0"], "channel 1 of both");
+    rig.log.clear();
+    rig.ask(Request::Mux(vec![Slot(3), Slot(6)]));
+    rig.run();
+    // Channel 6 here and 2 there: the lines that they share agree.
+    assert_eq!(rig.log, ["3000 gpio:b/A off", "3000 gpio:b/B on", "3000 gpio:b/C1 on", "6000 done 1"]);
+    rig.log.clear();
+    rig.ask(Request::Safe);
+    rig.run();
+    assert_eq!(rig.log.last().unwrap(), "6000 done 2");
+    assert!(rig.log[..4].iter().all(|l| l.ends_with("off")), "{:?}", rig.log);
+    let none = rig.sequencer.request(Request::Boot0 { slots: vec![Slot(1)], on: true });
+    assert_eq!(none, Err(RequestError::NoLine { slot: Slot(1), function: LineFunction::Boot0 }));
+}
+
+#[test]
 fn power_off_overtakes_a_power_on_in_progress() {
     let mut panel = panel(4);
     panel.fixture.timing.inrush_slots = 1;

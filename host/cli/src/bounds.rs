@@ -22,7 +22,11 @@ pub(crate) fn of(plan: &Plan, start_up_ns: u64) -> (Bound, Bound) {
     }
     let ports = plan.panel.slots.iter().filter(|s| !s.bad && way(plan, s) == Way::RomUart).count() as u32;
     if let Some(rom) = plan.rom.as_ref().filter(|_| ports > 0) {
-        keep_longer(&mut all, through_rom(plan, rom, uart(plan), ports));
+        let (at_once, one_by_one) = through_rom(plan, rom, uart(plan), ports);
+        // Behind a multiplexer, boards of one port wait for each other.
+        let longest = plan.ports.iter().map(|port| port.slots.len()).max().unwrap_or(1);
+        let bound = if longest > 1 { through_rom(plan, rom, uart(plan), longest as u32).1 } else { at_once };
+        keep_longer(&mut all, (bound, one_by_one));
     }
     let added = factory(plan, start_up_ns).total_ns;
     all.0.total_ns += added;

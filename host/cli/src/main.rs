@@ -27,6 +27,7 @@ mod run;
 mod setup;
 mod sim;
 mod sim_drive;
+mod sim_mux;
 mod sim_panel;
 mod stage;
 mod view;

@@ -12,6 +12,8 @@ use panel_protocol::node::Uid;
 use panel_protocol::time::{Micros, Span};
 use panel_simulator::{BusSpeed, HostEvent, World};
 
+use crate::sim_mux::SimMux;
+
 /// Frames handed to an adapter without delay and not yet confirmed: enough to keep the bus busy, few enough that
 /// a control message leaves within half a millisecond.
 const IN_FLIGHT: usize = 4;
@@ -81,6 +83,7 @@ pub(crate) fn drive(run: &mut Run, world: &mut World, pace: &Pace, observer: &mu
     // What the fixture cannot switch has power all the time.
     let unswitched = panel.slots.iter().filter(|s| s.lines.power.is_none()).map(|s| s.slot.0);
     world.set_power(&unswitched.collect::<Vec<_>>(), true);
+    let mut mux = SimMux::new(&panel);
     let mut batch = Vec::new();
     let mut next_tick = Micros::ZERO;
     let mut stopping = false;
@@ -89,7 +92,7 @@ pub(crate) fn drive(run: &mut Run, world: &mut World, pace: &Pace, observer: &mu
         .collect();
     loop {
         let now = world.now();
-        flush(run, world, &panel, observer, &mut batch, &mut stopping);
+        flush(run, world, (&panel, &mut mux), observer, &mut batch, &mut stopping);
         if run.is_finished() {
             return;
         }
@@ -109,7 +112,7 @@ pub(crate) fn drive(run: &mut Run, world: &mut World, pace: &Pace, observer: &mu
         while let Some(event) = world.poll_host() {
             match event {
                 HostEvent::Sent { bus, .. } => queues[bus].moved = now,
-                HostEvent::Readable { slot } => read_port(run, world, slot),
+                HostEvent::Readable { slot } => read_port(run, world, &mux, slot),
                 _ => deliver(run, now, event),
             }
         }
@@ -144,7 +147,7 @@ fn watch_queues(run: &mut Run, world: &World, queues: &mut [Queue]) {
 fn flush(
     run: &mut Run,
     world: &mut World,
-    panel: &Panel,
+    (panel, mux): (&Panel, &mut SimMux),
     observer: &mut dyn Observer,
     batch: &mut Vec<Event>,
     stopping: &mut bool,
@@ -172,7 +175,7 @@ fn flush(
         }
         let mut moved = false;
         while let Some(action) = run.poll_line() {
-            switch(world, panel, action);
+            switch(world, panel, mux, action);
             moved = true;
         }
         if let Some(slots) = run.poll_sense() {
@@ -184,7 +187,7 @@ fn flush(
         if moved {
             continue;
         }
-        moved = set_rates(run, world, panel) || write_ports(run, world);
+        moved = set_rates(run, world, panel) || write_ports(run, world, mux);
         for bus in 0..panel.buses.len() {
             while world.host_queue_free(bus) > 0
                 && let Some(frame) = run.poll_transmit(now, BusIndex(bus as u8))
@@ -215,15 +218,17 @@ fn set_rates(run: &mut Run, world: &mut World, panel: &Panel) -> bool {
     moved
 }
 
-/// Bytes for the slots' own ports.
-fn write_ports(run: &mut Run, world: &mut World) -> bool {
+/// Bytes for the ports: to the slots that they lead to.
+fn write_ports(run: &mut Run, world: &mut World, mux: &SimMux) -> bool {
     let mut moved = false;
-    let ports: Vec<u16> = run.plan().ports.iter().map(|port| port.slot.0).collect();
+    let reached = |slots: &[Slot]| slots.iter().map(|s| s.0).find(|slot| mux.reaches(*slot));
+    let ports: Vec<Option<u16>> = run.plan().ports.iter().map(|port| reached(&port.slots)).collect();
     for (index, slot) in (0..).map(PortIndex).zip(ports) {
         while let Some(output) = run.poll_bytes(index) {
-            match output {
-                PortOutput::Configure { baud } => world.port_configure(slot, baud),
-                PortOutput::Write(bytes) => world.port_write(slot, &bytes),
+            match (output, slot) {
+                (PortOutput::Configure { baud }, Some(slot)) => world.port_configure(slot, baud),
+                (PortOutput::Write(bytes), Some(slot)) => world.port_write(slot, &bytes),
+                (_, None) => {}
             }
             moved = true;
         }
@@ -231,11 +236,11 @@ fn write_ports(run: &mut Run, world: &mut World) -> bool {
     moved
 }
 
-/// Bytes from a slot's own port.
-fn read_port(run: &mut Run, world: &mut World, slot: u16) {
+/// Bytes from a slot's port, if that leads there.
+fn read_port(run: &mut Run, world: &mut World, mux: &SimMux, slot: u16) {
     let bytes = world.port_read(slot);
-    let port = run.plan().ports.iter().position(|port| port.slot.0 == slot);
-    if let (Some(port), false) = (port, bytes.is_empty()) {
+    let port = run.plan().ports.iter().position(|port| port.slots.contains(&Slot(slot)));
+    if let (Some(port), false, true) = (port, bytes.is_empty(), mux.reaches(slot)) {
         run.handle_bytes(world.now(), PortIndex(port as u16), &bytes);
     }
 }
@@ -259,8 +264,12 @@ fn deliver(run: &mut Run, now: Micros, event: HostEvent) {
     run.handle_link(now, BusIndex(link.0 as u8), link.1);
 }
 
-fn switch(world: &mut World, panel: &Panel, action: LineAction) {
+fn switch(world: &mut World, panel: &Panel, mux: &mut SimMux, action: LineAction) {
     let Some(line) = panel.line(action.line) else { return };
+    if line.function == LineFunction::Mux {
+        mux.switch(action.line, action.on);
+        return;
+    }
     let slots: Vec<u16> = line.slots.iter().map(|s| s.0).collect();
     switch_slots(world, line.function, &slots, action.on);
 }
@@ -272,5 +281,7 @@ pub(crate) fn switch_slots(world: &mut World, function: LineFunction, slots: &[u
         LineFunction::Nrst => world.set_reset(slots, on),
         LineFunction::Select => slots.iter().for_each(|&s| world.set_select(s, on)),
         LineFunction::Boot0 => world.set_boot0(slots, on),
+        // Of no slot alone: `SimMux` has them.
+        LineFunction::Mux => {}
     }
 }

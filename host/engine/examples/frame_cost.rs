@@ -152,7 +152,7 @@ fn switch(plan: &Plan, world: &mut World, action: LineAction) {
     match line.function {
         LineFunction::Power => world.set_power(&slots, action.on),
         LineFunction::Nrst => world.set_reset(&slots, action.on),
-        LineFunction::Select | LineFunction::Boot0 => {}
+        LineFunction::Select | LineFunction::Boot0 | LineFunction::Mux => {}
     }
 }
 

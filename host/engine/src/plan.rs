@@ -188,6 +188,14 @@ pub enum PlanError {
         /// The two ways.
         ways: [Way; 2],
     },
+    /// Boards that take turns at a multiplexer and belong to groups that know nothing of each other.
+    #[error(
+        "slots {} and {} share `mux` lines: both must go the way \"rom-uart\", or be on one bus", slots[0], slots[1]
+    )]
+    MixedMux {
+        /// The slots.
+        slots: [u16; 2],
+    },
     /// A board on a bus that cannot be held back while another one's ROM is talked to.
     #[error(
         "slot {slot} has no power or NRST line of its own: ROM bootloaders on a bus all answer alike, so that only \
@@ -250,7 +258,10 @@ impl PlanError {
             | Self::NoRomInterface { .. }
             | Self::RomFinishing { .. }
             | Self::NoAgent { .. } => Code::WayNotOffered,
-            Self::MixedBus { .. } | Self::NoOwnLineForRom { .. } | Self::AgentBinding => Code::PanelFile,
+            Self::MixedBus { .. }
+            | Self::MixedMux { .. }
+            | Self::NoOwnLineForRom { .. }
+            | Self::AgentBinding => Code::PanelFile,
             Self::AgentRecords { .. } => Code::ImageReservedArea,
             Self::Rom(_) => Code::ImageOutsideFlash,
             Self::Finishing(error) => error.code(),
@@ -275,7 +286,7 @@ pub struct Plan {
     pub flash_time: Span,
     /// The way of every slot that is not marked bad.
     pub ways: BTreeMap<Slot, Way>,
-    /// The ports of slots that are reached by one; [`crate::PortIndex`] counts them.
+    /// The ports of slots that are reached by one, each once; [`crate::PortIndex`] counts them.
     pub ports: Vec<PlanPort>,
     /// What goes through ROM bootloaders, if anything does.
     pub rom: Option<RomPlan>,
@@ -388,12 +399,15 @@ pub(crate) enum Home {
 
 fn ports(panel: &Panel, ways: &BTreeMap<Slot, Way>) -> Vec<PlanPort> {
     let by_port = |s: &&PanelSlot| ways.get(&s.slot).is_some_and(|way| way.needs_port());
-    let ports = panel
-        .slots
-        .iter()
-        .filter(by_port)
-        .filter_map(|s| Some(PlanPort { slot: s.slot, port: s.port.clone()?, baud: panel.baud }));
-    ports.collect()
+    let mut ports: Vec<(&PanelSlot, PlanPort)> = Vec::new();
+    for slot in panel.slots.iter().filter(by_port) {
+        let Some(port) = slot.port.clone() else { continue };
+        match ports.iter_mut().find(|(first, _)| first.shares_port(slot)) {
+            Some((_, known)) => known.slots.push(slot.slot),
+            None => ports.push((slot, PlanPort { slots: vec![slot.slot], port, baud: panel.baud })),
+        }
+    }
+    ports.into_iter().map(|(_, port)| port).collect()
 }
 
 fn check_panel(panel: &Panel, chip: &'static Chip, ways: &BTreeMap<Slot, Way>) -> Result<(), PlanError> {

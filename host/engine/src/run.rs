@@ -127,7 +127,9 @@ impl Run {
 
     /// Bytes from a port.
     pub fn handle_bytes(&mut self, now: Micros, port: PortIndex, bytes: &[u8]) {
-        if let Some((rom, slot)) = self.rom_at(port) {
+        if let Some((rom, slots)) = self.rom_at(port)
+            && let Some(slot) = slots.into_iter().find(|slot| rom.is_working(*slot))
+        {
             rom.handle_bytes(now, slot, bytes);
         }
         self.settle(now);
@@ -135,8 +137,8 @@ impl Run {
 
     /// Something about a port: [`LinkEvent::Down`] if it is gone, [`LinkEvent::Stuck`] if it takes no bytes.
     pub fn handle_port_link(&mut self, now: Micros, port: PortIndex, event: LinkEvent) {
-        if let Some((rom, slot)) = self.rom_at(port) {
-            rom.handle_port_link(now, slot, event);
+        if let Some((rom, slots)) = self.rom_at(port) {
+            slots.into_iter().for_each(|slot| rom.handle_port_link(now, slot, event));
         }
         self.settle(now);
     }
@@ -281,8 +283,8 @@ impl Run {
 
     /// What a port is to do next.
     pub fn poll_bytes(&mut self, port: PortIndex) -> Option<PortOutput> {
-        let (rom, slot) = self.rom_at(port)?;
-        rom.poll_bytes(slot)
+        let (rom, slots) = self.rom_at(port)?;
+        slots.into_iter().find_map(|slot| rom.poll_bytes(slot))
     }
 
     /// When to call [`Self::handle_timeout`] at the latest.
@@ -367,11 +369,11 @@ impl Run {
         self.roms.get_mut(bus.index()).filter(|rom| rom.is_busy() && bus.index() < self.lanes.len())
     }
 
-    /// The lane that works on the board at this port, and its slot.
-    fn rom_at(&mut self, port: PortIndex) -> Option<(&mut RomLane, Slot)> {
-        let slot = self.plan.ports.get(usize::from(port.0))?.slot;
-        let rom = self.roms.iter_mut().find(|rom| rom.boards.contains_key(&slot))?;
-        Some((rom, slot))
+    /// The lane that works on the boards at this port, and their slots; it works on one of them at a time.
+    fn rom_at(&mut self, port: PortIndex) -> Option<(&mut RomLane, Vec<Slot>)> {
+        let slots = self.plan.ports.get(usize::from(port.0))?.slots.clone();
+        let rom = self.roms.iter_mut().find(|rom| slots.iter().any(|slot| rom.boards.contains_key(slot)))?;
+        Some((rom, slots))
     }
 
     /// Boards that need an agent go to the lane that loads it, and come back.

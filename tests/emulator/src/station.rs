@@ -98,6 +98,6 @@ fn switch(world: &mut World, panel: &Panel, action: LineAction) {
         LineFunction::Power => world.set_power(&slots, action.on),
         LineFunction::Nrst => world.set_reset(&slots, action.on),
         LineFunction::Select => slots.iter().for_each(|&s| world.set_select(s, action.on)),
-        LineFunction::Boot0 => {}
+        LineFunction::Boot0 | LineFunction::Mux => {}
     }
 }

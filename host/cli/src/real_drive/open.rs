@@ -32,10 +32,11 @@ pub(crate) fn open(plan: &Plan) -> Result<Station, Failure> {
         links.push(opened.map_err(|e| open_failure(&bus.name, &e))?);
     }
     let mut ports = Vec::new();
-    for PlanPort { slot, port, baud } in &plan.ports {
+    for PlanPort { slots, port, baud } in &plan.ports {
+        let slot = slots.iter().map(Slot::to_string).collect::<Vec<_>>().join(", ");
         let simulated = || Failure::new(Code::PanelFile, format!("the port of slot {slot} is simulated"));
         let opened = PortLink::open(port, *baud).ok_or_else(simulated)?;
-        ports.push(opened.map_err(|e| port_failure(*slot, &e))?);
+        ports.push(opened.map_err(|e| port_failure(&slot, &e))?);
     }
     Ok(Station { links, ports, fixture: fixture(panel)? })
 }
@@ -67,7 +68,7 @@ pub(crate) fn open_failure(bus: &str, error: &CanOpenError) -> Failure {
     Failure::new(code, format!("bus {bus}: {error}"))
 }
 
-fn port_failure(slot: Slot, error: &PortOpenError) -> Failure {
+fn port_failure(slot: &str, error: &PortOpenError) -> Failure {
     let code = match error {
         PortOpenError::Serial(LinkError::Busy { .. }) => Code::PortBusy,
         PortOpenError::Serial(LinkError::Gone { .. }) => Code::PortGone,

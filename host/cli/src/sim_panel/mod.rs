@@ -89,7 +89,9 @@ pub(crate) fn panel(args: &PanelArgs) -> Result<u8, Failure> {
 
     let names = panel.buses.iter().zip(&gates).map(|(bus, gate)| format!("{} {}", bus.name, gate.link()));
     let ports = slot_ports(&panel)?;
-    let slots = ports.iter().map(|port| format!("slot-{} {}", port.slot(), port.name()));
+    let slots =
+        |port: &SlotPort| port.slots().map(|s| format!("slot-{s} {}", port.name())).collect::<Vec<_>>();
+    let slots = ports.iter().flat_map(slots);
     let mut lines: Vec<String> =
         names.chain(slots).chain([format!("fixture sim:{}", fixture.path().display())]).collect();
     let file = text.as_ref().map(|_| dir.join("panel.toml"));
@@ -205,20 +207,24 @@ fn blank(slot: &PanelSlot) -> Option<RomConfig> {
 /// The serial ports that the panel names, for boards that are blank.
 fn slot_ports(panel: &Panel) -> Result<Vec<SlotPort>, Failure> {
     let blank = |slot: &&PanelSlot| blank(slot).is_some_and(|rom| rom.link == RomLink::Uart);
-    let mut ports = Vec::new();
+    let mut ports: Vec<(&PanelSlot, SlotPort)> = Vec::new();
     for slot in panel.slots.iter().filter(blank) {
+        if let Some((_, port)) = ports.iter_mut().find(|(first, _)| first.shares_port(slot)) {
+            port.add(slot.slot.0, panel.baud);
+            continue;
+        }
         let missing = |e: &dyn std::fmt::Display| {
             Failure::new(Code::PortMissing, format!("the port of slot {}: {e}", slot.slot))
         };
         match &slot.port {
             Some(Port::Serial(path)) => {
-                ports
-                    .push(SlotPort::open(slot.slot.0, Path::new(path), panel.baud).map_err(|e| missing(&e))?);
+                let port = SlotPort::open(slot.slot.0, Path::new(path), panel.baud);
+                ports.push((slot, port.map_err(|e| missing(&e))?));
             }
             _ => return Err(missing(&"only ports that are paths can be served, as pseudo-terminals")),
         }
     }
-    Ok(ports)
+    Ok(ports.into_iter().map(|(_, port)| port).collect())
 }
 
 fn cannot_write(path: &Path, error: &std::io::Error) -> Failure {
@@ -243,13 +249,13 @@ fn serve(
         for (bus, gate) in gates.iter_mut().enumerate() {
             gate.work(now, world, bus);
         }
-        ports.iter_mut().for_each(|port| port.write(world));
+        ports.iter_mut().for_each(|port| port.write(world, fixture.mux()));
         let ready = wait(world, &gates, &ports, &fixture, now)?;
         ports
             .iter_mut()
             .zip(&ready.ports)
             .filter(|(_, ready)| **ready)
-            .for_each(|(port, _)| port.read(world));
+            .for_each(|(port, _)| port.read(world, fixture.mux()));
         if ready.fixture {
             // What is switched is switched now, not when the last round began.
             catch_up(world, &mut gates, clock());

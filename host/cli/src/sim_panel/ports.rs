@@ -1,4 +1,4 @@
-//! Serial ports of simulated boards in their ROM bootloader, one pseudo-terminal for each slot.
+//! Serial ports of simulated boards in their ROM bootloader, a pseudo-terminal for each slot or each multiplexer.
 //!
 //! The baud rate that the host sets is followed. A pseudo-terminal has no parity bit: bytes count as sent with even
 //! parity, as AN3155 wants it.
@@ -12,6 +12,8 @@ use panel_simulator::World;
 use rustix::fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
+
+use crate::sim_mux::SimMux;
 
 /// A pseudo-terminal, raw, with the other end kept open: it stays plugged in when its host goes away.
 pub(super) struct Terminal {
@@ -62,21 +64,27 @@ impl Drop for Terminal {
     }
 }
 
-/// The port of one slot.
+/// A port, and the slots that it leads to: one, or several through a multiplexer.
 pub(super) struct SlotPort {
-    slot: u16,
+    /// Each with the baud rate that it was last told.
+    slots: Vec<(u16, u32)>,
     terminal: Terminal,
-    baud: u32,
     out: VecDeque<u8>,
 }
 
 impl SlotPort {
     pub(super) fn open(slot: u16, path: &Path, baud: u32) -> io::Result<Self> {
-        Ok(Self { slot, terminal: Terminal::open(Some(path))?, baud, out: VecDeque::new() })
+        let terminal = Terminal::open(Some(path))?;
+        Ok(Self { slots: vec![(slot, baud)], terminal, out: VecDeque::new() })
     }
 
-    pub(super) const fn slot(&self) -> u16 {
-        self.slot
+    /// The port leads to this slot, too.
+    pub(super) fn add(&mut self, slot: u16, baud: u32) {
+        self.slots.push((slot, baud));
+    }
+
+    pub(super) fn slots(&self) -> impl Iterator<Item = u16> {
+        self.slots.iter().map(|(slot, _)| *slot)
     }
 
     pub(super) fn name(&self) -> String {
@@ -87,22 +95,29 @@ impl SlotPort {
         self.terminal.master.as_fd()
     }
 
-    /// Hands the host's bytes to the board.
-    pub(super) fn read(&mut self, world: &mut World) {
+    /// Hands the host's bytes to the board that the port leads to now.
+    pub(super) fn read(&mut self, world: &mut World, mux: &SimMux) {
         let mut buffer = [0; 512];
-        if let Ok(count @ 1..) = rustix::io::read(&self.terminal.master, &mut buffer) {
-            let baud = self.terminal.baud().unwrap_or(self.baud);
-            if baud != self.baud {
-                self.baud = baud;
-                world.port_configure(self.slot, baud);
+        if let Ok(count @ 1..) = rustix::io::read(&self.terminal.master, &mut buffer)
+            && let Some((slot, told)) = self.slots.iter_mut().find(|(slot, _)| mux.reaches(*slot))
+        {
+            let baud = self.terminal.baud().unwrap_or(*told);
+            if baud != *told {
+                *told = baud;
+                world.port_configure(*slot, baud);
             }
-            world.port_write(self.slot, &buffer[..count]);
+            world.port_write(*slot, &buffer[..count]);
         }
     }
 
-    /// Hands the board's bytes to the host.
-    pub(super) fn write(&mut self, world: &mut World) {
-        self.out.extend(world.port_read(self.slot));
+    /// Hands that board's bytes to the host.
+    pub(super) fn write(&mut self, world: &mut World, mux: &SimMux) {
+        for (slot, _) in &self.slots {
+            let bytes = world.port_read(*slot);
+            if mux.reaches(*slot) {
+                self.out.extend(bytes);
+            }
+        }
         while !self.out.is_empty()
             && let Ok(count) = rustix::io::write(&self.terminal.master, self.out.as_slices().0)
         {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! power on 1 2 3      also nrst, boot0, select; on or off
+//! mux on NAME         also off: a line of the panel's multiplexers, by its name in panel.toml
 //! current 1 2 3       answers `ok 1=45 2=0 3=-`, in mA; `-` where there is no slot
 //! safe                everything off, NRST released
 //! ```
@@ -19,6 +20,7 @@ use panel_codes::Code;
 use panel_simulator::World;
 
 use crate::failure::Failure;
+use crate::sim_mux::SimMux;
 
 /// The socket and its clients.
 pub(super) struct FixtureSocket {
@@ -28,6 +30,7 @@ pub(super) struct FixtureSocket {
     /// Slots with a power line; the others have power all the time.
     switched: Vec<u16>,
     slots: Vec<u16>,
+    mux: SimMux,
 }
 
 struct Client {
@@ -54,11 +57,17 @@ impl FixtureSocket {
             clients: Vec::new(),
             switched: panel.slots.iter().filter(|s| s.lines.power.is_some()).map(|s| s.slot.0).collect(),
             slots: panel.slots.iter().map(|s| s.slot.0).collect(),
+            mux: SimMux::new(panel),
         })
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Where ports lead.
+    pub(super) const fn mux(&self) -> &SimMux {
+        &self.mux
     }
 
     pub(super) fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
@@ -115,7 +124,7 @@ impl FixtureSocket {
     }
 
     /// The answer after `ok`, and whether something was switched.
-    fn obey(&self, line: &str, world: &mut World) -> Result<(String, bool), String> {
+    fn obey(&mut self, line: &str, world: &mut World) -> Result<(String, bool), String> {
         let mut words = line.split_whitespace();
         match words.next() {
             Some("safe") => {
@@ -130,16 +139,18 @@ impl FixtureSocket {
                 };
                 Ok((slots.iter().map(text).collect(), false))
             }
+            Some("mux") => {
+                let on = on_or_off(words.next())?;
+                let name = words.next().unwrap_or_default();
+                let known = self.mux.switch_named(name, on);
+                known.then(|| (String::new(), true)).ok_or_else(|| format!("there is no mux line `{name}`"))
+            }
             Some(name) => {
                 let known =
                     [LineFunction::Power, LineFunction::Nrst, LineFunction::Boot0, LineFunction::Select];
                 let function = known.into_iter().find(|f| f.name() == name);
                 let function = function.ok_or_else(|| format!("`{name}` is no command"))?;
-                let on = match words.next() {
-                    Some("on") => true,
-                    Some("off") => false,
-                    other => return Err(format!("on or off expected, got `{}`", other.unwrap_or_default())),
-                };
+                let on = on_or_off(words.next())?;
                 let slots = self.numbers(words)?;
                 crate::sim_drive::switch_slots(world, function, &slots, on);
                 Ok((String::new(), true))
@@ -156,12 +167,21 @@ impl FixtureSocket {
         words.map(slot).collect()
     }
 
-    fn all_off(&self, world: &mut World) {
+    fn all_off(&mut self, world: &mut World) {
         use LineFunction::{Boot0, Nrst, Power, Select};
+        self.mux.all_off();
         crate::sim_drive::switch_slots(world, Power, &self.switched, false);
         for function in [Boot0, Select, Nrst] {
             crate::sim_drive::switch_slots(world, function, &self.slots, false);
         }
+    }
+}
+
+fn on_or_off(word: Option<&str>) -> Result<bool, String> {
+    match word {
+        Some("on") => Ok(true),
+        Some("off") => Ok(false),
+        other => Err(format!("on or off expected, got `{}`", other.unwrap_or_default())),
     }
 }
 

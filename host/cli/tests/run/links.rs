@@ -284,6 +284,51 @@ fn what_only_the_built_in_simulation_can_do_is_refused_on_real_links() {
 }
 
 #[test]
+fn blank_boards_behind_a_multiplexer_are_programmed_over_one_port() {
+    let place = Place::new();
+    let (port, socket) = (place.path("port"), place.path("fixture"));
+    let lines: Vec<String> = ["power", "nrst", "boot0"]
+        .iter()
+        .map(|l| format!("{l} = \"sim:{}#{l}-{{slot}}\"\n", socket.display()))
+        .collect();
+    let panel = place.file(
+        "panel.toml",
+        format!(
+            "name = \"mux\"\nrows = 1\ncolumns = 3\nways = [\"rom-uart\"]\nport = \"{}\"\n[fixture]\n{}\
+             mux = [\"sim:{socket}#A\", \"!sim:{socket}#B\"]\n",
+            port.display(),
+            lines.concat(),
+            socket = socket.display(),
+        ),
+    );
+    place.file("image.bin", (0..2000_u32).map(|at| (at * 7 + at / 256) as u8).collect::<Vec<u8>>());
+    let job = place.file(
+        "job.toml",
+        "name = \"rom\"\nstart_application = false\n[target]\nchip = \"STM32F405\"\ndevice_id = 0x413\n\
+         [[image]]\nfile = \"image.bin\"\naddress = 0x08004000\n",
+    );
+    let far = Far::start(&["--panel".as_ref(), panel.as_os_str()]);
+    assert_eq!(far.links, vec![port.display().to_string(); 3], "one port leads to three slots");
+    let mut command = place.command();
+    command.arg(&job).arg("--panel").arg(&panel).arg("--json").stdin(Stdio::null());
+    Run::of(&command.output().expect("the binary starts")).assert_all_pass();
+    // What the socket refuses, it says, and nothing is switched by it.
+    for (command, answer) in [
+        ("mux on C", "error there is no mux line `C`"),
+        ("mux high A", "error on or off expected, got `high`"),
+        ("power on 4", "error there is no slot 4"),
+        ("power on x", "error there is no slot x"),
+        ("power", "error on or off expected, got ``"),
+        ("reboot 1", "error `reboot` is no command"),
+        ("", "error empty line"),
+        ("current 1 2 3", "ok 1=0 2=0 3=0"),
+        ("mux on A", "ok"),
+    ] {
+        assert_eq!(ask(&socket, command), answer, "{command}");
+    }
+}
+
+#[test]
 fn blank_boards_at_serial_ports_are_programmed_side_by_side_and_a_mute_one_is_told_apart() {
     let place = Place::new();
     let (dir, socket) = (place.path("ports"), place.path("fixture"));

@@ -62,6 +62,44 @@ fn every_way_to_a_blank_board_programs_the_whole_panel() {
     }
 }
 
+/// Two ports, one for each row of three; both multiplexers are set by the same lines.
+const MUX: &str = "port = \"sim\"\n[fixture]\npower = \"sim:p{row}\"\nnrst = \"sim:r{slot}\"\nboot0 = \"sim:b\"\n\
+                   mux = [\"sim:a{row}\", \"sim:c{row}\"]\n";
+
+#[test]
+fn a_port_with_a_multiplexer_serves_its_slots_one_after_another_and_ports_side_by_side() {
+    let one = |rest: &str, way: &str, address| {
+        let place = Place::new();
+        let run = run(&place, way, rest, "", address, None);
+        run.assert_all_pass();
+        assert_eq!(run.boards().len(), 6);
+        run
+    };
+    let seconds = |run: &Run| run.json["seconds"].as_f64().unwrap_or_default();
+    let own = one(PORT, "rom-uart", 0x0800_0000);
+    let multiplexed = one(MUX, "rom-uart", 0x0800_0000);
+    let times = seconds(&multiplexed) / seconds(&own);
+    assert!((2.5..3.2).contains(&times), "three after another, two at once: {times} times as long");
+    let ratio = multiplexed.json["ratio"].as_f64().unwrap_or_default();
+    assert!((1.0..1.2).contains(&ratio), "the bound knows of the multiplexers: {ratio}");
+    // Different lines for each row, one of them common: rows wait for each other only where they must.
+    let common = MUX.replace("sim:c{row}", "sim:c");
+    one(&common, "rom-uart", 0x0800_0000);
+    let agents = MUX.replace("[fixture]", "[[bus]]\nlink = \"sim\"\n[fixture]");
+    one(&agents, "rom-uart+agent", 0x0802_0000);
+}
+
+#[test]
+fn a_board_behind_a_multiplexer_that_fails_gives_its_turn_to_the_next() {
+    let faults = "[[slot]]\nslot = 1\nfault = \"rom\"\nrom = \"mute\"\n\
+                  [[slot]]\nslot = 5\nfault = \"rom\"\nrom = \"kill:byte=1500,off-ms=5000\"\n";
+    let place = Place::new();
+    let run = run(&place, "rom-uart", MUX, "retries = 1", 0x0800_0000, Some(faults));
+    assert_eq!(run.failures(), [(1, "error", "E701 rom-no-sync")], "{}", run.stderr);
+    assert_eq!(run.board(1)["attempts"], 2);
+    assert!(run.board(5)["seconds"].as_f64() > Some(2.0), "its power was away in its turn");
+}
+
 #[test]
 fn a_faulty_board_fails_with_its_own_code_and_the_others_go_on() {
     let faults = "[[slot]]\nslot = 1\nfault = \"rom\"\nrom = \"mute\"\n\
@@ -159,6 +197,17 @@ fn what_cannot_be_is_refused_before_anything_is_touched() {
         ("rom-can", &format!("{BUS}{own}"), "", 0x0802_0000, "E502", "cannot share a bus"),
         ("rom-can+agent", &format!("binding = \"select\"\n{BUS}"), "", 0x0802_0000, "E502", "straps"),
         ("rom-can+agent", BUS, "", 0x080D_F000, "E514", "records"),
+        (
+            "rom-uart",
+            &format!(
+                "{MUX}[[bus]]\nlink = \"sim\"\n{slot}ways = [\"rom-uart+agent\"]\n",
+                slot = "[[slot]]\nnumber = 2\n"
+            ),
+            "",
+            0x0802_0000,
+            "E502",
+            "share `mux` lines",
+        ),
         ("rom-uart", "port = \"/dev/ttyUSB{slot}\"\n", "production = true", 0x0800_0000, "E723", "ttyUSB"),
     ] {
         let place = Place::new();

@@ -4,8 +4,10 @@
 //! on the same identifiers. Each has an [`Attempt`]; this lane gives it power, lines and the link, and makes
 //! engine events of what it tells. Boards that were given the RAM agent are handed to their bus's own lane.
 //!
-//! `outputs.rs` carries out what attempts want, `entry.rs` brings boards into their ROM and out of it.
+//! `outputs.rs` carries out what attempts want, `entry.rs` brings boards into their ROM and out of it, `channels.rs`
+//! gives boards their turns where a port serves several.
 
+mod channels;
 mod entry;
 mod outputs;
 
@@ -17,6 +19,7 @@ use panel_codes::Code;
 use panel_protocol::frame::Frame;
 use panel_protocol::time::Micros;
 
+use self::channels::Channels;
 use super::attempt::Attempt;
 use super::session::Packet;
 use crate::board::{Board, SlotState};
@@ -81,6 +84,7 @@ pub(crate) struct RomLane {
     queue: VecDeque<Slot>,
     /// The board whose turn it is.
     turn: Option<Slot>,
+    channels: Channels,
     working: BTreeMap<Slot, Working>,
     again: BTreeSet<Slot>,
     tickets: u32,
@@ -105,6 +109,7 @@ impl RomLane {
             stage: Stage::Done,
             queue: VecDeque::new(),
             turn: None,
+            channels: Channels::default(),
             working: BTreeMap::new(),
             again: BTreeSet::new(),
             tickets: 0,
@@ -266,6 +271,11 @@ impl RomLane {
         if self.rate_for.is_empty() { self.frames.pop_front() } else { None }
     }
 
+    /// Whether this board's ROM is being talked to.
+    pub(crate) fn is_working(&self, slot: Slot) -> bool {
+        self.working.contains_key(&slot)
+    }
+
     /// Whether some board is still worked on.
     pub(crate) fn is_busy(&self) -> bool {
         matches!(self.stage, Stage::Working | Stage::Leaving)
@@ -356,6 +366,7 @@ impl RomLane {
         self.working.remove(&slot);
         self.ports.remove(&slot);
         self.queue.retain(|s| *s != slot);
+        self.channels.release(slot);
         self.waits.retain(|_, purpose| match purpose {
             Purpose::Entry(slots) => {
                 slots.retain(|s| *s != slot);
@@ -381,6 +392,7 @@ impl RomLane {
             self.begin_attempt(now, slot);
             self.enter_again(slot);
         }
+        self.connect_next();
         if self.turn.is_none() && self.queue.is_empty() {
             let again = core::mem::take(&mut self.again);
             for slot in again {
@@ -391,7 +403,8 @@ impl RomLane {
         if self.turn.is_none() && !self.queue.is_empty() {
             self.next_turn(now);
         }
-        if self.turn.is_none() && self.working.is_empty() && self.waits.is_empty() && self.queue.is_empty() {
+        let waiting = !self.queue.is_empty() || !self.channels.is_empty();
+        if self.turn.is_none() && self.working.is_empty() && self.waits.is_empty() && !waiting {
             self.finish(now);
         }
     }

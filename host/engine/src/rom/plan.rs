@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use panel_backplane::{Binding, BusKind, Panel, PanelSlot, Port, Slot, Way};
+use panel_backplane::{Binding, BusKind, LineIndex, Panel, PanelSlot, Port, Slot, Way};
 use panel_protocol::agent::{JOIN_AT_ONCE, JOIN_WORD};
 use stm32_rom_bootloader::device::SupplyVoltage;
 use stm32_rom_bootloader::{Device, EraseChoice, PlanOptions, SharedImage};
@@ -37,11 +37,11 @@ pub struct Ways {
     pub supply_mv: Option<u16>,
 }
 
-/// A slot's own port.
+/// A port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlanPort {
-    /// The slot.
-    pub slot: Slot,
+    /// The slot that it serves, or several one after another through a multiplexer.
+    pub slots: Vec<Slot>,
     /// Where it leads.
     pub port: Port,
     /// Bits per second.
@@ -81,6 +81,7 @@ impl RomPlan {
             }
         }
         check_buses(panel, ways)?;
+        check_muxes(panel, ways)?;
         let finishing = &recipe.finishing;
         // Option bytes and lock act after a restart, which an agent does not survive.
         let restarts = finishing.lock.level().is_some() || !finishing.options.is_empty();
@@ -195,6 +196,24 @@ fn check_slot(
     };
     if !speaks || !fits {
         return Err(PlanError::NoRomInterface { slot: number, way, chip });
+    }
+    Ok(())
+}
+
+/// Boards whose multiplexers share lines take turns, so that they must be worked on together.
+fn check_muxes(panel: &Panel, ways: &BTreeMap<Slot, Way>) -> Result<(), PlanError> {
+    let mut first: BTreeMap<LineIndex, &PanelSlot> = BTreeMap::new();
+    let together = |slot: &PanelSlot| match ways.get(&slot.slot) {
+        Some(way) if is_agent(*way) => slot.bus,
+        _ => None,
+    };
+    for slot in panel.slots.iter().filter(|s| ways.get(&s.slot).is_some_and(|way| way.needs_port())) {
+        for line in slot.mux.iter().flat_map(|mux| &mux.lines) {
+            let other = first.entry(*line).or_insert(slot);
+            if together(other) != together(slot) {
+                return Err(PlanError::MixedMux { slots: [other.slot.0, slot.slot.0] });
+            }
+        }
     }
     Ok(())
 }

@@ -226,7 +226,7 @@ impl Station {
                 match line.function {
                     LineFunction::Power => world.set_power(&slots, action.on),
                     LineFunction::Nrst => world.set_reset(&slots, action.on),
-                    LineFunction::Select | LineFunction::Boot0 => {}
+                    LineFunction::Select | LineFunction::Boot0 | LineFunction::Mux => {}
                 }
                 moved = true;
             }

@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use panel_backplane::{Fixture, LineAction, Slot};
+use panel_backplane::{Fixture, LineAction, LineFunction, Slot};
 use panel_protocol::time::Micros;
 
 use super::{FixtureDriver, FixtureError, Switched};
@@ -83,7 +83,10 @@ impl FixtureDriver for SimLines {
     fn switch(&mut self, _now: Micros, action: LineAction) -> Result<Switched, FixtureError> {
         let Some(line) = self.fixture.lines.get(action.line.index()) else { return Ok(Switched::Done) };
         let to = if action.on { "on" } else { "off" };
-        let command = format!("{} {to}{}", line.function.name(), numbers(&line.slots));
+        let command = match (line.function, line.wire.connection.sim_name()) {
+            (LineFunction::Mux, Some(name)) => format!("mux {to} {name}"),
+            _ => format!("{} {to}{}", line.function.name(), numbers(&line.slots)),
+        };
         self.ask(&command).map(|_| Switched::Done)
     }
 

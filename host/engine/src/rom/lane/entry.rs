@@ -21,6 +21,8 @@ impl RomLane {
     pub(super) fn enter(&mut self, now: Micros, slots: &[Slot]) {
         self.boot0(slots, true);
         let (ports, bus): (Vec<Slot>, Vec<Slot>) = slots.iter().partition(|s| self.way(**s).needs_port());
+        let (shared, ports): (Vec<Slot>, Vec<Slot>) =
+            ports.into_iter().partition(|s| self.is_multiplexed(*s));
         if !ports.is_empty() {
             // A board without a power line of its own may run already, and its application with it.
             let running = |s: &Slot| self.plan.panel.slot(*s).is_some_and(|s| s.lines.power.is_none());
@@ -31,6 +33,8 @@ impl RomLane {
             }
             self.ask(Request::PowerOn(ports.clone()), Purpose::Entry(ports));
         }
+        self.channels.wait(shared);
+        self.connect_next();
         if !bus.is_empty() {
             self.hold(&bus);
             let held = self.with_line(&bus, OwnLine::Nrst);
@@ -44,6 +48,10 @@ impl RomLane {
 
     /// Another attempt of a board with a port of its own.
     pub(super) fn enter_again(&mut self, slot: Slot) {
+        if self.is_multiplexed(slot) {
+            self.channels.wait([slot]);
+            return;
+        }
         self.boot0(&[slot], true);
         let entry = Purpose::Entry(vec![slot]);
         if !self.restart(slot, entry) {
@@ -186,16 +194,16 @@ impl RomLane {
         self.plan.panel.slot(slot).is_some_and(|s| s.lines.power.is_some())
     }
 
-    fn with_line(&self, slots: &[Slot], line: OwnLine) -> Vec<Slot> {
+    pub(super) fn with_line(&self, slots: &[Slot], line: OwnLine) -> Vec<Slot> {
         let own = |s: &Slot| lines::own_line(&self.plan.panel, *s) == Some(line);
         slots.iter().copied().filter(own).collect()
     }
 
-    fn tell(&mut self, request: Request) {
+    pub(super) fn tell(&mut self, request: Request) {
         self.fixture.push_back((request, None));
     }
 
-    fn ask(&mut self, request: Request, purpose: Purpose) {
+    pub(super) fn ask(&mut self, request: Request, purpose: Purpose) {
         let ticket = Ticket(self.tickets);
         self.tickets = self.tickets.wrapping_add(1);
         self.waits.insert(ticket, purpose);
