@@ -25,6 +25,8 @@ bitflags::bitflags! {
     pub struct BeginFlags: u8 {
         /// Compare flash with the manifest first and ask only for what differs.
         const COMPARE = 1 << 0;
+        /// A [`Seal`] follows the regions.
+        const SEALED = 1 << 1;
         const _ = !0;
     }
 }
@@ -72,6 +74,48 @@ impl Region {
     pub(crate) const EMPTY: Self = Self { address: 0, len: 0, crc: 0, sha256: [0; 32] };
 }
 
+/// Bytes that the signature of a [`Seal`] covers.
+pub const SEALED: usize = 60;
+/// Regions of an image with a [`Seal`]: more do not fit into the begin block with it.
+pub const MAX_SEALED_REGIONS: usize = 6;
+/// What the signed bytes begin with, so that the signature means nothing anywhere else.
+const SEAL_CONTEXT: [u8; 16] = *b"panelflash seal1";
+
+/// Who made an image and how old it is: what a board with the product's public key asks for before it takes one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seal {
+    /// Release counter of the image, higher for every release.
+    pub counter: u32,
+    /// Once this image is in, the board takes no image with a counter below this one.
+    pub floor: u32,
+    /// Ed25519 (RFC 8032) over [`Begin::sealed_bytes`].
+    pub signature: [u8; 64],
+}
+
+impl Seal {
+    /// Bytes of it in the begin block.
+    const BYTES: usize = 72;
+
+    /// What is signed: context, chip, counter, floor, image ID.
+    #[must_use]
+    pub fn message(device_id: u16, counter: u32, floor: u32, image_id: &[u8; 32]) -> [u8; SEALED] {
+        let mut bytes = [0; SEALED];
+        let mut w = Writer::new(&mut bytes);
+        w.put(&SEAL_CONTEXT).u16(device_id).u16(0).u32(counter).u32(floor).put(image_id);
+        bytes
+    }
+
+    /// Writes it.
+    pub(crate) fn write(&self, w: &mut Writer<'_>) {
+        w.u32(self.counter).u32(self.floor).put(&self.signature);
+    }
+
+    /// Reads it.
+    fn read(r: &mut Reader<'_>) -> Result<Self, Short> {
+        Ok(Self { counter: r.u32()?, floor: r.u32()?, signature: r.array()? })
+    }
+}
+
 /// The image of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Begin {
@@ -83,6 +127,7 @@ pub struct Begin {
     pub device_id: u16,
     regions: [Region; MAX_REGIONS],
     count: u8,
+    seal: Option<Seal>,
 }
 
 /// Where a segment lies.
@@ -105,7 +150,22 @@ impl Begin {
         }
         let mut all = [Region::EMPTY; MAX_REGIONS];
         all[..regions.len()].copy_from_slice(regions);
-        Some(Self { session, flags, device_id, regions: all, count: regions.len() as u8 })
+        let flags = flags.difference(BeginFlags::SEALED); // nobody but `sealed` sets it
+        Some(Self { session, flags, device_id, regions: all, count: regions.len() as u8, seal: None })
+    }
+
+    /// The same image under this seal; `None` if it has more than [`MAX_SEALED_REGIONS`] regions.
+    #[must_use]
+    pub fn sealed(mut self, seal: Seal) -> Option<Self> {
+        self.flags |= BeginFlags::SEALED;
+        self.seal = Some(seal);
+        (usize::from(self.count) <= MAX_SEALED_REGIONS).then_some(self)
+    }
+
+    /// Its seal, if it has one.
+    #[must_use]
+    pub const fn seal(&self) -> Option<&Seal> {
+        self.seal.as_ref()
     }
 
     /// The regions, in the order of their segments.
@@ -148,8 +208,9 @@ impl Begin {
     #[must_use]
     pub fn image_id(&self) -> [u8; 32] {
         let mut block = [0; MAX_BLOCK];
-        let len = self.encode(&mut block);
-        Sha256::digest(&block[REGION_TABLE..len]).into()
+        self.encode(&mut block);
+        let table = REGION_TABLE..REGION_TABLE + self.regions().len() * Region::BYTES;
+        Sha256::digest(&block[table]).into()
     }
 
     /// The block's bytes; returns how many of `out` are used.
@@ -157,6 +218,9 @@ impl Begin {
         let mut w = Writer::new(out);
         w.u8(LAYOUT).u8(self.session).u8(self.flags.bits()).u8(self.count).u16(self.device_id);
         self.regions().iter().for_each(|region| region.write(&mut w));
+        if let Some(seal) = &self.seal {
+            seal.write(&mut w);
+        }
         w.len()
     }
 
@@ -180,7 +244,8 @@ impl Begin {
                 return Ok(None);
             }
         }
-        Ok(Self::new(session, flags, device_id, &regions[..count]))
+        let Some(begin) = Self::new(session, flags, device_id, &regions[..count]) else { return Ok(None) };
+        Ok(if flags.contains(BeginFlags::SEALED) { begin.sealed(Seal::read(r)?) } else { Some(begin) })
     }
 }
 
@@ -246,7 +311,8 @@ impl<'a> MakeKey<'a> {
     }
 }
 
-const _: () = assert!(6 + MAX_REGIONS * Region::BYTES <= MAX_BLOCK && 5 + MAX_WRITE <= MAX_BLOCK);
+const _: () = assert!(REGION_TABLE + MAX_REGIONS * Region::BYTES <= MAX_BLOCK && 5 + MAX_WRITE <= MAX_BLOCK);
+const _: () = assert!(REGION_TABLE + MAX_SEALED_REGIONS * Region::BYTES + Seal::BYTES <= MAX_BLOCK);
 
 #[cfg(test)]
 mod tests {

@@ -52,6 +52,8 @@ pub struct Info {
     pub profile_crc: u32,
     /// CRC-32 over UID and nonce: confirms that this number is the board the host thinks it is.
     pub uid_check: u32,
+    /// The board takes no image whose seal has a lower counter; 0 for any. On the wire only if it is not 0.
+    pub floor: u32,
 }
 
 /// What boards of one kind have in common.
@@ -234,10 +236,14 @@ fn encode_info(w: &mut Writer<'_>, info: &Info) {
         image_id,
         profile_crc,
         uid_check,
+        floor,
     } = *info;
     w.u8(version).u16(device_id).u16(hardware_revision).u16(bootloader_version).u16(capabilities.bits());
     w.u8(reset_cause as u8 | (protection as u8) << 4 | (image as u8) << 6).u16(supply_mv);
     w.u32(image_id).u32(profile_crc).u32(uid_check);
+    if floor != 0 {
+        w.u32(floor);
+    }
 }
 
 fn read_info(r: &mut Reader<'_>) -> Result<Option<Info>, Short> {
@@ -278,6 +284,7 @@ fn read_info(r: &mut Reader<'_>) -> Result<Option<Info>, Short> {
         image_id: r.u32()?,
         profile_crc: r.u32()?,
         uid_check: r.u32()?,
+        floor: r.u32().unwrap_or(0),
     }))
 }
 

@@ -127,6 +127,12 @@ pub enum Refusal {
     Flash = 14,
     /// The board could not make its key.
     KeyFailed = 15,
+    /// The board takes only images with a seal.
+    NotSealed = 16,
+    /// The signature of the seal is not one of the product's key.
+    BadSeal = 17,
+    /// The image is older than the board takes.
+    Downgrade = 18,
 }
 
 /// Anything a node sends in one frame, besides discovery answers.
@@ -359,6 +365,9 @@ impl Refusal {
             13 => Self::NotVerified,
             14 => Self::Flash,
             15 => Self::KeyFailed,
+            16 => Self::NotSealed,
+            17 => Self::BadSeal,
+            18 => Self::Downgrade,
             _ => return None,
         })
     }

@@ -2,10 +2,10 @@
 //! the board to stay?
 //!
 //! Called by the firmware's start-up, before there is a [`super::Node`]. Invariant: an application is startable
-//! only if the newest record is `Valid`, the records of its regions stand before it and hash to its image ID, and
-//! the flash has every region's CRC-32.
+//! only if the newest record is `Valid`, its seal was found good where seals are demanded, the records of its regions
+//! stand before it and hash to its image ID, and the flash has every region's CRC-32.
 
-use super::port::NodePort;
+use super::port::{NodePort, Seals};
 use super::record;
 use super::{ImageState, STEP};
 use crate::CRC32;
@@ -21,13 +21,13 @@ use sha2::{Digest, Sha256};
 /// the bootloader keeps for itself.
 pub fn startable(port: &mut impl NodePort, asked: u32) -> Option<u32> {
     let mark = record::scan(port).newest;
-    if mark.state != ImageState::Valid {
+    if mark.state != ImageState::Valid || port.seals() == Seals::Demanded && !mark.trusted {
         return None;
     }
     let mut regions = [Region::EMPTY; MAX_REGIONS];
     let regions = regions.get_mut(..usize::from(mark.regions))?;
     for (n, region) in regions.iter_mut().enumerate() {
-        *region = record::region(port, &mark, n as u8)?;
+        *region = mark.region(port, n as u8)?;
     }
     if table_id(regions) != mark.id {
         return None;

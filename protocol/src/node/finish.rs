@@ -4,7 +4,7 @@
 //! with if that unit had to be erased, and it is read back before it is called done.
 
 use super::port::{EraseUnit, FlashState, NodePort, Protection};
-use super::record::Mark;
+use super::record::{Mark, RECORD};
 use super::session::{Session, shares_unit};
 use super::{Farewell, Node, NodeMemory, Poll, STEP, Wake, Work};
 use crate::block::{MAX_WRITE, Write};
@@ -18,6 +18,8 @@ pub(super) struct WriteJob {
     len: u16,
     bytes: [u8; MAX_WRITE],
     stage: Stage,
+    /// The node's own: the record that the seal of its image is good.
+    trust: bool,
 }
 
 enum Stage {
@@ -130,7 +132,7 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
         let mut bytes = [0xFF; MAX_WRITE];
         bytes[..write.bytes.len()].copy_from_slice(write.bytes);
         let stage = Stage::Look { may_erase: write.may_erase };
-        self.write = Some(WriteJob { address, len: len as u16, bytes, stage });
+        self.write = Some(WriteJob { address, len: len as u16, bytes, stage, trust: false });
         self.settle(now);
         Ok(())
     }
@@ -171,7 +173,14 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
     }
 
     pub(super) fn end_write(&mut self, outcome: Result<(), Refusal>) {
-        let Some(WriteJob { address, .. }) = self.write.take() else { return };
+        let Some(WriteJob { address, trust, .. }) = self.write.take() else { return };
+        if trust {
+            self.image.trusted = outcome.is_ok();
+            if outcome.is_err() {
+                self.image.state = ImageState::Incomplete;
+            }
+            return;
+        }
         let opcode = Control::BlockEnd { kind: BlockKind::Identity, len: 0, crc: 0 }.opcode();
         self.out.reply(&Reply::Done { opcode, refusal: outcome.err(), detail: address });
     }
@@ -189,6 +198,14 @@ fn holds_image(mark: &Mark, session: Option<&Session>, from: u32, end: u32) -> b
 }
 
 impl WriteJob {
+    /// Writes a record into a blank slot of the record area.
+    pub(super) fn trust(address: u32, record: &[u8; RECORD]) -> Self {
+        let mut bytes = [0xFF; MAX_WRITE];
+        bytes[..RECORD].copy_from_slice(record);
+        let stage = Stage::Look { may_erase: false };
+        Self { address, len: RECORD as u16, bytes, stage, trust: true }
+    }
+
     /// Whether the bytes are there already, or the place must be erased first, and may be.
     fn look(
         &mut self,

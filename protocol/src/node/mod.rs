@@ -22,7 +22,7 @@ pub use boot::{asks_to_stay, startable};
 pub use port::*;
 pub use receive::{ManifestEntry, SegmentBuffer};
 
-use crate::block::{Begin, BeginFlags, MAX_BLOCK, MakeKey, Write};
+use crate::block::{Begin, BeginFlags, MAX_BLOCK, MakeKey, Seal, Write};
 use crate::frame::Frame;
 use crate::ident::{Channel, NodeId};
 use crate::message::{
@@ -113,7 +113,7 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
         let nonce = (port.nonce() & 0x7FFF) as u16;
         let strap = port.strap();
         let number = Number::new(port.facts(), nonce, strap);
-        let image = record::scan(&mut port).newest;
+        let (image, write) = trusted(&mut port);
         Self {
             port,
             memory,
@@ -122,7 +122,7 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
             out: Outbox::default(),
             block: [0; MAX_BLOCK],
             session: None,
-            write: None,
+            write,
             image,
             statistics: Statistics::default(),
             farewell: None,
@@ -143,6 +143,11 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
     /// The number the host gave, if it did.
     pub const fn number(&self) -> Option<NodeId> {
         self.number.number
+    }
+
+    /// The node is writing something of its own accord or at a host's wish: no moment to reset the chip.
+    pub const fn is_writing(&self) -> bool {
+        self.write.is_some()
     }
 
     /// What the newest image record says.
@@ -214,7 +219,7 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
 
     /// Every mailbox is empty: what was waiting for the last reply to leave happens now.
     pub fn handle_all_sent(&mut self, _now: Micros) {
-        if !self.out.is_empty() {
+        if !self.out.is_empty() || self.is_writing() {
             return;
         }
         match self.farewell.take() {
@@ -359,6 +364,7 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
                     image_id: self.image.short_id(),
                     profile_crc: reply::profile_crc(&profile),
                     uid_check: reply::uid_check(&facts.uid, self.number.nonce),
+                    floor: self.image.floor,
                 };
                 self.out.reply(&Reply::Info(info));
             }
@@ -415,6 +421,16 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
             return Err(Refusal::Protected);
         }
         session::check(self.port.facts(), &begin)?;
+        if self.port.seals() == Seals::Demanded {
+            let seal = begin.seal().ok_or(Refusal::NotSealed)?;
+            if seal.counter < self.image.floor {
+                return Err(Refusal::Downgrade);
+            }
+            let message = Seal::message(begin.device_id, seal.counter, seal.floor, &begin.image_id());
+            if !self.port.seal_is_good(&message, &seal.signature) {
+                return Err(Refusal::BadSeal);
+            }
+        }
         let (buffers, manifest) = self.memory.parts();
         let segments = begin.segments() as usize;
         let entries = manifest.get_mut(..segments).ok_or(Refusal::TooLarge)?;
@@ -507,6 +523,25 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
         };
         self.out.reply(&reply);
     }
+}
+
+/// What the newest record says at the start, and the record to write if its seal has not been looked at yet: after an
+/// image that the RAM agent wrote, or a commit that the power did not outlast. Without a good seal it does not count.
+fn trusted(port: &mut impl NodePort) -> (Mark, Option<WriteJob>) {
+    let record::Scan { newest: mut mark, free, .. } = record::scan(port);
+    if port.seals() != Seals::Demanded || mark.state != ImageState::Valid || mark.trusted {
+        return (mark, None);
+    }
+    let good = mark.seal(port).is_some_and(|seal| {
+        let chip = port.facts().device_id;
+        let message = Seal::message(chip, seal.counter, seal.floor, &mark.id);
+        port.seal_is_good(&message, &seal.signature)
+    });
+    let write = free.filter(|_| good).map(|slot| WriteJob::trust(slot, &mark.trust()));
+    if write.is_none() {
+        mark.state = ImageState::Incomplete;
+    }
+    (mark, write)
 }
 
 const _: () = assert!(SEGMENT.is_multiple_of(STEP));

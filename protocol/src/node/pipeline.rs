@@ -5,8 +5,9 @@
 //! and programming hide behind reception, and RAM fills only while a unit is being erased.
 
 use super::outbox::Outbox;
-use super::port::{EraseUnit, FlashFault, FlashState, NodePort, Protection};
+use super::port::{EraseUnit, FlashFault, FlashState, NodePort, Protection, Seals};
 use super::receive::{BufferState, EntryState, ManifestEntry, SegmentBuffer};
+use super::record::Entry;
 use super::session::Session;
 use super::{Poll, SLACK, STEP, Wake, Work, record};
 use crate::CRC32;
@@ -180,6 +181,7 @@ impl Session {
             Op::Program { buffer, from, len, .. } => self.op = Op::Readback { buffer, from, len },
             Op::Record { address, .. } => self.record_written(port, out, address),
             Op::RecordErase { .. } => {
+                self.floor = self.records.as_ref().map_or(0, |before| before.newest.floor);
                 let scan = record::scan(port);
                 if scan.free.is_none() {
                     let address = port.facts().flash.record_base;
@@ -372,17 +374,14 @@ impl Session {
             self.records = Some(record::scan(port));
             return Work::Copy(unit.size);
         };
-        let regions = self.begin.regions().len() as u8;
-        let region = (state == ImageState::Valid && self.recorded < regions).then_some(self.recorded);
-        // An update needs slots for the mark that it began, for its regions, and for the mark that it ended.
-        let left = 1 + u32::from(regions - self.recorded);
+        // An update needs slots for the mark that it began, for its seal and regions, and for the mark that it ended.
+        let left = 1
+            + u32::from(self.records_before_mark() - self.recorded)
+            + u32::from(self.begin.seal().is_some());
         let wanted = if state == ImageState::Incomplete { 1 + left } else { left };
-        match scan.free.filter(|_| scan.free_slots >= wanted) {
+        match scan.free.filter(|_| self.trust || scan.free_slots >= wanted) {
             Some(address) => {
-                let bytes = match region {
-                    Some(n) => scan.newest.next_region(&self.begin, n),
-                    None => scan.newest.next(&self.begin, state),
-                };
+                let bytes = scan.newest.next(&self.begin, self.entry(state));
                 port.start_program(address, &bytes);
                 let longest = port.facts().flash.program_longest.0 * record::RECORD as u64;
                 self.op = Op::Record { address, until: now + Span(longest) + SLACK };
@@ -395,32 +394,49 @@ impl Session {
         Work::None
     }
 
+    /// Records of seal and regions.
+    fn records_before_mark(&self) -> u8 {
+        let seal = if self.begin.seal().is_some() { record::SEAL_RECORDS } else { 0 };
+        seal + self.begin.regions().len() as u8
+    }
+
+    /// The record that is due on the way to a mark of this state.
+    fn entry(&self, state: ImageState) -> Entry {
+        let seals = self.records_before_mark() - self.begin.regions().len() as u8;
+        match self.recorded {
+            _ if self.floor > 0 => Entry::Floor(self.floor),
+            _ if self.trust => Entry::Trust,
+            n if state == ImageState::Valid && n < seals => Entry::Seal(n),
+            n if state == ImageState::Valid && n < self.records_before_mark() => Entry::Region(n - seals),
+            _ => Entry::Mark(state),
+        }
+    }
+
     fn record_written(&mut self, port: &mut impl NodePort, out: &mut Outbox, address: u32) {
         let Some(state) = self.record else { return };
+        let entry = self.entry(state);
         let Some(records) = &mut self.records else { return };
+        let wanted = records.newest.next(&self.begin, entry);
         records.written(port, address);
         let newest = records.newest;
-        if state == ImageState::Valid && usize::from(self.recorded) < self.begin.regions().len() {
-            let wanted = newest.next_region(&self.begin, self.recorded);
-            let mut found = [0; record::RECORD];
-            if !port.read(address, &mut found) || found != wanted {
-                self.fail(out, NodeFault::RecordFailed, address, state as u8, newest.state as u8);
-                return;
-            }
-            self.recorded += 1;
-            return; // the next one, and at last the mark itself
-        }
-        if newest.state != state || !self.is_image_of(&newest) {
+        let mut found = [0; record::RECORD];
+        if !port.read(address, &mut found) || found != wanted {
             self.fail(out, NodeFault::RecordFailed, address, state as u8, newest.state as u8);
             return;
         }
-        self.record = None;
-        self.recorded = 0;
-        self.image = Some(newest);
-        if state == ImageState::Valid {
-            self.state = NodeState::Committed;
-            let opcode = Control::Commit { session: self.begin.session }.opcode();
-            out.reply(&Reply::Done { opcode, refusal: None, detail: self.begin.session.into() });
+        match entry {
+            Entry::Floor(_) => self.floor = 0,
+            Entry::Seal(_) | Entry::Region(_) => self.recorded += 1,
+            Entry::Mark(ImageState::Valid) if port.seals() == Seals::Demanded => self.trust = true,
+            Entry::Mark(_) | Entry::Trust => {
+                (self.record, self.recorded, self.trust) = (None, 0, false);
+                self.image = Some(newest);
+                if state == ImageState::Valid {
+                    self.state = NodeState::Committed;
+                    let opcode = Control::Commit { session: self.begin.session }.opcode();
+                    out.reply(&Reply::Done { opcode, refusal: None, detail: self.begin.session.into() });
+                }
+            }
         }
     }
 

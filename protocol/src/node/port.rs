@@ -7,6 +7,7 @@
 //! says when it has ended. Power lost during an erase: that unit may hold anything, others are untouched.
 //! Power lost during programming: the units of that call may hold anything, others are untouched.
 
+use crate::block::SEALED;
 use crate::time::Span;
 
 /// A 96-bit unique device ID in the order of memory (STM32 reference manuals, "Unique device ID register").
@@ -149,6 +150,8 @@ bitflags::bitflags! {
         const TESTS = 1 << 6;
         /// Makes a key pair of its own and a certificate request for it.
         const KEYS = 1 << 7;
+        /// Takes only images whose seal verifies under the product's public key, and no older ones than it was told.
+        const SEALS = 1 << 8;
         const _ = !0;
     }
 }
@@ -178,6 +181,17 @@ impl KeyKind {
 /// Where [`NodePort::read`] shows the certificate request of the key made last: its length (2 bytes,
 /// little-endian), then the request. No STM32 has memory there.
 pub const REQUEST_ADDRESS: u32 = 0xFFFF_0000;
+
+/// What a board does with the seal of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seals {
+    /// Nothing: it has no public key, nor does any program that reads its records.
+    Ignored,
+    /// It keeps it with the image's records, for the resident bootloader (RAM agent).
+    Kept,
+    /// It has the product's public key: no image without a good seal, none older than the newest one allows.
+    Demanded,
+}
 
 /// What does not change while the node runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -307,6 +321,17 @@ pub trait NodePort {
     /// after a loss of power, it keeps the key that it has. Returns when it is done; false if it failed. Called only
     /// with [`Self::MAKES_KEYS`] and [`Capabilities::KEYS`], on a chip that is not protected.
     fn make_key(&mut self, _kind: KeyKind, _name: &[u8]) -> bool {
+        false
+    }
+
+    /// What the board does with seals; [`Capabilities::SEALS`] where it demands them.
+    fn seals(&self) -> Seals {
+        Seals::Ignored
+    }
+
+    /// Whether this is an Ed25519 signature of `message` under the product's public key. Returns when it is known,
+    /// within 3 s; called only where seals are demanded.
+    fn seal_is_good(&mut self, _message: &[u8; SEALED], _signature: &[u8; 64]) -> bool {
         false
     }
 

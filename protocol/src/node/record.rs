@@ -9,19 +9,42 @@
 //! regions (4), address of the first region (4), address after the last region (4), image ID (32, SHA-256 over
 //! the regions' table in the begin block), CRC-32 over the 56 bytes before it, 4 bytes 0xFF.
 //!
-//! Before a `Valid` record stands one of kind 3 for each region: magic, kind, number of the region, 2 bytes 0xFF,
-//! sequence of the `Valid` record (4), the region's line of the table (44), CRC-32, 4 bytes 0xFF. They say nothing
-//! by themselves; with them a bootloader can check the image without the host.
+//! Before a `Valid` record stands one of kind 3 for each region, and before those two of kind 4 with the seal, if the
+//! image has one: magic, kind, number, 2 bytes 0xFF, sequence of the `Valid` record (4), 44 bytes of content, CRC-32,
+//! 4 bytes 0xFF. They say nothing by themselves; with them a bootloader can check the image without the host. Behind a
+//! `Valid` record one of kind 5 says that its seal has been found good. Kind 6 keeps the floor when the area is erased.
 
 use super::port::{EraseUnit, NodePort};
 use crate::CRC32;
-use crate::block::{Begin, Region};
+use crate::block::{Begin, Region, Seal};
 use crate::bytes::{Reader, Short, Writer};
 use crate::reply::ImageState;
 
 pub(super) const RECORD: usize = 64;
 const MAGIC: u32 = u32::from_le_bytes(*b"PFR1");
 const REGION: u8 = 3;
+const SEAL: u8 = 4;
+const TRUSTED: u8 = 5;
+const FLOOR: u8 = 6;
+/// Records that a seal takes.
+pub(super) const SEAL_RECORDS: u8 = 2;
+/// Bytes of the signature in the first of them, behind counter and floor.
+const SIGNATURE_HEAD: usize = 32;
+
+/// One record that is to be written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Entry {
+    /// What the area said of older images, before it was erased.
+    Floor(u32),
+    /// A half of the image's seal.
+    Seal(u8),
+    /// A region of the image.
+    Region(u8),
+    /// The mark of the image itself.
+    Mark(ImageState),
+    /// The seal of the newest mark is good.
+    Trust,
+}
 
 /// What a record says.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -36,11 +59,26 @@ pub(super) struct Mark {
     pub(super) regions: u8,
     /// First address of the image, and the address after it.
     extent: (u32, u32),
+    /// The board takes no image with a lower counter.
+    pub(super) floor: u32,
+    /// A record behind it says that its seal is good.
+    pub(super) trusted: bool,
+    /// Sequence and floor of the seal last seen.
+    seal: Option<(u32, u32)>,
 }
 
 impl Mark {
-    const NONE: Self =
-        Self { state: ImageState::None, id: [0; 32], sequence: 0, place: 0, regions: 0, extent: (0, 0) };
+    const NONE: Self = Self {
+        state: ImageState::None,
+        id: [0; 32],
+        sequence: 0,
+        place: 0,
+        regions: 0,
+        extent: (0, 0),
+        floor: 0,
+        trusted: false,
+        seal: None,
+    };
 
     /// First four bytes of the image ID, as the node reports it.
     pub(super) const fn short_id(&self) -> u32 {
@@ -57,14 +95,112 @@ impl Mark {
         self.state == ImageState::Valid && from < self.extent.1 && self.extent.0 < end
     }
 
-    /// The mark of this state that comes after this one.
-    pub(super) fn next(&self, begin: &Begin, state: ImageState) -> [u8; RECORD] {
-        encode(begin, state, self.sequence.wrapping_add(1))
+    /// The bytes of the record that comes after this mark.
+    pub(super) fn next(&self, begin: &Begin, entry: Entry) -> [u8; RECORD] {
+        let sequence = self.sequence.wrapping_add(1);
+        let mut bytes = [0xFF; RECORD];
+        let mut w = Writer::new(&mut bytes);
+        match entry {
+            Entry::Floor(floor) => {
+                head(&mut w, FLOOR, 0, sequence).u32(floor);
+            }
+            Entry::Seal(half) => {
+                let w = head(&mut w, SEAL, half, sequence);
+                match (begin.seal(), half) {
+                    (Some(seal), 0) => {
+                        w.u32(seal.counter).u32(seal.floor).put(&seal.signature[..SIGNATURE_HEAD]);
+                    }
+                    (Some(seal), _) => {
+                        w.put(&seal.signature[SIGNATURE_HEAD..]);
+                    }
+                    (None, _) => {}
+                }
+            }
+            Entry::Region(n) => {
+                let w = head(&mut w, REGION, n, sequence);
+                if let Some(region) = begin.regions().get(usize::from(n)) {
+                    region.write(w);
+                }
+            }
+            Entry::Mark(state) => {
+                let first = begin.regions().first().map_or(0, |r| r.address);
+                let end = begin.regions().last().map_or(0, |r| r.address + r.len);
+                let w = head(&mut w, state as u8, begin.session, sequence);
+                w.u32(begin.regions().len() as u32).u32(first).u32(end).put(&begin.image_id());
+            }
+            Entry::Trust => return self.trust(),
+        }
+        close(bytes)
     }
 
-    /// The record of region `n` that belongs to the valid mark that comes after this one.
-    pub(super) fn next_region(&self, begin: &Begin, n: u8) -> [u8; RECORD] {
-        encode_region(begin, n, self.sequence.wrapping_add(1))
+    /// The record that says that the seal of this mark is good.
+    pub(super) fn trust(&self) -> [u8; RECORD] {
+        let mut bytes = [0xFF; RECORD];
+        head(&mut Writer::new(&mut bytes), TRUSTED, 0, self.sequence);
+        close(bytes)
+    }
+
+    /// A newer mark takes the place of this one. What was said of older images stays.
+    fn replace(&mut self, state: ImageState, sequence: u32, place: u32, r: &mut Reader<'_>) {
+        let fields = |r: &mut Reader<'_>| Ok::<_, Short>((r.u32()?, r.u32()?, r.u32()?, r.array()?));
+        let Ok((regions, first, end, id)) = fields(r) else { return };
+        let sealed = self.seal.filter(|(of, _)| *of == sequence && state == ImageState::Valid);
+        let floor = sealed.map_or(0, |(_, floor)| floor).max(self.floor);
+        let (regions, extent) = (regions.min(255) as u8, (first, end));
+        *self = Self { state, id, sequence, place, regions, extent, floor, trusted: false, seal: None };
+    }
+
+    /// The line of its region `n`, from its record.
+    pub(super) fn region(&self, port: &mut impl NodePort, n: u8) -> Option<Region> {
+        let record = self.before(port, self.regions.checked_sub(n)?, REGION, n)?;
+        Region::read(&mut Reader(&record.content)).ok()
+    }
+
+    /// Its seal, as it was recorded.
+    pub(super) fn seal(&self, port: &mut impl NodePort) -> Option<Seal> {
+        let slots = self.regions.checked_add(SEAL_RECORDS)?;
+        let first = self.before(port, slots, SEAL, 0)?.content;
+        let second = self.before(port, slots - 1, SEAL, 1)?.content;
+        let mut r = Reader(&first);
+        let (counter, floor, head): (_, _, [u8; SIGNATURE_HEAD]) =
+            (r.u32().ok()?, r.u32().ok()?, r.array().ok()?);
+        let mut signature = [0; 64];
+        let (front, back) = signature.split_at_mut(SIGNATURE_HEAD);
+        front.copy_from_slice(&head);
+        back.copy_from_slice(second.get(..64 - SIGNATURE_HEAD)?);
+        Some(Seal { counter, floor, signature })
+    }
+
+    /// The record so many slots before it, if it is of this kind and number, and belongs to it.
+    fn before(&self, port: &mut impl NodePort, slots: u8, kind: u8, number: u8) -> Option<Record> {
+        let place = self.place.checked_sub(u32::from(slots) * RECORD as u32)?;
+        let mut bytes = [0; RECORD];
+        let record = if port.read(place, &mut bytes) { Record::parse(&bytes)? } else { return None };
+        ((record.kind, record.number, record.sequence) == (kind, number, self.sequence)).then_some(record)
+    }
+
+    /// Takes note of the slot that follows, at `place`: `None` if it holds something that is no record.
+    fn follow(&mut self, record: Option<Record>, place: u32) {
+        let record = record.filter(|r| (1..=FLOOR).contains(&r.kind));
+        let Some(Record { kind, number, sequence, content }) = record else {
+            if self.state == ImageState::Valid {
+                self.state = ImageState::Incomplete; // an update was begun over that image
+            }
+            return;
+        };
+        let mut r = Reader(&content);
+        match kind {
+            1 => self.replace(ImageState::Incomplete, sequence, place, &mut r),
+            2 => self.replace(ImageState::Valid, sequence, place, &mut r),
+            SEAL => {
+                if let (0, Ok(_), Ok(floor)) = (number, r.u32(), r.u32()) {
+                    self.seal = Some((sequence, floor));
+                }
+            }
+            TRUSTED => self.trusted |= sequence == self.sequence && self.state == ImageState::Valid,
+            FLOOR => self.floor = self.floor.max(r.u32().unwrap_or(0)),
+            _ => {}
+        }
     }
 }
 
@@ -103,7 +239,7 @@ pub(super) fn scan(port: &mut impl NodePort) -> Scan {
             continue;
         }
         (found.free, found.free_slots) = (None, 0); // slots before a used one are never used again
-        found.newest.follow(parse(&bytes, address));
+        found.newest.follow(Record::parse(&bytes), address);
     }
     found
 }
@@ -113,92 +249,39 @@ impl Scan {
     pub(super) fn written(&mut self, port: &mut impl NodePort, address: u32) {
         let mut bytes = [0; RECORD];
         if port.read(address, &mut bytes) {
-            self.newest.follow(parse(&bytes, address));
+            self.newest.follow(Record::parse(&bytes), address);
         }
         self.free_slots = self.free_slots.saturating_sub(1);
         self.free = (self.free_slots > 0).then_some(address + RECORD as u32);
     }
 }
 
-/// What stands in a slot that is not blank.
-enum Slot {
-    Mark(Mark),
-    Region(Region, u8, u32),
-    Broken,
+/// A record, whole.
+struct Record {
+    kind: u8,
+    number: u8,
+    sequence: u32,
+    content: [u8; 44],
 }
 
-impl Mark {
-    /// Takes note of the slot that follows.
-    fn follow(&mut self, slot: Slot) {
-        match slot {
-            Slot::Mark(mark) => *self = mark,
-            // An update was begun over that image.
-            Slot::Broken if self.state == ImageState::Valid => self.state = ImageState::Incomplete,
-            Slot::Region(..) | Slot::Broken => {}
-        }
+impl Record {
+    /// `None` if the bytes are not one.
+    fn parse(bytes: &[u8; RECORD]) -> Option<Self> {
+        let mut r = Reader(bytes);
+        let (magic, kind, number, _) = (r.u32().ok()?, r.u8().ok()?, r.u8().ok()?, r.u16().ok()?);
+        let (sequence, content) = (r.u32().ok()?, r.array().ok()?);
+        let whole = r.u32().ok()? == CRC32.checksum(&bytes[..56]);
+        (whole && magic == MAGIC).then_some(Self { kind, number, sequence, content })
     }
 }
 
-/// Region `n` of a valid mark, from its record.
-pub(super) fn region(port: &mut impl NodePort, mark: &Mark, n: u8) -> Option<Region> {
-    let slots = u32::from(mark.regions.checked_sub(n)?);
-    let place = mark.place.checked_sub(slots * RECORD as u32)?;
-    let mut bytes = [0; RECORD];
-    if !port.read(place, &mut bytes) {
-        return None;
-    }
-    match parse(&bytes, place) {
-        Slot::Region(region, index, sequence) if index == n && sequence == mark.sequence => Some(region),
-        _ => None,
-    }
+/// Begins a record.
+fn head<'w, 'b>(w: &'w mut Writer<'b>, kind: u8, number: u8, sequence: u32) -> &'w mut Writer<'b> {
+    w.u32(MAGIC).u8(kind).u8(number).u16(0xFFFF).u32(sequence)
 }
 
-fn parse(bytes: &[u8; RECORD], place: u32) -> Slot {
-    fields(bytes, place).unwrap_or(Slot::Broken)
-}
-
-fn fields(bytes: &[u8; RECORD], place: u32) -> Result<Slot, Short> {
-    let mut r = Reader(bytes);
-    let (magic, kind, number) = (r.u32()?, r.u8()?, r.u8()?);
-    r.take(2)?;
-    let sequence = r.u32()?;
-    let whole = Reader(&bytes[56..]).u32()? == CRC32.checksum(&bytes[..56]);
-    if magic != MAGIC || !whole {
-        return Ok(Slot::Broken);
-    }
-    let state = match kind {
-        1 => ImageState::Incomplete,
-        2 => ImageState::Valid,
-        REGION => return Ok(Slot::Region(Region::read(&mut r)?, number, sequence)),
-        _ => return Ok(Slot::Broken),
-    };
-    let regions = r.u32()?.min(255) as u8;
-    let (extent, id) = ((r.u32()?, r.u32()?), r.array()?);
-    Ok(Slot::Mark(Mark { state, id, sequence, place, regions, extent }))
-}
-
-fn encode(begin: &Begin, state: ImageState, sequence: u32) -> [u8; RECORD] {
-    let mut bytes = [0xFF; RECORD];
-    let first = begin.regions().first().map_or(0, |r| r.address);
-    let end = begin.regions().last().map_or(0, |r| r.address + r.len);
-    let mut w = Writer::new(&mut bytes);
-    w.u32(MAGIC).u8(state as u8).u8(begin.session).u16(0xFFFF).u32(sequence);
-    w.u32(begin.regions().len() as u32).u32(first).u32(end).put(&begin.image_id());
-    seal(bytes)
-}
-
-fn encode_region(begin: &Begin, n: u8, sequence: u32) -> [u8; RECORD] {
-    let mut bytes = [0xFF; RECORD];
-    let mut w = Writer::new(&mut bytes);
-    w.u32(MAGIC).u8(REGION).u8(n).u16(0xFFFF).u32(sequence);
-    if let Some(region) = begin.regions().get(usize::from(n)) {
-        region.write(&mut w);
-    }
-    seal(bytes)
-}
-
-/// Puts the CRC-32 behind the fields.
-fn seal(mut bytes: [u8; RECORD]) -> [u8; RECORD] {
+/// Puts the CRC-32 behind the content.
+fn close(mut bytes: [u8; RECORD]) -> [u8; RECORD] {
     let crc = CRC32.checksum(&bytes[..56]);
     bytes[56..60].copy_from_slice(&crc.to_le_bytes());
     bytes

@@ -38,8 +38,12 @@ pub(super) struct Session {
     pub(super) digests: [[u8; 32]; MAX_REGIONS],
     pub(super) checks_requested: u8,
     pub(super) record: Option<ImageState>,
-    /// Regions recorded for the valid mark to come.
+    /// Records of seal and regions written for the valid mark to come.
     pub(super) recorded: u8,
+    /// The valid mark is written, and that its seal is good is to be written behind it.
+    pub(super) trust: bool,
+    /// What an erased record area said of older images, to be written first.
+    pub(super) floor: u32,
     pub(super) start_reply: bool,
     pub(super) failed: Option<ErrorReport>,
     /// What the newest record says since the session wrote one.
@@ -114,6 +118,8 @@ impl Session {
             checks_requested: 0,
             record: None,
             recorded: 0,
+            trust: false,
+            floor: 0,
             start_reply: false,
             failed: None,
             image: None,

@@ -6,7 +6,7 @@
 use crate::util::flash::Port;
 use crate::util::solo::{Sample, Solo};
 use crate::util::{APP, DEVICE, RECORDS, uid};
-use panel_protocol::block::{Begin, BeginFlags, MAX_BLOCK, MakeKey, Region, Write};
+use panel_protocol::block::{Begin, BeginFlags, MAX_BLOCK, MakeKey, Region, Seal, Write};
 use panel_protocol::frame::{Frame, Id};
 use panel_protocol::ident::{Channel, DataPosition, Discovery, NodeId, uid_key, uid_piece};
 use panel_protocol::message::{
@@ -14,7 +14,7 @@ use panel_protocol::message::{
     NodeState, Refusal, Seek, Status, StatusFlags,
 };
 use panel_protocol::node::{
-    Capabilities, EraseRun, FlashFacts, KeyKind, MAX_RUNS, Protection, ResetCause, Uid,
+    Capabilities, EraseRun, FlashFacts, KeyKind, MAX_RUNS, Protection, ResetCause, Seals, Uid,
 };
 use panel_protocol::reply::{
     ImageState, Info, MAX_REPLY, Profile, RegionCheck, Reply, Statistics, uid_check,
@@ -120,6 +120,9 @@ variants!(REFUSALS, refusal_name, Refusal, {
     Refusal::NotVerified => "not-verified",
     Refusal::Flash => "flash",
     Refusal::KeyFailed => "key-failed",
+    Refusal::NotSealed => "not-sealed",
+    Refusal::BadSeal => "bad-seal",
+    Refusal::Downgrade => "downgrade",
 });
 variants!(BLOCKS, block_name, BlockKind, {
     BlockKind::Begin => "begin",
@@ -375,6 +378,7 @@ pub(crate) fn replies() -> Vec<(&'static str, Reply<'static>)> {
         image_id: 0x1234_5678,
         profile_crc: 0xDEAD_BEEF,
         uid_check: uid_check(&UID, 0x1234),
+        floor: 0,
     };
     let unknown = Info {
         device_id: 0x469,
@@ -426,6 +430,10 @@ pub(crate) fn replies() -> Vec<(&'static str, Reply<'static>)> {
         ("refused-not-verified", refused(0x32, Refusal::NotVerified, 42)),
         ("refused-flash", refused(0x12, Refusal::Flash, 0x0800_C000)),
         ("refused-key-failed", refused(0x12, Refusal::KeyFailed, 4)),
+        ("refused-not-sealed", refused(0x12, Refusal::NotSealed, 1)),
+        ("refused-bad-seal", refused(0x12, Refusal::BadSeal, 1)),
+        ("refused-downgrade", refused(0x12, Refusal::Downgrade, 1)),
+        ("info-floor", Reply::Info(Info { floor: 5, ..info })),
         ("reading", Reply::Reading { item: 7, token: 0x5A, unit: 1, value: 3.3125 }),
         ("statistics", Reply::Statistics(statistics)),
     ]
@@ -479,7 +487,24 @@ fn blocks_are_those_of_version_1() {
         assert_eq!(out[..len], bytes(lines[name][0]), "{name}");
         assert_eq!(MakeKey::decode(&bytes(lines[name][0])), Some(wish), "{name}");
     }
-    let names = ["begin", "identity", "image-id", "key-ed25519", "key-p256", "options"];
+    let sealed = Begin::new(42, BeginFlags::empty(), 0x413, &regions[..1]).expect("one region");
+    let seal = Seal { counter: 7, floor: 5, signature: SIGNATURE };
+    let sealed = sealed.sealed(seal).expect("few regions");
+    let len = sealed.encode(&mut out);
+    assert_eq!(out[..len], bytes(lines["begin-sealed"][0]));
+    assert_eq!(Begin::decode(&bytes(lines["begin-sealed"][0])), Some(sealed));
+    let message = Seal::message(0x413, 7, 5, &sealed.image_id());
+    assert_eq!(message.to_vec(), bytes(lines["sealed-bytes"][0]));
+    let names = [
+        "begin",
+        "begin-sealed",
+        "identity",
+        "image-id",
+        "key-ed25519",
+        "key-p256",
+        "options",
+        "sealed-bytes",
+    ];
     assert_eq!(lines.keys().copied().collect::<Vec<_>>(), names);
 }
 
@@ -499,12 +524,23 @@ fn the_byte_stream_is_that_of_version_1() {
     }
 }
 
+/// The signature of the golden bytes.
+const SIGNATURE: [u8; 64] = {
+    let mut bytes = [0; 64];
+    let mut i = 0;
+    while i < 64 {
+        bytes[i] = i as u8 * 3 + 1;
+        i += 1;
+    }
+    bytes
+};
+
 #[test]
 fn image_records_are_those_of_version_1() {
     let lines = lines(include_str!("../golden/v1/record.txt"));
     let first = (0..64).map(|i: u8| i.wrapping_mul(7)).collect();
     let second = (0..12).map(|i: u8| i.wrapping_mul(11).wrapping_add(1)).collect();
-    let sample = Sample::new(42, BeginFlags::empty(), &[(APP, first), (APP + 0x1000, second)]);
+    let mut sample = Sample::new(42, BeginFlags::empty(), &[(APP, first), (APP + 0x1000, second)]);
     assert_eq!(DEVICE, sample.begin.device_id);
     let mut solo = Solo::numbered(Port::new(uid(1), None), 4);
     solo.transfer(&sample);
@@ -514,5 +550,18 @@ fn image_records_are_those_of_version_1() {
     solo.wait(Span::from_millis(10));
     for (slot, name) in ["incomplete", "region-0", "region-1", "valid"].into_iter().enumerate() {
         assert_eq!(solo.port().at(RECORDS + 64 * slot as u32, 64), bytes(lines[name][0]), "{name}");
+    }
+    sample.begin =
+        sample.begin.sealed(Seal { counter: 7, floor: 5, signature: SIGNATURE }).expect("two regions");
+    let mut port = Port::new(uid(1), None);
+    port.seals = Seals::Demanded;
+    port.takes_any_seal = true;
+    let mut solo = Solo::numbered(port, 4);
+    solo.transfer(&sample);
+    solo.send(Control::Commit { session: 42 });
+    solo.wait(Span::from_millis(10));
+    let names = ["incomplete", "seal-0", "seal-1", "region-0", "region-1", "valid", "trusted"];
+    for (slot, name) in names.into_iter().enumerate() {
+        assert_eq!(solo.port().at(RECORDS + 64 * slot as u32, 64), bytes(lines[name][0]), "sealed: {name}");
     }
 }

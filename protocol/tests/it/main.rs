@@ -17,3 +17,4 @@ mod node_commands;
 mod node_locked;
 mod pair;
 mod power;
+mod seal;

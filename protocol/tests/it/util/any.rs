@@ -146,7 +146,7 @@ pub(crate) fn info() -> impl Strategy<Value = Info> {
     );
     let image = select(&[ImageState::None, ImageState::Incomplete, ImageState::Valid][..]);
     let words = (any::<u8>(), any::<u16>(), any::<u16>(), any::<u16>(), any::<u16>(), any::<u16>());
-    let numbers = (any::<u32>(), any::<u32>(), any::<u32>());
+    let numbers = (any::<u32>(), any::<u32>(), any::<u32>(), any::<u32>());
     (words, cause, protection(), image, numbers).prop_map(
         |(
             (version, device_id, revision, bootloader, capabilities, supply_mv),
@@ -167,6 +167,7 @@ pub(crate) fn info() -> impl Strategy<Value = Info> {
             image_id: n.0,
             profile_crc: n.1,
             uid_check: n.2,
+            floor: n.3,
         },
     )
 }

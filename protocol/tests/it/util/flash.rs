@@ -4,9 +4,10 @@
 //! being erased or programmed is a breach, reading elsewhere meanwhile is what stalls a real chip and is counted.
 
 use super::{Rng, small_flash};
+use panel_protocol::block::SEALED;
 use panel_protocol::node::{
     BoardFacts, BusCounters, Capabilities, EraseUnit, FlashFault, FlashState, KeyKind, NodePort, Protection,
-    REQUEST_ADDRESS, ResetCause, TestReading, Uid,
+    REQUEST_ADDRESS, ResetCause, Seals, TestReading, Uid,
 };
 use panel_protocol::time::{Micros, Span};
 use std::collections::BTreeSet;
@@ -64,6 +65,9 @@ pub(crate) struct Port {
     pub(crate) resets: u32,
     /// The key that was made for this name; none can be for the name "broken".
     pub(crate) key: Option<(KeyKind, Vec<u8>)>,
+    pub(crate) seals: Seals,
+    /// Seals are good whatever they are; else those of [`super::seal`].
+    pub(crate) takes_any_seal: bool,
     busy: Option<Busy>,
     rng: Rng,
 }
@@ -110,6 +114,8 @@ impl Port {
             started: None,
             resets: 0,
             key: None,
+            seals: Seals::Ignored,
+            takes_any_seal: false,
             busy: None,
             rng,
         };
@@ -335,6 +341,14 @@ impl NodePort for Port {
     fn make_key(&mut self, kind: KeyKind, name: &[u8]) -> bool {
         self.key = (name != b"broken").then(|| (kind, name.to_vec()));
         self.key.is_some()
+    }
+
+    fn seals(&self) -> Seals {
+        self.seals
+    }
+
+    fn seal_is_good(&mut self, message: &[u8; SEALED], signature: &[u8; 64]) -> bool {
+        self.takes_any_seal || super::sign(message) == *signature
     }
 
     fn start_application(&mut self, address: u32) {

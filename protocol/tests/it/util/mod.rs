@@ -6,8 +6,10 @@ pub(crate) mod flash;
 pub(crate) mod run;
 pub(crate) mod solo;
 
+use panel_protocol::block::SEALED;
 use panel_protocol::node::{EraseRun, FlashFacts, MAX_RUNS, Uid};
 use panel_protocol::time::Span;
+use sha2::{Digest, Sha512};
 
 /// Random numbers from a seed (xorshift64*, Vigna 2016).
 #[derive(Debug, Clone)]
@@ -70,4 +72,9 @@ pub(crate) fn small_flash() -> FlashFacts {
 /// The UID of the `n`th chip of a wafer: neighbours differ in a coordinate, lot and wafer are the same.
 pub(crate) fn uid(n: u8) -> Uid {
     Uid([n % 16, 0, n / 16, 0, 0x05, 0x51, 0x36, 0x33, 0x38, 0x34, 0x31, 0x39])
+}
+
+/// What stands for the product's signature here: nothing that only its owner could make, but different for every message.
+pub(crate) fn sign(message: &[u8; SEALED]) -> [u8; 64] {
+    Sha512::digest(message).into()
 }
