@@ -17,7 +17,8 @@ use panel_store::{RetestPolicy, RetestRefusal, RunStart, Store, StoreError};
 
 use crate::failure::Failure;
 use crate::order::Ordered;
-use crate::order::keeper::{Clock, Keeper};
+use crate::order::keeper::{self, Clock, Keeper, Terms};
+use crate::order::recovery::Recovery;
 use crate::out::note;
 use crate::records::Recorder;
 use crate::result::RunResult;
@@ -70,6 +71,27 @@ impl Books {
         Ok(Self { recorder, keeper: Some(keeper), retests })
     }
 
+    /// Opens the books for one board that a job's image is put back into; without a ledger there are no identities.
+    pub(crate) fn open_recovery(
+        dir: &Path,
+        start: &RunStart,
+        terms: Terms,
+        mut clock: Clock,
+        arm: impl FnOnce(&mut Store, Option<&mut SqliteLedger>),
+    ) -> Result<Self, Failure> {
+        let mut store = Recorder::open(dir)?;
+        let path = crate::ledger::path(dir);
+        let mut ledger = path.exists().then(|| Ordered::open_ledger(dir, 1)).transpose()?;
+        arm(&mut store, ledger.as_mut());
+        if let Some(ledger) = &mut ledger {
+            keeper::settle(ledger, store.records(), clock())?;
+        }
+        let recorder = Recorder::begin(store, start)?;
+        let run = recorder.run().0.to_string();
+        let keeper = ledger.map(|ledger| Keeper::new(ledger, clock, run, terms));
+        Ok(Self { recorder, keeper, retests: None })
+    }
+
     /// Makes events durable, or says why it could not.
     pub(crate) fn events(&mut self, now: Micros, events: &[Event]) -> Result<(), String> {
         let recorded = self.recorder.write(now, events);
@@ -93,6 +115,9 @@ impl Books {
     pub(crate) fn reserve(&mut self, now: Micros, boards: &[(Slot, Uid)]) -> Vec<Reservation> {
         let mut answers = Vec::new();
         let mut admitted = Vec::new();
+        if let Err(refused) = self.look_up_passes(boards) {
+            return boards.iter().map(|&(slot, _)| (slot, Err(refused.clone()))).collect();
+        }
         for &(slot, uid) in boards {
             match self.admit(now, slot, uid) {
                 Ok(()) => admitted.push((slot, uid)),
@@ -105,6 +130,17 @@ impl Books {
             None => answers.extend(admitted.into_iter().map(|(slot, _)| (slot, Ok(Reserved::default())))),
         }
         answers
+    }
+
+    /// Tells a recovery by a job whether its unit had passed.
+    fn look_up_passes(&mut self, boards: &[(Slot, Uid)]) -> Result<(), Refused> {
+        let recovery = self.keeper.as_mut().and_then(Keeper::recovery_mut);
+        let Some((product, Recovery::ByJob { passed, .. })) = recovery else { return Ok(()) };
+        for (_, uid) in boards {
+            let known = self.recorder.passed_an_order(product, *uid);
+            *passed |= known.map_err(|e| Refused { code: Code::RecordStore, text: e.to_string() })?;
+        }
+        Ok(())
     }
 
     /// Whether a unit may be run once more, by the order's policy and what is recorded of it.

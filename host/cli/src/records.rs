@@ -80,6 +80,20 @@ impl Recorder {
         self.store.records().standing(product, &store::Hex(uid.0))
     }
 
+    /// Whether the product's unit with this chip has passed in a run of a work order.
+    pub(crate) fn passed_an_order(
+        &self,
+        product: &str,
+        uid: panel_protocol::node::Uid,
+    ) -> Result<bool, StoreError> {
+        let histories = match self.store.records().unit(&hex::encode(uid.0)) {
+            Err(StoreError::Refused(store::Refusal::NoSuchUnit { .. })) => return Ok(false),
+            other => other?,
+        };
+        let units = histories.iter().filter(|history| history.product == product);
+        Ok(units.flat_map(|unit| &unit.attempts).any(|a| a.result == store::AttemptResult::Pass && a.run.order.is_some()))
+    }
+
     /// The run's number in the records.
     pub(crate) fn run(&self) -> store::RunId {
         self.run

@@ -188,7 +188,7 @@ fn recipe(job: &Job, image: Image) -> Result<Recipe, Failure> {
 }
 
 /// What the job asks for beside the image, in the chip's own terms.
-fn finishing(finish: &panel_job::Finish, chip: &Chip) -> Result<Finishing, Failure> {
+pub(crate) fn finishing(finish: &panel_job::Finish, chip: &Chip) -> Result<Finishing, Failure> {
     let named = |o: &panel_job::OptionField| options::named(chip, &o.name, o.value);
     let mut options = finish
         .options

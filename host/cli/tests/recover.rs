@@ -96,9 +96,12 @@ fn a_bricked_board_is_recovered_and_its_history_tells_of_it() {
     );
 }
 
+/// Where the identity lies, for jobs of units that have one.
+const IDENTITY: &str = "\n[identity]\naddress = 0x08010000\nlength = 512\nunit = 4\n";
+
 #[test]
-fn a_recovered_chip_is_told_with_the_number_that_the_ledger_has_for_its_uid() {
-    let board = Board::start(&["--device", "F405"]);
+fn a_bricked_unit_gets_the_identity_again_that_the_ledger_has_for_its_uid() {
+    let board = Board::start(&["--device", "F405", "--fault", "protected"]);
     let dir = bench();
     let (exit, value, errors) = recover(dir.path(), &board.port, &["--yes"]);
     assert_eq!((exit, &value["identity"]), (0, &Value::Null), "no ledger yet: {errors}");
@@ -107,20 +110,34 @@ fn a_recovered_chip_is_told_with_the_number_that_the_ledger_has_for_its_uid() {
         let fixed = ["ledger", "--records", "records"];
         let output = panelflash(dir.path(), &[&fixed, args].concat());
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
     };
     ledger(&["add", "--product", "bench board", "--serial-format", "B-{counter:4}", "--count", "9"]);
     ledger(&["allocate", "--product", "bench board", "--serial", "--uid", &uid]);
 
     let (exit, value, errors) = recover(dir.path(), &board.port, &["--yes"]);
-    let identity = &value["identity"];
-    assert_eq!((exit, &identity["serial"]), (0, &Value::from("B-0001")), "{errors}");
-    assert_eq!((&identity["order"], &identity["state"]), (&Value::Null, &Value::from("reserved")));
-    let words = panelflash(
-        dir.path(),
-        &["recover", "job.toml", "--records", "records", "--yes", "--port", &board.port],
-    );
-    let words = String::from_utf8_lossy(&words.stdout).into_owned();
-    assert!(words.contains("unit B-0001, of no work order"), "{words}");
+    assert_eq!((exit, &value["code"]), (2, &Value::from("E501 job-file")), "{errors}");
+    assert!(errors.contains("unit B-0001") && errors.contains("[identity]"), "{errors}");
+
+    std::fs::write(dir.path().join("job.toml"), JOB.to_owned() + IDENTITY).expect("writable");
+    for again in [false, true] {
+        let (exit, value, errors) = recover(dir.path(), &board.port, &["--yes"]);
+        let identity = &value["identity"];
+        assert_eq!((exit, &identity["serial"]), (0, &Value::from("B-0001")), "{again}: {errors}");
+        assert_eq!((&identity["restored"], &identity["state"]), (&Value::from(true), &Value::from("confirmed")));
+    }
+    assert!(ledger(&["show", &uid]).contains("recovery"), "{}", ledger(&["show", &uid]));
+    let read = ["rom", "read", "--address", "0x08010000", "--length", "340", "--output", "identity.bin"];
+    let output = panelflash(dir.path(), &[&read[..], &["--port", &board.port]].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let there = std::fs::read(dir.path().join("identity.bin")).expect("written");
+    assert_eq!(panel_ledger::region::decode(&there).expect("an identity").serial(), "B-0001");
+
+    // Taken out for ever: refused, and left alone.
+    ledger(&["void", "1", "--reason", "dropped"]);
+    let (exit, value, errors) = recover(dir.path(), &board.port, &["--yes"]);
+    assert_eq!((exit, &value["code"]), (1, &Value::from("E642 unit-void")), "{errors}");
+    assert!(errors.contains("dropped"), "{errors}");
 }
 
 #[test]

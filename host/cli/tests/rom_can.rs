@@ -96,6 +96,40 @@ fn a_chip_on_a_can_bus_is_identified_written_and_read_back() {
 }
 
 #[test]
+fn a_board_on_a_can_bus_is_recovered_and_locked_and_recovered_again() {
+    for (device, chip, id, kind, more) in [
+        ("F405", "STM32F405", "0x413", CanKind::Classic, &[][..]),
+        ("G0B1", "STM32G0B1", "0x467", CanKind::Fd, &["--fd"]),
+    ] {
+        let can = gateway(device, kind);
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let firmware: Vec<u8> = (0..3000u32).map(|at| (at * 13 + at / 256) as u8).collect();
+        std::fs::write(directory.path().join("firmware.bin"), firmware).expect("writable");
+        // A G0 is locked by a power cycle only, and this bus has no lines.
+        let lock = if kind == CanKind::Classic { "level-1" } else { "none" };
+        let job = format!(
+            "name = 'can'\nproduct = 'p'\nstart_application = false\n[target]\nchip = '{chip}'\ndevice_id = {id}\n\
+             [[image]]\nfile = 'firmware.bin'\naddress = 0x08000000\n[finish]\nlock = '{lock}'\n"
+        );
+        let file = directory.path().join("job.toml");
+        std::fs::write(&file, job).expect("writable");
+        for found in ["blank", if lock == "none" { "this-release" } else { "protected" }] {
+            let output = Command::new(env!("CARGO_BIN_EXE_panelflash"))
+                .current_dir(directory.path())
+                .args(["recover", "job.toml", "--json", "--yes", "--records", "records", "--can", &can])
+                .args(more)
+                .stdin(Stdio::null())
+                .output()
+                .expect("runs");
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            let value: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+            assert_eq!((&value["result"], &value["board"]["found"]), (&"pass".into(), &found.into()), "{said}");
+            assert_eq!(value["board"]["locked"], lock != "none");
+        }
+    }
+}
+
+#[test]
 fn what_is_wrong_with_a_bus_is_named() {
     let (exit, _, said) = rom("nocan7", &["info"]);
     assert_eq!(exit, Some(3), "{said}");

@@ -490,6 +490,14 @@ codes! {
         "the unit has used up its retests",
         "It failed as often as its failure class allows, or three times in all.",
         "Put it in quarantine; a lead may permit one more run with a reason.";
+    UnitVoid = 642 "unit-void" Board,
+        "the unit was taken out for ever",
+        "Its identity is void in the ledger: its numbers are never written again, into this chip or another.",
+        "Scrap the board, or run it under a work order, which makes a new unit of it.";
+    UnitUnknown = 643 "unit-unknown" Board,
+        "the ledger has no unit for this chip",
+        "The board never got an identity under these records, or the ledger is another station's.",
+        "Look at the directory of the records; a board that was never made is run under its work order, not recovered.";
     OptionBytesFailed = 660 "option-bytes-failed" Board,
         "the option bytes could not be set",
         "The chip refused them, or they read back different after the reset.",

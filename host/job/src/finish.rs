@@ -1,9 +1,10 @@
 //! The job's `[finish]`: what boards are given beside the image, as it stands in the file.
 //!
-//! Names of option fields are checked against the chip when the run is planned. Identities are a matter of work
-//! orders and not of jobs.
+//! Names of option fields are checked against the chip when the run is planned. New identities are a matter of work
+//! orders and not of jobs: a job only says where a unit's lies, for those who restore it.
 
 use panel_backplane::document::{FromToml, Mismatch, Section, word};
+use panel_backplane::units::Address;
 use toml::de::DeValue;
 
 /// What boards are given beside the image.
@@ -34,6 +35,40 @@ pub struct OptionField {
     pub name: String,
     /// Its value.
     pub value: u16,
+}
+
+/// Where the identity region of the product's units lies: what `[identity]` of the release that made them says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdentityArea {
+    /// Its address, a multiple of `unit`.
+    pub address: u32,
+    /// Bytes set aside for it.
+    pub length: u32,
+    /// Flash programming unit in bytes: 2, 4, 8 or 16.
+    pub unit: u32,
+    /// The hardware revision that stands in it; empty if none does.
+    pub hardware: String,
+}
+
+pub(crate) fn read_identity(mut section: Section<'_>) -> Option<IdentityArea> {
+    let address = section.need::<Address>("address");
+    let length = section.need::<u32>("length");
+    let unit = section.need::<u32>("unit");
+    let hardware = section.get::<String>("hardware").map(|h| h.value).unwrap_or_default();
+    let (address, length, unit) = (address?, length?, unit?);
+    if ![2, 4, 8, 16].contains(&unit.value) {
+        let reason = format!("{} is not 2, 4, 8 or 16, what the chip's flash programs at once", unit.value);
+        section.bad_value("unit", unit.at, reason);
+        return None;
+    }
+    if !address.value.0.is_multiple_of(unit.value) {
+        let reason = format!("{:#010x} is not a multiple of the unit, {}", address.value.0, unit.value);
+        section.bad_value("address", address.at, reason);
+    }
+    if length.value == 0 || address.value.0.checked_add(length.value).is_none() {
+        section.bad_value("length", length.at, format!("{} bytes are no area there", length.value));
+    }
+    Some(IdentityArea { address: address.value.0, length: length.value, unit: unit.value, hardware })
 }
 
 pub(crate) fn read(mut section: Section<'_>) -> Finish {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use panel_backplane::Way;
 use panel_protocol::time::Span;
 
-use crate::finish::Finish;
+use crate::finish::{Finish, IdentityArea};
 
 /// What is to be done to the boards of a panel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,8 +40,10 @@ pub struct Job {
     pub agent: Option<AgentFile>,
     /// Whether the application is started at the end.
     pub start_application: bool,
-    /// Identity, option bytes, protection.
+    /// Option bytes, protection.
     pub finish: Finish,
+    /// Where a unit's identity lies, for those who restore it.
+    pub identity: Option<IdentityArea>,
     /// Waits and budgets.
     pub limits: Limits,
 }

@@ -41,6 +41,7 @@ fn read(mut root: Section<'_>, directory: &Path) -> Option<Job> {
     let target = section(&mut root, "target").and_then(read_target);
     let images = read_images(&mut root, directory);
     let finish = root.section("finish").map_or_else(Finish::default, finish::read);
+    let identity = root.section("identity").and_then(finish::read_identity);
     let limits = root.section("limits").map_or_else(Limits::default, read_limits);
     let name = name?.value;
     Some(Job {
@@ -59,6 +60,7 @@ fn read(mut root: Section<'_>, directory: &Path) -> Option<Job> {
         agent,
         start_application,
         finish,
+        identity,
         limits,
     })
 }

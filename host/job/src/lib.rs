@@ -13,6 +13,6 @@ mod fit;
 mod job;
 mod job_file;
 
-pub use finish::{Finish, JobLock, OptionField};
+pub use finish::{Finish, IdentityArea, JobLock, OptionField};
 pub use fit::FitError;
 pub use job::{AgentFile, ImageFile, Job, Limits, Target, Verify};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use panel_backplane::{Panel, Slot, Way};
 use panel_codes::Code;
-use panel_job::{Finish, FitError, Job, JobLock, Limits, Verify, demo};
+use panel_job::{Finish, FitError, IdentityArea, Job, JobLock, Limits, Verify, demo};
 use panel_protocol::time::Span;
 use proptest::prelude::*;
 
@@ -49,6 +49,22 @@ fn values_with_units_are_read() {
     assert_eq!(job.images[0].address, Some(0x0802_0000));
     assert_eq!((job.limits.answer, job.limits.missed_per_mille), (Span::from_millis(100), 7));
     assert_eq!(job.limits.tries, 9);
+}
+
+#[test]
+fn the_place_of_the_identity_is_read_and_a_place_that_cannot_be_is_named() {
+    let identity = |text: &str| SHORT.to_owned() + "[identity]\n" + text;
+    let job = parse(&identity("address = 0x080E0000\nlength = 512\nunit = 4\nhardware = '3'\n"));
+    let expected = IdentityArea { address: 0x080E_0000, length: 512, unit: 4, hardware: "3".to_owned() };
+    assert_eq!(job.identity, Some(expected));
+    assert_eq!(parse(SHORT).identity, None);
+    assert_eq!(
+        messages(&identity("address = 0x080E0002\nlength = 0\nunit = 4\n")).len(),
+        2,
+        "neither aligned nor an area"
+    );
+    assert_eq!(messages(&identity("address = 0x080E0000\nlength = 8\nunit = 3\n")).len(), 1);
+    assert_eq!(messages(&identity("unit = 4\n")).len(), 2, "both are needed");
 }
 
 #[test]

@@ -392,6 +392,8 @@ pub struct Unit {
     pub order: Option<String>,
     /// Its state.
     pub state: State,
+    /// Whether it is confirmed only with the proof of its lock.
+    pub lock_required: bool,
     /// Error code of the last run, if that failed.
     pub failed: Option<String>,
     /// Reason of a void or doubtful identity.

@@ -81,12 +81,12 @@ impl Standing {
     }
 }
 
-/// What is held against a unit; nothing if it is not known.
+/// What is held against a unit; nothing if it is not known. What was refused before anything was done to it is not.
 pub(crate) fn standing(db: &Connection, product: &str, uid: &Uid) -> Result<Standing, StoreError> {
     let mut statement = db.prepare_cached(
         "SELECT a.result, coalesce(a.code, '') FROM attempts a JOIN units u ON u.id = a.unit
          WHERE u.product = ?1 AND u.uid = ?2 AND a.result IN ('pass', 'fail', 'error')
-             AND coalesce(a.code, '') NOT LIKE 'E640%' AND coalesce(a.code, '') NOT LIKE 'E641%'
+             AND substr(coalesce(a.code, ''), 1, 4) NOT IN ('E501', 'E640', 'E641', 'E642', 'E643', 'E708')
              AND a.number = (SELECT max(b.number) FROM attempts b
                  WHERE b.run = a.run AND b.slot = a.slot AND b.unit = a.unit AND b.result IS NOT NULL)
          ORDER BY a.id",

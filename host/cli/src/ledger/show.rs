@@ -161,7 +161,8 @@ fn print_units(units: &[Unit], as_json: bool) -> Result<(), Failure> {
         line(&format!("{}: {} {}{of}: {}", unit.unit, unit.product, unit.uid, unit.state));
         line(&format!("  {}", numbers_text(&unit.numbers)));
         let run = &unit.run;
-        line(&format!("  run {run} at {}, slot {}, {}", unit.station, unit.slot, unit.changed_at));
+        let panel = unit.panel.as_ref().map_or_else(String::new, |panel| format!(", panel {panel}"));
+        line(&format!("  run {run} at {}{panel}, slot {}, {}", unit.station, unit.slot, unit.changed_at));
         let facts = [
             ("failed", unit.failed.clone()),
             ("reason", unit.reason.clone()),

@@ -20,6 +20,7 @@ use panel_release::{Refusal, Sha256Hash, VerifiedRelease};
 use panel_store::{AttemptResult, Records, StoreError};
 
 use super::identity::{Made, Template};
+use super::recovery::Recovery;
 use crate::failure::Failure;
 use crate::sim_drive::Reservation;
 
@@ -31,12 +32,21 @@ pub(crate) type Clock = Box<dyn FnMut() -> Timestamp>;
 
 /// What the keeper needs to know of a run.
 pub(crate) struct Terms {
-    pub(crate) order: String,
+    /// `None` where a job's bare image is put back into a unit that is there already.
+    pub(crate) order: Option<Signed>,
     pub(crate) product: String,
     pub(crate) station: String,
     pub(crate) panel: String,
-    pub(crate) release: VerifiedRelease,
     pub(crate) template: Template,
+    /// Set where one board is recovered.
+    pub(crate) recovery: Option<Recovery>,
+}
+
+/// A signed order with its release, and how that lies on the chip.
+pub(crate) struct Signed {
+    pub(crate) order: String,
+    pub(crate) release: VerifiedRelease,
+    pub(crate) plan: Arc<Plan>,
 }
 
 /// The identities of one run.
@@ -46,7 +56,6 @@ pub(crate) struct Keeper {
     now: Timestamp,
     run: String,
     terms: Terms,
-    plan: Arc<Plan>,
     units: BTreeMap<Slot, Held>,
     /// Slots whose PASS is recorded and which the ledger could not confirm.
     unconfirmed: BTreeSet<u16>,
@@ -66,6 +75,8 @@ struct Held {
     made: Made,
     /// What an earlier run read back from this chip.
     read_before: Option<Hash>,
+    /// Why a pass leaves the unit in doubt instead of confirming it.
+    unconfirmable: Option<&'static str>,
     proof: Option<Hash>,
 }
 
@@ -76,7 +87,6 @@ impl Keeper {
         mut clock: Clock,
         run: String,
         terms: Terms,
-        plan: &Arc<Plan>,
     ) -> Self {
         let now = clock();
         Self {
@@ -85,7 +95,6 @@ impl Keeper {
             now,
             run,
             terms,
-            plan: Arc::clone(plan),
             units: BTreeMap::new(),
             unconfirmed: BTreeSet::new(),
             failed: None,
@@ -95,6 +104,11 @@ impl Keeper {
     /// Slots whose PASS must not be shown.
     pub(crate) fn unconfirmed(&self) -> &BTreeSet<u16> {
         &self.unconfirmed
+    }
+
+    /// The product and the recovery this is about, if it is one.
+    pub(crate) fn recovery_mut(&mut self) -> Option<(&str, &mut Recovery)> {
+        Some((&self.terms.product, self.terms.recovery.as_mut()?))
     }
 
     /// What ended the ledger's work, if anything did.
@@ -136,9 +150,10 @@ impl Keeper {
 
     /// What will be sent is what was signed, hashed once more before the first byte is.
     fn check_image(&self) -> Result<(), Refusal> {
-        for image in self.terms.release.images() {
+        let Some(Signed { release, plan, .. }) = &self.terms.order else { return Ok(()) };
+        for image in release.images() {
             let entry = image.entry();
-            let Some(planned) = planned(&self.plan, entry.address, entry.length) else { continue };
+            let Some(planned) = planned(plan, entry.address, entry.length) else { continue };
             let got = Sha256Hash::of(planned);
             if got != entry.sha256 {
                 let name = entry.name.clone();
@@ -153,7 +168,14 @@ impl Keeper {
         let mut wanted: Vec<(Slot, Uid, Option<Unit>)> = Vec::new();
         for &(slot, uid) in boards {
             let unit = self.ledger.find_chip(&self.terms.product, ledger::Uid(uid.0))?.pop();
-            wanted.push((slot, uid, unit));
+            match &self.terms.recovery {
+                Some(recovery) => match recovery.admit(unit.as_ref(), uid, &mut self.terms.template) {
+                    Ok(true) => wanted.push((slot, uid, unit)),
+                    Ok(false) => answers.push((slot, Ok(Reserved::default()))),
+                    Err(refused) => answers.push((slot, Err(refused))),
+                },
+                None => wanted.push((slot, uid, unit)),
+            }
         }
         wanted.sort_by_key(|(slot, ..)| *slot);
         let reserved = loop {
@@ -185,7 +207,9 @@ impl Keeper {
                     let read_before = known.and_then(|unit| unit.read_back);
                     let identity = made.region.as_ref().map(|bytes| bytes.to_vec());
                     let written = read_before.is_some_and(|before| self.is_same(before, &made));
-                    let held = Held { unit: reservation.unit, made, read_before, proof: None };
+                    let recovery = self.terms.recovery.as_ref();
+                    let unconfirmable = recovery.zip(known).and_then(|(r, unit)| r.unconfirmable(unit));
+                    let held = Held { unit: reservation.unit, made, read_before, unconfirmable, proof: None };
                     self.units.insert(slot, held);
                     Ok(Reserved { identity, serial: reservation.numbers.serial.clone(), written })
                 }
@@ -203,12 +227,12 @@ impl Keeper {
     }
 
     fn request(&self, wanted: &[(Slot, Uid, Option<Unit>)]) -> ledger::Request {
-        let Terms { order, product, station, panel, release, template } = &self.terms;
+        let Terms { order, product, station, panel, template, .. } = &self.terms;
         let needs = &template.needs;
         ledger::Request {
             product: product.clone(),
-            order: Some(order.clone()),
-            release: Some(Hash(release.manifest_sha256().0)),
+            order: order.as_ref().map(|signed| signed.order.clone()),
+            release: order.as_ref().map(|signed| Hash(signed.release.manifest_sha256().0)),
             run: self.run.clone(),
             station: station.clone(),
             panel: Some(panel.clone()),
@@ -308,7 +332,11 @@ impl Keeper {
                     if verdict.outcome == Outcome::Pass && !has_region {
                         push(Change::Written { read_back: held.made.hash() });
                     }
-                    end(verdict, record, proof).into_iter().for_each(push);
+                    let change = end(verdict, record, proof).map(|change| match (change, held.unconfirmable) {
+                        (Change::Confirmed { .. }, Some(why)) => Change::InDoubt { reason: why.to_owned() },
+                        (change, _) => change,
+                    });
+                    change.into_iter().for_each(push);
                 }
                 _ => {}
             }
@@ -424,6 +452,10 @@ fn recorded_pass(records: &Records, unit: &Unit) -> Result<Option<(Hash, Option<
     let attempts = histories.into_iter().filter(|h| h.product == unit.product).flat_map(|h| h.attempts);
     let mut in_run = attempts.filter(|a| a.run.run.0.to_string() == unit.run);
     let Some(pass) = in_run.rfind(|a| a.result == AttemptResult::Pass) else { return Ok(None) };
+    // A bare image makes no unit of an order pass.
+    if unit.order.is_some() && pass.run.order.is_none() {
+        return Ok(None);
+    }
     let ended = pass.events.iter().rev().find(|e| e.kind == "attempt-ended");
     let proof = pass.events.iter().rev().find(|e| e.kind == "note" && e.body["topic"] == "lock-proof");
     let proof = proof.map(|e| Hash::of(e.body["body"].to_string().as_bytes()));

@@ -7,8 +7,9 @@
 mod floors;
 mod identity;
 pub(crate) mod keeper;
+pub(crate) mod recovery;
 #[cfg(test)]
-mod soak;
+pub(crate) mod soak;
 pub(crate) mod station;
 
 use std::path::Path;
@@ -27,7 +28,8 @@ use panel_store as store;
 use crate::failure::Failure;
 use floors::Floors;
 use identity::Template;
-use keeper::{Clock, Keeper, Terms};
+use keeper::{Clock, Keeper, Signed, Terms};
+use recovery::Recovery;
 use station::Station;
 
 /// Serial number of the identity that is made on trial before the panel is touched.
@@ -41,6 +43,8 @@ pub(crate) struct Ordered {
     release: VerifiedRelease,
     template: Template,
     floors: Floors,
+    /// One board of the order is recovered: nobody is given a new number.
+    pub(crate) recovery: Option<Recovery>,
 }
 
 /// Selects the order that was scanned and its release, and lays it on the station's panel.
@@ -71,7 +75,9 @@ pub(crate) fn load(
     let plan = Plan::new(recipe, panel).map_err(|e| Failure::new(e.code(), e.to_string()))?;
     let order_sha256 = Hash(order.sha256().0);
     let order = order.order().clone();
-    Ok((Ordered { station: station.id, order, order_sha256, release, template, floors }, plan))
+    let ordered =
+        Ordered { station: station.id, order, order_sha256, release, template, floors, recovery: None };
+    Ok((ordered, plan))
 }
 
 impl Ordered {
@@ -130,14 +136,14 @@ impl Ordered {
         let manifest = self.release.manifest();
         self.floors.raise(&manifest.product, manifest.counter)?;
         let terms = Terms {
-            order: self.order.id,
+            order: Some(Signed { order: self.order.id, release: self.release, plan: Arc::clone(plan) }),
             product: self.order.product,
             station: self.station,
             panel,
-            release: self.release,
             template: self.template,
+            recovery: self.recovery,
         };
-        Ok(Keeper::new(ledger, clock, run, terms, plan))
+        Ok(Keeper::new(ledger, clock, run, terms))
     }
 }
 

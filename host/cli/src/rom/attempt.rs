@@ -2,20 +2,21 @@
 //!
 //! Every effect is told as an engine event first, so that it is recorded before it happens; an attempt whose
 //! records fail stops there. Used by `recover`: the board is looked at, and asked for, before anything is destroyed.
-//! Batch runs do neither and have the engine's attempt.
+//! Batch runs do neither and have the engine's attempt. The order is that of a run: image, verify, identity, option
+//! bytes, lock, proof, start; all but the image is in `own`.
 
 use std::time::Duration;
 
 use panel_backplane::Slot;
 use panel_codes::Code;
-use panel_engine::{Event, LockProof, RestartedBy, Step, Verdict};
+use panel_engine::{Event, OptionWrite, Reserved, Step, Verdict};
 use panel_protocol::node::Uid;
 use panel_protocol::reply::ImageState;
 use serde::Serialize;
 use stm32_rom_bootloader as stm32;
 use stm32_rom_bootloader::{
-    Compare, Compared, Device, EraseChoice, Field, Finish, Identify, Identity, Info, Inspect, Operation,
-    Plan, PlanOptions, Program, Protect, Protection,
+    Compare, Compared, Device, EraseChoice, Field, Identity, Info, Inspect, Operation, Plan, PlanOptions,
+    Program, Protect, Protection,
 };
 
 use super::plan_failure;
@@ -47,6 +48,10 @@ pub(crate) struct Work<'a> {
     /// Start the application whose vector table is there.
     pub(crate) start: Option<u32>,
     pub(crate) voltage: Option<stm32::device::SupplyVoltage>,
+    /// Where the board's identity goes, if it gets one.
+    pub(crate) identity_at: Option<u32>,
+    /// Option bytes to set.
+    pub(crate) options: &'a [OptionWrite],
     /// Set readout protection level 1 when everything is right, and prove it.
     pub(crate) lock: bool,
 }
@@ -60,6 +65,7 @@ pub(crate) enum Found {
     WriteProtected,
     HalfWritten,
     ThisRelease,
+    OtherIdentity,
     OtherContents,
 }
 
@@ -71,6 +77,7 @@ impl Found {
             Self::WriteProtected => "write protected: it says that it was written, and stays as it was",
             Self::HalfWritten => "half-written: parts of this release are there, parts are missing",
             Self::ThisRelease => "holds this release, whole",
+            Self::OtherIdentity => "holding something else where its identity belongs",
             Self::OtherContents => "holds something else: another release, or data",
         }
     }
@@ -88,6 +95,11 @@ pub(crate) trait Overseer {
     /// # Errors
     /// The refusal.
     fn may(&mut self, found: Found, plan: Option<&Plan>) -> Result<(), Failure>;
+    /// The identity that belongs to this chip, durably reserved; the default if it has none.
+    ///
+    /// # Errors
+    /// Why this chip gets none and must be left alone.
+    fn reserve(&mut self, uid: Uid) -> Result<Reserved, Failure>;
     /// Progress of the session, for the screen.
     fn watch(&mut self, event: &stm32::Event);
 }
@@ -102,6 +114,10 @@ pub(crate) struct Done {
     pub(crate) blocks_written: usize,
     pub(crate) unprotected: bool,
     pub(crate) write_protection_lifted: bool,
+    /// The serial number of the identity that is in the board now.
+    pub(crate) serial: Option<String>,
+    pub(crate) identity_restored: bool,
+    pub(crate) options_written: bool,
     pub(crate) locked: bool,
     pub(crate) needs_power_cycle: bool,
 }
@@ -132,13 +148,14 @@ pub(crate) fn attempt(
     Ok(done)
 }
 
-struct Attempt<'w, L, V> {
+pub(super) struct Attempt<'w, L, V> {
     link: &'w mut L,
-    work: &'w Work<'w>,
-    overseer: &'w mut V,
+    pub(super) work: &'w Work<'w>,
+    pub(super) overseer: &'w mut V,
     step: Option<Step>,
-    identity: Option<Identity>,
-    done: Done,
+    /// The chip, while the connection to it stands.
+    pub(super) identity: Option<Identity>,
+    pub(super) done: Done,
 }
 
 impl<L: Link, V: Overseer> Attempt<'_, L, V> {
@@ -159,12 +176,21 @@ impl<L: Link, V: Overseer> Attempt<'_, L, V> {
             info = self.inspect()?;
             self.identified(&info)?;
         }
-        let plan = self.plan(&info)?;
+        let plan = self.plan(&info, self.work.image)?;
         let there = !self.done.unprotected && self.is_there(&plan)?;
-        if !there {
+        let identity = self.reserve(&info)?;
+        let clear = match &identity {
+            Some(own) => self.is_clear(own, &plan, there)?,
+            None => true,
+        };
+        if !there || !clear {
             self.program_or_open(&plan)?;
         }
-        if self.work.lock { self.lock() } else { Ok(()) }
+        if let Some(own) = &identity {
+            self.write_identity(own)?;
+        }
+        self.set_options()?;
+        if self.work.lock { self.lock() } else { self.start() }
     }
 
     /// Programs; if flash turns out to be write protected, asks, lifts that and programs again.
@@ -180,32 +206,7 @@ impl<L: Link, V: Overseer> Attempt<'_, L, V> {
         }
     }
 
-    /// Sets readout protection and has the chip, connected anew, refuse to be read.
-    fn lock(&mut self) -> Result<(), Failure> {
-        self.begin(Step::Lock)?;
-        self.run(Protect { protection: Protection::Readout })?;
-        self.begin(Step::ProveLock)?;
-        self.identity = None;
-        let identity = self.run(Identify)?;
-        if identity.protected != Some(true) {
-            let text = "readout protection was set, but the chip can still be read";
-            return Err(Failure::with_exit(Code::RomAnswer, text, 1));
-        }
-        let proof = LockProof {
-            level: panel_protocol::node::Protection::Level1,
-            found_locked: false,
-            restarted_by: Some(RestartedBy::Reset),
-            identify: identity.product_id.to_be_bytes().to_vec(),
-            read_address: identity.device.and_then(|d| d.flash).map_or(0, |flash| flash.start),
-            // The NACK of AN3155.
-            read: vec![0x1F],
-        };
-        self.overseer.tell(Event::LockProved { slot: self.work.slot, proof })?;
-        self.done.locked = true;
-        self.end_step(true)
-    }
-
-    fn run<'a, O: Operation<'a>>(&mut self, operation: O) -> Result<O::Outcome, Failure>
+    pub(super) fn run<'a, O: Operation<'a>>(&mut self, operation: O) -> Result<O::Outcome, Failure>
     where
         O::Outcome: 'a,
     {
@@ -213,7 +214,7 @@ impl<L: Link, V: Overseer> Attempt<'_, L, V> {
         self.link.run(operation, self.identity.as_ref(), &mut |event| overseer.watch(event))
     }
 
-    fn inspect(&mut self) -> Result<Info, Failure> {
+    pub(super) fn inspect(&mut self) -> Result<Info, Failure> {
         let info = self.run(Inspect)?;
         self.identity = Some(info.identity.clone());
         Ok(info)
@@ -258,7 +259,7 @@ impl<L: Link, V: Overseer> Attempt<'_, L, V> {
         }
     }
 
-    fn plan(&self, info: &Info) -> Result<Plan, Failure> {
+    pub(super) fn plan(&self, info: &Info, image: &stm32::Image<'_>) -> Result<Plan, Failure> {
         let id = &info.identity;
         let options = PlanOptions {
             flash_kib: info.flash_kib.value().copied(),
@@ -268,7 +269,7 @@ impl<L: Link, V: Overseer> Attempt<'_, L, V> {
             ..PlanOptions::default()
         };
         let device = id.device.unwrap_or(self.work.device);
-        Plan::new(device, self.work.image, &options).map_err(|e| plan_failure(&e))
+        Plan::new(device, image, &options).map_err(|e| plan_failure(&e))
     }
 
     /// Whether the release is in the chip already; if not, whether it may be put there.
@@ -287,7 +288,7 @@ impl<L: Link, V: Overseer> Attempt<'_, L, V> {
         Ok(same)
     }
 
-    fn found(&mut self, found: Found, plan: Option<&Plan>) -> Result<(), Failure> {
+    pub(super) fn found(&mut self, found: Found, plan: Option<&Plan>) -> Result<(), Failure> {
         self.done.found = Some(found);
         let text = found.describe().to_owned();
         self.overseer.tell(Event::Note { slot: Some(self.work.slot), topic: "found", text })?;
@@ -297,9 +298,6 @@ impl<L: Link, V: Overseer> Attempt<'_, L, V> {
     fn program(&mut self, plan: &Plan, lift_write_protection: bool) -> Result<(), Failure> {
         self.begin(Step::Program)?;
         let mut program = Program::new(plan, self.work.image);
-        // A chip that is yet to be locked stays where it is: the lock starts it anew.
-        let start = self.work.start.filter(|_| !self.work.lock);
-        program.finish = start.map_or(Finish::Stay, Finish::Go);
         program.unprotect_write = lift_write_protection;
         let (slot, overseer, current) = (self.work.slot, &mut *self.overseer, &mut self.step);
         let mut records = Ok(());
@@ -307,7 +305,6 @@ impl<L: Link, V: Overseer> Attempt<'_, L, V> {
             overseer.watch(event);
             let next = match event {
                 stm32::Event::Step(stm32::Step::Verify) => Step::Verify,
-                stm32::Event::Step(stm32::Step::Start) => Step::Start,
                 _ => return,
             };
             if let (Some(step), true) = (current.replace(next), records.is_ok()) {
@@ -324,7 +321,7 @@ impl<L: Link, V: Overseer> Attempt<'_, L, V> {
         Ok(())
     }
 
-    fn begin(&mut self, step: Step) -> Result<(), Failure> {
+    pub(super) fn begin(&mut self, step: Step) -> Result<(), Failure> {
         if self.step == Some(step) {
             return Ok(());
         }
@@ -333,7 +330,7 @@ impl<L: Link, V: Overseer> Attempt<'_, L, V> {
         self.overseer.tell(Event::StepBegan { slot: self.work.slot, step })
     }
 
-    fn end_step(&mut self, ok: bool) -> Result<(), Failure> {
+    pub(super) fn end_step(&mut self, ok: bool) -> Result<(), Failure> {
         match self.step.take() {
             Some(step) => self.overseer.tell(Event::StepEnded { slot: self.work.slot, step, ok }),
             None => Ok(()),

@@ -22,6 +22,8 @@ struct Judge {
     yes: bool,
     events: Vec<Event>,
     found: Vec<Found>,
+    /// What the ledger has for the board.
+    identity: Option<Vec<u8>>,
 }
 
 impl Overseer for Judge {
@@ -36,6 +38,10 @@ impl Overseer for Judge {
         if self.yes || found == Found::ThisRelease { Ok(()) } else { Err(refused) }
     }
 
+    fn reserve(&mut self, _: Uid) -> Result<Reserved, Failure> {
+        Ok(Reserved { identity: self.identity.clone(), ..Reserved::default() })
+    }
+
     fn watch(&mut self, _: &stm32::Event) {}
 }
 
@@ -46,10 +52,22 @@ fn port() -> VirtualPort {
     port
 }
 
+fn work<'a>(image: &'a stm32::Image<'a>) -> Work<'a> {
+    Work {
+        slot: Slot(1),
+        device: Device::find(0x413, None).expect("in the table"),
+        image,
+        start: None,
+        voltage: None,
+        identity_at: None,
+        options: &[],
+        lock: false,
+    }
+}
+
 fn recover(port: &mut VirtualPort, data: &[u8], yes: bool) -> (Result<Done, Failure>, Judge) {
     let image = stm32::Image::new([stm32::Region { address: FLASH, data }]).expect("image");
-    let device = Device::find(0x413, None).expect("in the table");
-    let work = Work { slot: Slot(1), device, image: &image, start: None, voltage: None, lock: false };
+    let work = work(&image);
     let mut judge = Judge { yes, ..Judge::default() };
     (attempt(port, &work, 1, &mut judge), judge)
 }
@@ -179,9 +197,7 @@ fn write_protection_is_lifted_after_a_yes_and_not_without_one() {
 fn a_board_is_locked_again_if_the_job_says_so_and_proves_it() {
     let data = firmware();
     let image = stm32::Image::new([stm32::Region { address: FLASH, data: &data }]).expect("image");
-    let device = Device::find(0x413, None).expect("in the table");
-    let start = Some(FLASH);
-    let work = Work { slot: Slot(1), device, image: &image, start, voltage: None, lock: true };
+    let work = Work { start: Some(FLASH), lock: true, ..work(&image) };
     // Once with everything to do, once with nothing but the lock.
     for there in [false, true] {
         let mut port = port();
@@ -204,5 +220,75 @@ fn ended_well(event: &Event) -> Option<Step> {
     match event {
         Event::StepEnded { step, ok: true, .. } => Some(*step),
         _ => None,
+    }
+}
+
+/// A recovery with an identity at this offset of flash, and what stands there afterwards.
+fn with_identity(port: &mut VirtualPort, at: usize, yes: bool) -> (Result<Done, Failure>, Judge) {
+    let data = firmware();
+    let image = stm32::Image::new([stm32::Region { address: FLASH, data: &data }]).expect("image");
+    let work = Work { identity_at: Some(FLASH + at as u32), ..work(&image) };
+    let mut judge = Judge { yes, identity: Some(vec![0x5A; 340]), ..Judge::default() };
+    (attempt(port, &work, 1, &mut judge), judge)
+}
+
+#[test]
+fn an_identity_is_written_after_the_image_is_verified_and_read_back_before_anything_else() {
+    // In the image's own erase unit, and in another one.
+    for at in [0x2000, 0x4000] {
+        let mut port = port();
+        port.chip_mut().flash_mut().preload(0, &[0x12; 0x8000]);
+        let (done, judge) = with_identity(&mut port, at, true);
+        assert!(done.expect("recovered").identity_restored);
+        let flash = port.chip_mut().flash().bytes();
+        assert_eq!((&flash[..2048], &flash[at..at + 340]), (&firmware()[..], &[0x5A; 340][..]));
+        let steps: Vec<Step> = judge.events.iter().filter_map(ended_well).collect();
+        assert_eq!(steps, [Step::Discover, Step::Identify, Step::Reserve, Step::Program, Step::Verify, Step::Identity]);
+        let told = |wanted: fn(&Event) -> bool| judge.events.iter().position(wanted).expect("told");
+        let reserved = told(|e| matches!(e, Event::Reserved { .. }));
+        let programs = told(|e| matches!(e, Event::StepBegan { step: Step::Program, .. }));
+        let begun = told(|e| matches!(e, Event::StepBegan { step: Step::Identity, .. }));
+        let written = told(|e| matches!(e, Event::IdentityWritten { .. }));
+        assert!(reserved < programs && programs < begun && begun < written, "{:?}", judge.events);
+        // Once more: everything is there, and is left alone.
+        let (done, judge) = with_identity(&mut port, at, false);
+        assert_eq!((done.expect("there").blocks_written, judge.found), (0, vec![Found::ThisRelease]));
+    }
+}
+
+#[test]
+fn an_identity_that_is_not_the_boards_own_is_asked_for_and_replaced() {
+    for at in [0x2000, 0x4000] {
+        let mut port = port();
+        port.chip_mut().flash_mut().preload(0, &firmware());
+        port.chip_mut().flash_mut().preload(at, &[0x77; 340]);
+        let (refused, judge) = with_identity(&mut port, at, false);
+        assert_eq!(refused.expect_err("asked").code, Code::RomNoConsent);
+        assert_eq!(judge.found, [Found::ThisRelease, Found::OtherIdentity]);
+        assert_eq!(port.chip_mut().flash().bytes()[at], 0x77);
+        let (done, _) = with_identity(&mut port, at, true);
+        assert!(done.expect("recovered").identity_restored);
+        let flash = port.chip_mut().flash().bytes();
+        assert_eq!((&flash[..2048], flash[at as usize]), (&firmware()[..], 0x5A), "the image is whole");
+    }
+}
+
+#[test]
+fn declared_option_bytes_are_set_once_and_read_back() {
+    let data = firmware();
+    let image = stm32::Image::new([stm32::Region { address: FLASH, data: &data }]).expect("image");
+    let chip = panel_engine::chip::Chip::by_name("STM32F405").expect("known");
+    let options = [panel_engine::options::named(chip, "BOR_LEV", 2).expect("a field")];
+    let work = Work { options: &options, ..work(&image) };
+    let mut port = port();
+    for first in [true, false] {
+        let mut judge = Judge { yes: true, ..Judge::default() };
+        let done = attempt(&mut port, &work, 1, &mut judge).expect("recovered");
+        assert_eq!(done.options_written, first);
+        assert!(judge.events.iter().filter_map(ended_well).any(|step| step == Step::Options));
+        let info = port.run(Inspect, None, &mut |_| {}).expect("answers");
+        let bytes = info.option_bytes.value().expect("readable").clone();
+        assert_eq!(bytes[0] & 0x0C, 0x08, "{bytes:02x?}");
+        assert_eq!(info.readout, Some(stm32::device::RdpLevel::Zero));
     }
 }

@@ -104,6 +104,11 @@ impl Port {
         }
     }
 
+    /// Whether the board can be reset or power cycled.
+    pub(crate) fn has_lines(&self) -> bool {
+        self.bench.lines.is_some()
+    }
+
     /// When the port was opened.
     pub(crate) const fn clock(&self) -> Instant {
         self.bench.start

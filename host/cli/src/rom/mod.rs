@@ -1,7 +1,7 @@
 //! `panelflash rom`: the engineer's tool for one board in its ROM bootloader, over a serial port or a CAN bus.
 //!
 //! `drive` and `can_drive` move bytes and frames between a session of `stm32-rom-bootloader` and the wire, `lines` resets the chip, `virtual_port` between it and a
-//! simulated chip, `commands` are the commands, `attempt` is one board's way through a job, `explain` turns
+//! simulated chip, `commands` are the commands, `attempt` and `own` are one board's way through a job, `explain` turns
 //! errors into codes. Nothing here knows the ROM's protocol.
 
 pub(crate) mod attempt;
@@ -10,6 +10,7 @@ mod commands;
 mod drive;
 mod explain;
 mod lines;
+mod own;
 pub(crate) mod virtual_port;
 
 use std::path::PathBuf;

@@ -9,7 +9,7 @@ use panel_codes::Code;
 use rom_simulator::wire::{LineConfig, UartLine};
 use rom_simulator::{Model, Nanos, Settings, UsartDevice};
 use stm32_rom_bootloader as stm32;
-use stm32_rom_bootloader::{Identity, LineResult, Operation, Output, UartSession, UartSettings};
+use stm32_rom_bootloader::{Identity, LineAction, LineResult, Operation, Output, UartSession, UartSettings};
 
 use super::attempt::Link;
 use crate::failure::Failure;
@@ -28,6 +28,8 @@ pub(crate) struct VirtualPort {
     pub(crate) frames: Vec<usize>,
     /// The cable is pulled after this many bytes.
     pub(crate) cut_after: Option<usize>,
+    /// Somebody switches the board's power where a session asks for a reset.
+    pub(crate) has_power_line: bool,
 }
 
 impl VirtualPort {
@@ -44,12 +46,29 @@ impl VirtualPort {
             received: 0,
             frames: Vec::new(),
             cut_after: None,
+            has_power_line: false,
         }
     }
 
     /// Virtual time since the chip was powered.
     pub(crate) fn now(&self) -> Duration {
         self.now.since(Nanos::ZERO)
+    }
+
+    fn act(&mut self, action: LineAction) -> LineResult {
+        if !self.has_power_line || !matches!(action, LineAction::EnterRom | LineAction::PowerCycleIntoRom) {
+            return LineResult::Unavailable;
+        }
+        self.power_cycle();
+        _ = self.line.host_read_all(self.now);
+        LineResult::Done
+    }
+
+    fn power_cycle(&mut self) {
+        self.line.device_mut().power_off(self.now);
+        self.now = self.now + Duration::from_millis(100);
+        self.line.device_mut().power_on(self.now);
+        self.line.advance(self.now);
     }
 
     fn send(&mut self, bytes: &[u8]) -> Result<(), Failure> {
@@ -87,8 +106,9 @@ impl Link for VirtualPort {
                     self.send(&bytes)?;
                     continue;
                 }
-                Output::Line(_) => {
-                    session.handle_line(self.now(), LineResult::Unavailable);
+                Output::Line(action) => {
+                    let result = self.act(action);
+                    session.handle_line(self.now(), result);
                     continue;
                 }
                 Output::Event(event) => {
@@ -119,9 +139,7 @@ impl VirtualPort {
         self.cut_after = None;
         self.line.discard();
         if power_lost {
-            self.line.device_mut().power_off(self.now);
-            self.now = self.now + Duration::from_millis(100);
-            self.line.device_mut().power_on(self.now);
+            self.power_cycle();
         }
         self.now = self.now + Duration::from_secs(1);
         self.line.advance(self.now);

@@ -12,7 +12,7 @@ use crate::{
 
 const COLUMNS: &str =
     "id, product, chip, order_id, state, failed, reason, release, run, station, panel, slot,
-    read_back, record, lock_proof, supersedes, reserved_at, changed_at, serial, eui48, eui64";
+    read_back, record, lock_proof, supersedes, reserved_at, changed_at, serial, eui48, eui64, lock_required";
 
 pub(super) fn unit(connection: &Connection, unit: UnitId) -> Result<Option<Unit>, LedgerError> {
     Ok(select(connection, "WHERE id = ?", [unit.0])?.pop())
@@ -78,6 +78,7 @@ fn read_unit(row: &Row<'_>) -> rusqlite::Result<Unit> {
         uid: uid(row, 2)?,
         order: row.get(3)?,
         state: state(row, 4)?,
+        lock_required: row.get(21)?,
         failed: row.get(5)?,
         reason: row.get(6)?,
         release: optional_hash(row, 7)?,

@@ -1,9 +1,15 @@
 //! What the soak programs, on which panel, and what goes wrong there.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
 use panel_release::manifest::{
     BuildKind, IdentityNeeds, ImageRole, Manifest, Memory, MemoryKind, RegionPlace, Target, UnitKeyKind,
 };
-use panel_release::{ImageInput, LinePolicy, LockLevel, ReleaseChoice, RetestBudget, SerialBlock, WorkOrder};
+use panel_release::{
+    ImageInput, LinePolicy, LockLevel, ReleaseChoice, RetestBudget, Role, RoleName, SecretKey, SerialBlock,
+    WorkOrder, first_root, sign,
+};
 
 use super::{FLASH, REGION};
 
@@ -26,11 +32,35 @@ pub(super) const FAULTS: [&str; 14] = [
 ];
 
 /// 2 x 2 boards on one bus.
-pub(super) const PANEL: &str = "name = \"soak\"\nrows = 2\ncolumns = 2\nbinding = \"straps\"\n\
+const PANEL: &str = "name = \"soak\"\nrows = 2\ncolumns = 2\nbinding = \"straps\"\n\
      [[bus]]\nname = \"can\"\nbit_rate = \"1M\"\nlink = \"sim\"\n";
 
+/// Makes a station at this directory that trusts one order and its release.
+pub(crate) fn station(dir: &Path, keyed: bool) -> WorkOrder {
+    for folder in ["orders", "releases"] {
+        std::fs::create_dir(dir.join(folder)).unwrap();
+    }
+    let key = |n: u8| SecretKey::from_entropy([n; 32]);
+    let role = |n: u8| Role { keys: [key(n).public()].into(), threshold: 1 };
+    let names = [RoleName::Root, RoleName::Release, RoleName::Order];
+    let roles = BTreeMap::from([(names[0], role(1)), (names[1], role(2)), (names[2], role(3))]);
+    let root = first_root("soak", "2099-01-01T00:00:00Z".parse().unwrap(), roles).to_unsigned().unwrap();
+    let order = order();
+    let signed = sign(&order.to_unsigned().unwrap(), &key(3)).unwrap();
+    for (name, bytes) in [
+        ("root.pfk", sign(&root, &key(1)).unwrap()),
+        ("releases/fw.pfr", sign(&package(keyed), &key(2)).unwrap()),
+        ("orders/o.pfo", signed),
+        ("station.toml", b"id = \"soak\"\npanel = \"panel.toml\"\n".to_vec()),
+        ("panel.toml", PANEL.into()),
+    ] {
+        std::fs::write(dir.join(name), bytes).unwrap();
+    }
+    order
+}
+
 /// A small release for boards of STM32G431 that get serial numbers, and keys if `keyed`.
-pub(super) fn package(keyed: bool) -> Vec<u8> {
+fn package(keyed: bool) -> Vec<u8> {
     let data: Vec<u8> = (0..1500_u32).map(|n| (n * 7 + n / 256) as u8).collect();
     let image = panel_image::Image::from_bin(&data, "app.bin", 0x0800_5000).unwrap();
     let images = [ImageInput { role: ImageRole::Data, name: "app", image: &image }];
@@ -61,7 +91,7 @@ pub(super) fn package(keyed: bool) -> Vec<u8> {
 }
 
 /// An order of 20 locked units.
-pub(super) fn order() -> WorkOrder {
+fn order() -> WorkOrder {
     WorkOrder {
         schema: 1,
         id: "WO-SOAK".to_owned(),

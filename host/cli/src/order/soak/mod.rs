@@ -5,7 +5,7 @@
 //! where it stands, and the simulated boards keep the flash they had. Four tests of 500 runs;
 //! `PANELFLASH_SOAK_RUNS=N cargo test -p panelflash soak` does N in each.
 
-mod fixture;
+pub(crate) mod fixture;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -21,7 +21,7 @@ use panel_engine::{Event, Plan, Run};
 use panel_ledger::{Checkpoint, KeyKind, Ledger, SqliteLedger, State, UnitKey, region};
 use panel_protocol::node::Uid;
 use panel_protocol::time::Micros;
-use panel_release::{Role, RoleName, SecretKey, WorkOrder, first_root, sign};
+use panel_release::WorkOrder;
 use panel_simulator::World;
 use panel_store::{AttemptResult, Records};
 
@@ -30,7 +30,7 @@ use crate::books::Books;
 use crate::failure::Failure;
 use crate::run::Work;
 use crate::sim_drive::{Observer, Pace, Reservation, drive};
-use fixture::{FAULTS, PANEL, order, package};
+use fixture::FAULTS;
 
 /// Runs of each of the four tests below where a disk in memory makes waiting for it cheap, and where none is there.
 /// What is written is as durable as needed in both cases: these deaths are of a program, not of a machine.
@@ -95,7 +95,7 @@ fn asked_runs() -> u64 {
 }
 
 /// A place for a line.
-fn place() -> tempfile::TempDir {
+pub(crate) fn place() -> tempfile::TempDir {
     let memory = Path::new(MEMORY_DISK);
     if memory.is_dir() { tempfile::tempdir_in(memory).unwrap() } else { tempfile::tempdir().unwrap() }
 }
@@ -196,22 +196,11 @@ impl Line {
     fn new(seed: u64, keyed: bool) -> Self {
         let dir = place();
         let path = |name: &str| dir.path().join(name);
-        for folder in ["orders", "releases", "boards", "pool", "records"] {
+        for folder in ["boards", "pool", "records"] {
             std::fs::create_dir(path(folder)).unwrap();
         }
-        let key = |n: u8| SecretKey::from_entropy([n; 32]);
-        let role = |n: u8| Role { keys: [key(n).public()].into(), threshold: 1 };
-        let names = [RoleName::Root, RoleName::Release, RoleName::Order];
-        let roles = BTreeMap::from([(names[0], role(1)), (names[1], role(2)), (names[2], role(3))]);
+        let order = fixture::station(dir.path(), keyed);
         let time = |text: &str| text.parse::<Timestamp>().unwrap();
-        let root = first_root("soak", time("2099-01-01T00:00:00Z"), roles).to_unsigned().unwrap();
-        std::fs::write(path("root.pfk"), sign(&root, &key(1)).unwrap()).unwrap();
-        let release = sign(&package(keyed), &key(2)).unwrap();
-        std::fs::write(path("releases/fw.pfr"), release).unwrap();
-        let order = order();
-        std::fs::write(path("orders/o.pfo"), sign(&order.to_unsigned().unwrap(), &key(3)).unwrap()).unwrap();
-        std::fs::write(path("station.toml"), "id = \"soak\"\npanel = \"panel.toml\"\n").unwrap();
-        std::fs::write(path("panel.toml"), PANEL).unwrap();
         let boards = (0..BOARDS).map(|n| path("pool").join(format!("board-{n}"))).collect();
         let chance = Chance(seed.wrapping_mul(0x1234_5678_9ABC_DEF1) ^ 0xD1CE);
         let clock = Arc::new(AtomicI64::new(time("2030-01-01T00:00:00Z").as_microsecond()));
