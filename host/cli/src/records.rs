@@ -91,7 +91,9 @@ impl Recorder {
             other => other?,
         };
         let units = histories.iter().filter(|history| history.product == product);
-        Ok(units.flat_map(|unit| &unit.attempts).any(|a| a.result == store::AttemptResult::Pass && a.run.order.is_some()))
+        Ok(units
+            .flat_map(|unit| &unit.attempts)
+            .any(|a| a.result == store::AttemptResult::Pass && a.run.order.is_some()))
     }
 
     /// The run's number in the records.

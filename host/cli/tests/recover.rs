@@ -124,7 +124,10 @@ fn a_bricked_unit_gets_the_identity_again_that_the_ledger_has_for_its_uid() {
         let (exit, value, errors) = recover(dir.path(), &board.port, &["--yes"]);
         let identity = &value["identity"];
         assert_eq!((exit, &identity["serial"]), (0, &Value::from("B-0001")), "{again}: {errors}");
-        assert_eq!((&identity["restored"], &identity["state"]), (&Value::from(true), &Value::from("confirmed")));
+        assert_eq!(
+            (&identity["restored"], &identity["state"]),
+            (&Value::from(true), &Value::from("confirmed"))
+        );
     }
     assert!(ledger(&["show", &uid]).contains("recovery"), "{}", ledger(&["show", &uid]));
     let read = ["rom", "read", "--address", "0x08010000", "--length", "340", "--output", "identity.bin"];

@@ -123,7 +123,11 @@ fn a_board_on_a_can_bus_is_recovered_and_locked_and_recovered_again() {
                 .expect("runs");
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
             let value: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
-            assert_eq!((&value["result"], &value["board"]["found"]), (&"pass".into(), &found.into()), "{said}");
+            assert_eq!(
+                (&value["result"], &value["board"]["found"]),
+                (&"pass".into(), &found.into()),
+                "{said}"
+            );
             assert_eq!(value["board"]["locked"], lock != "none");
         }
     }

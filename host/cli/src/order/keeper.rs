@@ -82,12 +82,7 @@ struct Held {
 
 impl Keeper {
     /// `ledger` knows the order already; `run` is the number of the run in the records.
-    pub(crate) fn new(
-        ledger: SqliteLedger,
-        mut clock: Clock,
-        run: String,
-        terms: Terms,
-    ) -> Self {
+    pub(crate) fn new(ledger: SqliteLedger, mut clock: Clock, run: String, terms: Terms) -> Self {
         let now = clock();
         Self {
             ledger,
@@ -332,10 +327,13 @@ impl Keeper {
                     if verdict.outcome == Outcome::Pass && !has_region {
                         push(Change::Written { read_back: held.made.hash() });
                     }
-                    let change = end(verdict, record, proof).map(|change| match (change, held.unconfirmable) {
-                        (Change::Confirmed { .. }, Some(why)) => Change::InDoubt { reason: why.to_owned() },
-                        (change, _) => change,
-                    });
+                    let change =
+                        end(verdict, record, proof).map(|change| match (change, held.unconfirmable) {
+                            (Change::Confirmed { .. }, Some(why)) => {
+                                Change::InDoubt { reason: why.to_owned() }
+                            }
+                            (change, _) => change,
+                        });
                     change.into_iter().for_each(push);
                 }
                 _ => {}

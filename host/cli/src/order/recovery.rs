@@ -66,8 +66,9 @@ impl Recovery {
         }
         if !unit.keys.is_empty() {
             let order = unit.order.as_deref().unwrap_or("ORDER");
-            let text =
-                format!("{name} has a key of its own, which only a release describes: recover it with `--order {order}`");
+            let text = format!(
+                "{name} has a key of its own, which only a release describes: recover it with `--order {order}`"
+            );
             return refuse(Code::JobFile, text);
         }
         // What an order without a region leaves in the ledger: the hash of no bytes.
@@ -105,7 +106,8 @@ impl Recovery {
 /// What the keeper has to know where a job's image is put back.
 pub(crate) fn terms_of(job: &Job, station: &str, panel: &str, locks: bool) -> Terms {
     let identity = job.identity.as_ref();
-    let place = |i: &panel_job::IdentityArea| RegionPlace { address: i.address, length: i.length, unit: i.unit };
+    let place =
+        |i: &panel_job::IdentityArea| RegionPlace { address: i.address, length: i.length, unit: i.unit };
     let template = Template {
         product: job.product.clone(),
         hardware: identity.map_or_else(String::new, |i| i.hardware.clone()),
@@ -129,7 +131,11 @@ fn check_same(unit: &Unit, template: &Template) -> Result<(), Refused> {
     let made = made.map_err(|e| refused(format!("[identity]: {}", e.message)))?.region;
     let (Some(made), Some(place)) = (made, template.needs.region) else { return Ok(()) };
     if made.len() > place.length as usize {
-        return Err(refused(format!("[identity] length = {}: {} bytes are needed", place.length, made.len())));
+        return Err(refused(format!(
+            "[identity] length = {}: {} bytes are needed",
+            place.length,
+            made.len()
+        )));
     }
     match unit.read_back {
         Some(before) if before != Hash::of(&made) => Err(refused(format!(

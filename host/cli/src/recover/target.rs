@@ -123,7 +123,8 @@ impl Target {
             Lock::None => false,
             Lock::Level1 => true,
             Lock::Level2(_) => {
-                let text = "the order closes its units for ever (level 2); a recovery does not: run the order";
+                let text =
+                    "the order closes its units for ever (level 2); a recovery does not: run the order";
                 return Err(Failure::new(Code::RomUnsupported, text));
             }
         };
@@ -190,8 +191,9 @@ impl Target {
         plan(&stm32::Image::new([stm32::Region { address, data: &blank }]).map_err(|e| plan_failure(&e))?)?;
         let blocks = address / BLOCK..=(address + length - 1) / BLOCK;
         let last = |from: u32, data: &[u8]| (from + data.len() as u32 - 1) / BLOCK;
-        let shared =
-            |(from, data): &&(u32, Vec<u8>)| from / BLOCK <= *blocks.end() && *blocks.start() <= last(*from, data);
+        let shared = |(from, data): &&(u32, Vec<u8>)| {
+            from / BLOCK <= *blocks.end() && *blocks.start() <= last(*from, data)
+        };
         match self.regions.iter().find(shared) {
             Some((from, _)) => {
                 let text = format!(

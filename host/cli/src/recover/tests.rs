@@ -143,9 +143,8 @@ impl Line {
         let left = Arc::new(AtomicU64::new(left));
         let (in_store, in_ledger) = (Arc::clone(&left), Arc::clone(&left));
         let clock = Arc::clone(&self.clock);
-        let now = move || {
-            Timestamp::from_microsecond(clock.fetch_add(1000, Ordering::Relaxed)).expect("a time")
-        };
+        let now =
+            move || Timestamp::from_microsecond(clock.fetch_add(1000, Ordering::Relaxed)).expect("a time");
         let start = panel_store::RunStart { utc_us: self.now().as_microsecond(), ..target.start.clone() };
         self.clock.fetch_add(3_600_000_000, Ordering::Relaxed);
         let books = source.open_books(&records, &start, Box::new(now), |store, ledger| {

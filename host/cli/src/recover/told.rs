@@ -57,7 +57,8 @@ fn identity(done: &Done, unit: Option<&Unit>) -> String {
         return "the ledger has no unit with this UID: no identity was restored".to_owned();
     };
     let serial = unit.numbers.serial.as_deref().unwrap_or("without a serial number");
-    let order = unit.order.as_ref().map_or_else(|| "no work order".to_owned(), |order| format!("order {order}"));
+    let order =
+        unit.order.as_ref().map_or_else(|| "no work order".to_owned(), |order| format!("order {order}"));
     let written = if done.identity_restored { ", its identity written and read back" } else { "" };
     format!("unit {serial} of {order}, {}{written}", unit.state)
 }

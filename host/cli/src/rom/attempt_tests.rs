@@ -243,7 +243,10 @@ fn an_identity_is_written_after_the_image_is_verified_and_read_back_before_anyth
         let flash = port.chip_mut().flash().bytes();
         assert_eq!((&flash[..2048], &flash[at..at + 340]), (&firmware()[..], &[0x5A; 340][..]));
         let steps: Vec<Step> = judge.events.iter().filter_map(ended_well).collect();
-        assert_eq!(steps, [Step::Discover, Step::Identify, Step::Reserve, Step::Program, Step::Verify, Step::Identity]);
+        assert_eq!(
+            steps,
+            [Step::Discover, Step::Identify, Step::Reserve, Step::Program, Step::Verify, Step::Identity]
+        );
         let told = |wanted: fn(&Event) -> bool| judge.events.iter().position(wanted).expect("told");
         let reserved = told(|e| matches!(e, Event::Reserved { .. }));
         let programs = told(|e| matches!(e, Event::StepBegan { step: Step::Program, .. }));

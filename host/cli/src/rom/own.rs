@@ -9,8 +9,7 @@ use panel_protocol::node::Uid;
 use stm32_rom_bootloader as stm32;
 use stm32_rom_bootloader::device::{Family, OptionBytes};
 use stm32_rom_bootloader::{
-    Compare, Go, Identify, Info, Inspect, Plan, Program, Protect, Protection, Resume, Verify,
-    WriteOptions,
+    Compare, Go, Identify, Info, Inspect, Plan, Program, Protect, Protection, Resume, Verify, WriteOptions,
 };
 
 use super::attempt::{Attempt, Found, Link, Overseer};
