@@ -69,7 +69,7 @@ pub(crate) fn recover(args: &RecoverArgs) -> Result<u8, Failure> {
     let dir = records_dir(args.records.as_ref());
     let (target, source) = match (&args.order, &args.job) {
         (Some(scanned), _) => Target::of_order(args, scanned, &dir)?,
-        (None, job) => Target::of_job(args, job.as_deref().unwrap_or(Path::new("")))?,
+        (None, job) => Target::of_job(args, job.as_deref().unwrap_or_else(|| Path::new("")))?,
     };
     let voltage = args.voltage.map(supply).transpose()?;
     target.check(voltage)?;

@@ -272,7 +272,7 @@ fn an_identity_that_is_not_the_boards_own_is_asked_for_and_replaced() {
         let (done, _) = with_identity(&mut port, at, true);
         assert!(done.expect("recovered").identity_restored);
         let flash = port.chip_mut().flash().bytes();
-        assert_eq!((&flash[..2048], flash[at as usize]), (&firmware()[..], 0x5A), "the image is whole");
+        assert_eq!((&flash[..2048], flash[at]), (&firmware()[..], 0x5A), "the image is whole");
     }
 }
 
