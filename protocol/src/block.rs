@@ -4,10 +4,10 @@
 //! after [`crate::message::Control::BlockEnd`] has proved it whole. The mapping of an image to numbered
 //! segments lives here too, because both ends must agree on it to the byte.
 
-use crate::bytes::{Reader, Short, Writer};
+use crate::bytes::{Reader, Writer};
 use crate::message::SEGMENT;
 use crate::node::KeyKind;
-use sha2::{Digest, Sha256};
+use crate::sha256::Sha256;
 
 /// Regions in one image.
 pub const MAX_REGIONS: usize = 8;
@@ -67,8 +67,8 @@ impl Region {
     }
 
     /// Reads its line of the table.
-    pub(crate) fn read(r: &mut Reader<'_>) -> Result<Self, Short> {
-        Ok(Self { address: r.u32()?, len: r.u32()?, crc: r.u32()?, sha256: r.array()? })
+    pub(crate) fn read(r: &mut Reader<'_>) -> Self {
+        Self { address: r.u32(), len: r.u32(), crc: r.u32(), sha256: r.array() }
     }
 
     pub(crate) const EMPTY: Self = Self { address: 0, len: 0, crc: 0, sha256: [0; 32] };
@@ -111,8 +111,8 @@ impl Seal {
     }
 
     /// Reads it.
-    fn read(r: &mut Reader<'_>) -> Result<Self, Short> {
-        Ok(Self { counter: r.u32()?, floor: r.u32()?, signature: r.array()? })
+    fn read(r: &mut Reader<'_>) -> Self {
+        Self { counter: r.u32(), floor: r.u32(), signature: r.array() }
     }
 }
 
@@ -210,7 +210,9 @@ impl Begin {
         let mut block = [0; MAX_BLOCK];
         self.encode(&mut block);
         let table = REGION_TABLE..REGION_TABLE + self.regions().len() * Region::BYTES;
-        Sha256::digest(&block[table]).into()
+        let mut hash = Sha256::new();
+        hash.update(&block[table]);
+        hash.finish()
     }
 
     /// The block's bytes; returns how many of `out` are used.
@@ -227,25 +229,25 @@ impl Begin {
     /// The session in a block's bytes, or `None` if they are not one.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        Self::read(&mut Reader(bytes)).ok().flatten()
-    }
-
-    fn read(r: &mut Reader<'_>) -> Result<Option<Self>, Short> {
-        let (layout, session) = (r.u8()?, r.u8()?);
-        let flags = BeginFlags::from_bits_retain(r.u8()?);
-        let (count, device_id) = (usize::from(r.u8()?), r.u16()?);
-        if layout != LAYOUT || count > MAX_REGIONS || r.0.len() < count * Region::BYTES {
-            return Ok(None);
-        }
-        let mut regions = [Region::EMPTY; MAX_REGIONS];
-        for region in &mut regions[..count] {
-            *region = Region::read(r)?;
+        let r = &mut Reader::new(bytes);
+        let (layout, session) = (r.u8(), r.u8());
+        let flags = BeginFlags::from_bits_retain(r.u8());
+        let (count, device_id) = (r.u8(), r.u16());
+        let mut begin = Self { session, flags, device_id, regions: [Region::EMPTY; MAX_REGIONS], count, seal: None };
+        let regions = begin.regions.get_mut(..usize::from(count)).filter(|r| !r.is_empty())?;
+        for region in regions {
+            *region = Region::read(r);
             if region.len == 0 || region.address.checked_add(region.len).is_none() {
-                return Ok(None);
+                return None;
             }
         }
-        let Some(begin) = Self::new(session, flags, device_id, &regions[..count]) else { return Ok(None) };
-        Ok(if flags.contains(BeginFlags::SEALED) { begin.sealed(Seal::read(r)?) } else { Some(begin) })
+        if layout != LAYOUT {
+            return None;
+        }
+        if flags.contains(BeginFlags::SEALED) {
+            begin = begin.sealed(Seal::read(r))?;
+        }
+        (!r.is_short()).then_some(begin)
     }
 }
 
@@ -271,13 +273,10 @@ impl<'a> Write<'a> {
     /// The write in a block's bytes, or `None` if they are not one.
     #[must_use]
     pub fn decode(bytes: &'a [u8]) -> Option<Self> {
-        let mut r = Reader(bytes);
-        let (place, flags) = (r.u32().ok()?, r.u8().ok()?);
-        (!r.0.is_empty() && r.0.len() <= MAX_WRITE).then_some(Self {
-            place,
-            may_erase: flags & 1 != 0,
-            bytes: r.0,
-        })
+        let r = &mut Reader::new(bytes);
+        let (place, flags) = (r.u32(), r.u8());
+        let bytes = r.rest();
+        (!bytes.is_empty() && bytes.len() <= MAX_WRITE).then_some(Self { place, may_erase: flags & 1 != 0, bytes })
     }
 }
 

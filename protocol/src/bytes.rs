@@ -1,35 +1,62 @@
 //! Little-endian reading and writing over a slice, for the message codecs.
 //!
-//! Invariant: no call panics. A [`Reader`] that runs out says [`Short`]; a [`Writer`] that runs out drops bytes,
-//! which the codecs rule out by sizing their buffers from the constants beside the layouts.
+//! Invariant: no call panics. A [`Reader`] that runs out reads zeros and stays [`Reader::is_short`]: a codec asks
+//! once, at its end, so that a board carries one check a message and not one a field. A [`Writer`] that runs out
+//! drops bytes, which the codecs rule out by sizing their buffers from the constants beside the layouts.
 
-/// The input ended before the layout did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Short;
-
-pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
+pub(crate) struct Reader<'a> {
+    rest: &'a [u8],
+    short: bool,
+}
 
 impl<'a> Reader<'a> {
-    pub(crate) fn take(&mut self, n: usize) -> Result<&'a [u8], Short> {
-        let (head, tail) = self.0.split_at_checked(n).ok_or(Short)?;
-        self.0 = tail;
-        Ok(head)
+    pub(crate) const fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes, short: false }
     }
 
-    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], Short> {
-        self.take(N)?.try_into().map_err(|_| Short)
+    /// The input ended before the layout did: what was read is worth nothing.
+    pub(crate) const fn is_short(&self) -> bool {
+        self.short
     }
 
-    pub(crate) fn u8(&mut self) -> Result<u8, Short> {
-        self.array::<1>().map(|[b]| b)
+    /// What has not been read.
+    pub(crate) const fn rest(&self) -> &'a [u8] {
+        self.rest
     }
 
-    pub(crate) fn u16(&mut self) -> Result<u16, Short> {
-        self.array().map(u16::from_le_bytes)
+    #[inline(never)]
+    pub(crate) fn take(&mut self, n: usize) -> &'a [u8] {
+        match self.rest.split_at_checked(n) {
+            Some((head, tail)) => {
+                self.rest = tail;
+                head
+            }
+            None => {
+                (self.rest, self.short) = (&[], true);
+                &[]
+            }
+        }
     }
 
-    pub(crate) fn u32(&mut self) -> Result<u32, Short> {
-        self.array().map(u32::from_le_bytes)
+    pub(crate) fn array<const N: usize>(&mut self) -> [u8; N] {
+        self.take(N).try_into().unwrap_or([0; N])
+    }
+
+    #[inline(never)]
+    fn number(&mut self, len: usize) -> u32 {
+        self.take(len).iter().rev().fold(0, |value, &byte| value << 8 | u32::from(byte))
+    }
+
+    pub(crate) fn u8(&mut self) -> u8 {
+        self.number(1) as u8
+    }
+
+    pub(crate) fn u16(&mut self) -> u16 {
+        self.number(2) as u16
+    }
+
+    pub(crate) fn u32(&mut self) -> u32 {
+        self.number(4)
     }
 }
 
@@ -39,10 +66,11 @@ pub(crate) struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    pub(crate) fn new(out: &'a mut [u8]) -> Self {
+    pub(crate) const fn new(out: &'a mut [u8]) -> Self {
         Self { out, at: 0 }
     }
 
+    #[inline(never)]
     pub(crate) fn put(&mut self, bytes: &[u8]) -> &mut Self {
         if let Some(space) = self.out.get_mut(self.at..self.at + bytes.len()) {
             space.copy_from_slice(bytes);
@@ -51,19 +79,25 @@ impl<'a> Writer<'a> {
         self
     }
 
+    #[inline(never)]
+    fn number(&mut self, value: u32, len: usize) -> &mut Self {
+        let bytes = value.to_le_bytes();
+        self.put(bytes.get(..len).unwrap_or(&bytes))
+    }
+
     pub(crate) fn u8(&mut self, v: u8) -> &mut Self {
-        self.put(&[v])
+        self.number(v.into(), 1)
     }
 
     pub(crate) fn u16(&mut self, v: u16) -> &mut Self {
-        self.put(&v.to_le_bytes())
+        self.number(v.into(), 2)
     }
 
     pub(crate) fn u32(&mut self, v: u32) -> &mut Self {
-        self.put(&v.to_le_bytes())
+        self.number(v, 4)
     }
 
-    pub(crate) fn len(&self) -> usize {
+    pub(crate) const fn len(&self) -> usize {
         self.at
     }
 }

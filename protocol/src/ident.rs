@@ -208,8 +208,10 @@ pub const fn uid_key(uid: &Uid) -> u32 {
 /// UID piece `0..=4`: 15 bits of the remaining 72, the last piece padded with zeros.
 #[must_use]
 pub fn uid_piece(uid: &Uid, piece: u8) -> u16 {
-    let rest = ORDER[3..].iter().fold(0u128, |acc, &i| acc << 8 | u128::from(uid.0[i])) << 3;
-    (rest >> (60 - 15 * u32::from(piece.min(4)))) as u16 & 0x7FFF
+    // The three bytes that hold the piece; behind the last byte of the UID there are zeros.
+    let first = 15 * usize::from(piece.min(4));
+    let byte = |n: usize| ORDER.get(3 + first / 8 + n).map_or(0, |&at| u32::from(uid.0[at]));
+    ((byte(0) << 16 | byte(1) << 8 | byte(2)) >> (9 - first % 8)) as u16 & 0x7FFF
 }
 
 /// The UID put together again from its key and its five pieces.

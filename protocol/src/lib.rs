@@ -24,6 +24,7 @@ pub mod ident;
 pub mod message;
 pub mod node;
 pub mod reply;
+mod sha256;
 pub mod stream;
 pub mod time;
 pub mod version;

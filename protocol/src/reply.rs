@@ -3,10 +3,10 @@
 //! A reply is `kind, fields`; the end is marked in the last part, so readers ignore trailing bytes they do not
 //! know. One reply is in flight per node; a request that arrives meanwhile is answered when it is repeated.
 
-use crate::bytes::{Reader, Short, Writer};
+use crate::bytes::{Reader, Writer};
 use crate::message::Refusal;
 use crate::node::{Capabilities, EraseRun, FlashFacts, MAX_RUNS, Protection, ResetCause, Uid};
-use crate::time::Span;
+use crate::time::{Count, Span};
 
 /// Longest reply in bytes.
 pub const MAX_REPLY: usize = 208;
@@ -182,43 +182,44 @@ impl<'a> Reply<'a> {
     /// The reply in these bytes, or `None` if they are not one this version knows.
     #[must_use]
     pub fn decode(bytes: &'a [u8]) -> Option<Self> {
-        Self::read(&mut Reader(bytes)).ok().flatten()
+        let r = &mut Reader::new(bytes);
+        Self::read(r).filter(|_| !r.is_short())
     }
 
-    fn read(r: &mut Reader<'a>) -> Result<Option<Self>, Short> {
-        Ok(Some(match r.u8()? {
-            1 => return Ok(read_info(r)?.map(Self::Info)),
-            2 => return Ok(read_profile(r)?.map(Self::Profile)),
-            3 => Self::RegionCheck(RegionCheck { region: r.u8()?, matches: r.u8()? & 1 != 0, crc: r.u32()? }),
-            4 => Self::Digest(r.u8()?, r.array()?),
-            5 => Self::Memory(r.u32()?, r.0),
+    fn read(r: &mut Reader<'a>) -> Option<Self> {
+        Some(match r.u8() {
+            1 => return read_info(r).map(Self::Info),
+            2 => return read_profile(r).map(Self::Profile),
+            3 => Self::RegionCheck(RegionCheck { region: r.u8(), matches: r.u8() & 1 != 0, crc: r.u32() }),
+            4 => Self::Digest(r.u8(), r.array()),
+            5 => Self::Memory(r.u32(), r.rest()),
             6 => {
-                let (opcode, code) = (r.u8()?, r.u8()?);
+                let (opcode, code) = (r.u8(), r.u8());
                 let refusal = match (code, Refusal::from_byte(code)) {
                     (0, _) => None,
                     (_, Some(refusal)) => Some(refusal),
-                    (_, None) => return Ok(None),
+                    (_, None) => return None,
                 };
-                Self::Done { opcode, refusal, detail: r.u32()? }
+                Self::Done { opcode, refusal, detail: r.u32() }
             }
             7 => Self::Reading {
-                item: r.u8()?,
-                token: r.u8()?,
-                unit: r.u8()?,
-                value: f32::from_le_bytes(r.array()?),
+                item: r.u8(),
+                token: r.u8(),
+                unit: r.u8(),
+                value: f32::from_le_bytes(r.array()),
             },
             8 => Self::Statistics(Statistics {
-                tec: r.u8()?,
-                rec: r.u8()?,
-                overruns: r.u16()?,
-                errors: r.u16()?,
-                data_frames: r.u32()?,
-                missed: r.u32()?,
-                dropped: r.u32()?,
-                holds: r.u16()?,
+                tec: r.u8(),
+                rec: r.u8(),
+                overruns: r.u16(),
+                errors: r.u16(),
+                data_frames: r.u32(),
+                missed: r.u32(),
+                dropped: r.u32(),
+                holds: r.u16(),
             }),
-            _ => return Ok(None),
-        }))
+            _ => return None,
+        })
     }
 }
 
@@ -246,32 +247,32 @@ fn encode_info(w: &mut Writer<'_>, info: &Info) {
     }
 }
 
-fn read_info(r: &mut Reader<'_>) -> Result<Option<Info>, Short> {
-    let (version, device_id, hardware_revision, bootloader_version) = (r.u8()?, r.u16()?, r.u16()?, r.u16()?);
-    let capabilities = Capabilities::from_bits_retain(r.u16()?);
-    let packed = r.u8()?;
-    let supply_mv = r.u16()?;
+fn read_info(r: &mut Reader<'_>) -> Option<Info> {
+    let (version, device_id, hardware_revision, bootloader_version) = (r.u8(), r.u16(), r.u16(), r.u16());
+    let capabilities = Capabilities::from_bits_retain(r.u16());
+    let packed = r.u8();
+    let supply_mv = r.u16();
     let reset_cause = match packed & 0xF {
         1 => ResetCause::PowerOn,
         2 => ResetCause::Pin,
         3 => ResetCause::BrownOut,
         4 => ResetCause::Software,
         5 => ResetCause::Watchdog,
-        _ => return Ok(None),
+        _ => return None,
     };
     let protection = match packed >> 4 & 3 {
         0 => Protection::Open,
         1 => Protection::Level1,
         2 => Protection::Level2,
-        _ => return Ok(None),
+        _ => return None,
     };
     let image = match packed >> 6 {
         0 => ImageState::None,
         1 => ImageState::Incomplete,
         2 => ImageState::Valid,
-        _ => return Ok(None),
+        _ => return None,
     };
-    Ok(Some(Info {
+    Some(Info {
         version,
         device_id,
         hardware_revision,
@@ -281,11 +282,11 @@ fn read_info(r: &mut Reader<'_>) -> Result<Option<Info>, Short> {
         protection,
         supply_mv,
         image,
-        image_id: r.u32()?,
-        profile_crc: r.u32()?,
-        uid_check: r.u32()?,
-        floor: r.u32().unwrap_or(0),
-    }))
+        image_id: r.u32(),
+        profile_crc: r.u32(),
+        uid_check: r.u32(),
+        floor: if r.rest().is_empty() { 0 } else { r.u32() },
+    })
 }
 
 /// Erase times travel in units of 0.1 ms (up to 6.5 s), sizes in KiB, program times in whole microseconds; times
@@ -293,7 +294,7 @@ fn read_info(r: &mut Reader<'_>) -> Result<Option<Info>, Short> {
 fn encode_profile(w: &mut Writer<'_>, profile: &Profile) {
     let Profile { silicon_revision, flash, buffers, max_segments } = profile;
     let FlashFacts { base, runs, unit, program_typical, program_longest, app_base, record_base } = flash;
-    let most = |n: u64| n.min(u16::MAX.into()) as u16;
+    let most = |n: Count| n.min(u16::MAX.into()) as u16;
     w.u16(*silicon_revision).u16(*buffers).u16(*max_segments).u32(*base).u32(*app_base).u32(*record_base);
     w.u8(*unit).u16(most(program_typical.0)).u16(most(program_longest.0));
     for EraseRun { count, size, typical, longest } in runs.iter().filter(|run| run.count > 0) {
@@ -302,30 +303,30 @@ fn encode_profile(w: &mut Writer<'_>, profile: &Profile) {
     }
 }
 
-fn read_profile(r: &mut Reader<'_>) -> Result<Option<Profile>, Short> {
-    let (silicon_revision, buffers, max_segments) = (r.u16()?, r.u16()?, r.u16()?);
-    let (base, app_base, record_base) = (r.u32()?, r.u32()?, r.u32()?);
-    let (unit, program_typical, program_longest) = (r.u8()?, r.u16()?, r.u16()?);
+fn read_profile(r: &mut Reader<'_>) -> Option<Profile> {
+    let (silicon_revision, buffers, max_segments) = (r.u16(), r.u16(), r.u16());
+    let (base, app_base, record_base) = (r.u32(), r.u32(), r.u32());
+    let (unit, program_typical, program_longest) = (r.u8(), r.u16(), r.u16());
     let mut runs = [EraseRun::default(); MAX_RUNS];
     for run in &mut runs {
-        if r.0.len() < 8 {
+        if r.rest().len() < 8 {
             break;
         }
         *run = EraseRun {
-            count: r.u16()?,
-            size: u32::from(r.u16()?) * 1024,
-            typical: Span(u64::from(r.u16()?) * 100),
-            longest: Span(u64::from(r.u16()?) * 100),
+            count: r.u16(),
+            size: u32::from(r.u16()) * 1024,
+            typical: Span(Count::from(r.u16()) * 100),
+            longest: Span(Count::from(r.u16()) * 100),
         };
         if run.count == 0 || run.size == 0 {
-            return Ok(None);
+            return None;
         }
     }
     let size = runs.iter().try_fold(0u32, |sum, run| {
         u32::from(run.count).checked_mul(run.size).and_then(|len| sum.checked_add(len))
     });
     if unit == 0 || size.is_none_or(|size| base.checked_add(size).is_none()) {
-        return Ok(None);
+        return None;
     }
     let flash = FlashFacts {
         base,
@@ -336,7 +337,7 @@ fn read_profile(r: &mut Reader<'_>) -> Result<Option<Profile>, Short> {
         app_base,
         record_base,
     };
-    Ok(Some(Profile { silicon_revision, flash, buffers, max_segments }))
+    Some(Profile { silicon_revision, flash, buffers, max_segments })
 }
 
 /// CRC-32 over UID and nonce, as in [`Info::uid_check`].

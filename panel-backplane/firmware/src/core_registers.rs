@@ -30,10 +30,8 @@ pub(crate) fn tick() {
     MILLIS.store(MILLIS.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
 }
 
-/// Microseconds since start, without end.
+/// Microseconds since start; the count wraps.
 pub(crate) struct Clock {
-    millis: u32,
-    total_ms: u64,
     last: Micros,
 }
 
@@ -43,7 +41,7 @@ impl Clock {
         SYSTICK.write(RVR, CLOCKS.core / 1000 - 1);
         SYSTICK.write(CVR, 0);
         SYSTICK.write(CSR, 0b111);
-        Self { millis: 0, total_ms: 0, last: Micros::ZERO }
+        Self { last: Micros::ZERO }
     }
 
     /// Now. Never goes back.
@@ -55,10 +53,11 @@ impl Clock {
                 break (before, count);
             }
         };
-        self.total_ms += u64::from(millis.wrapping_sub(self.millis));
-        self.millis = millis;
         let within = (CLOCKS.core / 1000 - 1 - count) / (CLOCKS.core / 1_000_000);
-        self.last = self.last.max(Micros(self.total_ms * 1000 + u64::from(within)));
+        let now = Micros(millis.wrapping_mul(1000).wrapping_add(within));
+        if self.last.is_before(now) {
+            self.last = now;
+        }
         self.last
     }
 }

@@ -16,6 +16,7 @@ mod core_registers;
 mod flash;
 mod gpio;
 mod mailbox;
+mod mem;
 mod memory;
 mod port;
 mod regs;

@@ -69,7 +69,7 @@ impl Board {
         let now = clock.now();
         let node = Node::new(port, memory, now);
         let starts = starts && node.image() == ImageState::Valid;
-        let start_at = starts.then_some(now + Span::from_millis(BOARD.start_window_ms.into()));
+        let start_at = starts.then_some(now + Span::from_millis(BOARD.start_window_ms));
         Self { clock, node, can, uart, link: Link::Can, start_at }
     }
 
@@ -86,7 +86,7 @@ impl Board {
         }
         let now = self.clock.now(); // what an operation's end is reckoned from
         self.transmit(now);
-        if self.start_at.is_some_and(|at| now >= at) {
+        if self.start_at.is_some_and(|at| !now.is_before(at)) {
             mailbox::ask_to_start(0);
             core_registers::reset();
         }

@@ -2,8 +2,8 @@
 //!
 //! Invariant: an opcode is never used again and a layout never changes (`tests/golden` holds them).
 
-use super::{BLOCK_PART, ChunkRange, DecodeError, field, range_of};
-use crate::bytes::{Reader, Short, Writer};
+use super::{BLOCK_PART, ChunkRange, Wrong, range_of};
+use crate::bytes::{Reader, Writer};
 use crate::ident::NodeId;
 use crate::node::Protection;
 
@@ -264,92 +264,83 @@ impl Control {
         w.len()
     }
 
-    pub(super) fn decode(data: &[u8]) -> Result<Self, DecodeError> {
-        let mut r = Reader(data);
-        Self::read(&mut r).map_err(|e| e.unwrap_or(DecodeError::Short(data.len() as u8)))
+    /// The control in a payload.
+    pub(super) fn decode(data: &[u8]) -> Result<Self, Wrong> {
+        let r = &mut Reader::new(data);
+        let control = Self::read(r);
+        if r.is_short() { Err(Wrong::Short) } else { control }
     }
 
-    /// `Err(None)` stands for a short payload.
-    fn read(r: &mut Reader<'_>) -> Result<Self, Option<DecodeError>> {
-        let short = |Short| None;
-        let opcode = r.u8().map_err(short)?;
+    /// Reads opcode and fields; what comes of a payload that ends too early is worth nothing.
+    fn read(r: &mut Reader<'_>) -> Result<Self, Wrong> {
+        let opcode = r.u8();
         Ok(match opcode {
-            op::DISCOVER => Self::Discover {
-                min: r.u8().map_err(short)?,
-                current: r.u8().map_err(short)?,
-                restart: r.u8().map_err(short)? & 1 != 0,
-            },
+            op::DISCOVER => Self::Discover { min: r.u8(), current: r.u8(), restart: r.u8() & 1 != 0 },
             op::ASSIGN => {
-                let first = node(r)?;
-                let a = key(r).map_err(short)?;
-                let b = if r.0.is_empty() { None } else { Some(key(r).map_err(short)?) };
+                let (first, a) = (node(r)?, key(r));
+                let b = if r.rest().is_empty() { None } else { Some(key(r)) };
                 Self::Assign { first, keys: (a, b) }
             }
-            op::SPLIT => {
-                let from = node(r)?;
-                let piece = r.u8().map_err(short)?;
-                Self::Split { from, piece, bits: r.u16().map_err(short)?, to: node(r)? }
-            }
+            op::SPLIT => Self::Split { from: node(r)?, piece: r.u8(), bits: r.u16(), to: node(r)? },
             op::ANNOUNCE => Self::Announce,
             op::RELEASE => Self::Release,
-            op::IDENTIFY => Self::Identify(match r.u8().map_err(short)? {
+            op::IDENTIFY => Self::Identify(match r.u8() {
                 0 => IdentifyPart::Info,
                 1 => IdentifyPart::Profile,
-                other => return Err(Some(field("part", other.into()))),
+                _ => return Err(Wrong::Field),
             }),
             op::BLOCK_DATA => {
-                let index = r.u8().map_err(short)?;
-                let len = r.0.len().min(BLOCK_PART);
+                let index = r.u8();
+                let part = r.take(r.rest().len().clamp(1, BLOCK_PART));
                 let mut bytes = [0; BLOCK_PART];
-                bytes[..len].copy_from_slice(r.take(len).map_err(short)?);
-                if len == 0 {
-                    return Err(None);
-                }
-                Self::BlockData { index, bytes, len: len as u8 }
+                bytes.iter_mut().zip(part).for_each(|(place, &byte)| *place = byte);
+                Self::BlockData { index, bytes, len: part.len() as u8 }
             }
             op::BLOCK_END => Self::BlockEnd {
-                kind: match r.u8().map_err(short)? {
-                    1 => BlockKind::Begin,
-                    2 => BlockKind::Identity,
-                    3 => BlockKind::Options,
-                    4 => BlockKind::Key,
-                    other => return Err(Some(field("kind", other.into()))),
-                },
-                len: r.u16().map_err(short)?,
-                crc: r.u32().map_err(short)?,
+                kind: BlockKind::from_byte(r.u8()).ok_or(Wrong::Field)?,
+                len: r.u16(),
+                crc: r.u32(),
             },
             op::MANIFEST => {
-                let segment = r.u16().map_err(short)?;
-                r.u8().map_err(short)?;
-                Self::Manifest { segment, crc: r.u32().map_err(short)? }
+                let segment = r.u16();
+                r.u8();
+                Self::Manifest { segment, crc: r.u32() }
             }
-            op::START => Self::Start { session: r.u8().map_err(short)? },
+            op::START => Self::Start { session: r.u8() },
             op::SEEK => Self::Seek(read_seek(r)?),
             op::CENSUS => Self::Census,
             op::QUERY_MISSING => Self::QueryMissing,
-            op::VERIFY => Self::Verify { region: r.u8().map_err(short)? },
-            op::DIGEST => Self::Digest { region: r.u8().map_err(short)? },
-            op::COMMIT => Self::Commit { session: r.u8().map_err(short)? },
+            op::VERIFY => Self::Verify { region: r.u8() },
+            op::DIGEST => Self::Digest { region: r.u8() },
+            op::COMMIT => Self::Commit { session: r.u8() },
             op::ABORT => Self::Abort,
-            op::READ => Self::Read { address: r.u32().map_err(short)?, len: r.u8().map_err(short)? },
+            op::READ => Self::Read { address: r.u32(), len: r.u8() },
             op::SET_PROTECTION => Self::SetProtection {
-                level: match r.u8().map_err(short)? {
+                level: match r.u8() {
                     0 => Protection::Open,
                     1 => Protection::Level1,
                     2 => Protection::Level2,
-                    other => return Err(Some(field("level", other.into()))),
+                    _ => return Err(Wrong::Field),
                 },
-                consent: r.u16().map_err(short)?,
+                consent: r.u16(),
             },
-            op::TEST => Self::Test {
-                item: r.u8().map_err(short)?,
-                token: r.u8().map_err(short)?,
-                argument: r.u32().map_err(short)?,
-            },
-            op::START_APPLICATION => Self::StartApplication { address: r.u32().map_err(short)? },
+            op::TEST => Self::Test { item: r.u8(), token: r.u8(), argument: r.u32() },
+            op::START_APPLICATION => Self::StartApplication { address: r.u32() },
             op::RESET => Self::Reset,
             op::STATISTICS => Self::Statistics,
-            other => return Err(Some(DecodeError::Opcode(other))),
+            _ => return Err(Wrong::Opcode),
+        })
+    }
+}
+
+impl BlockKind {
+    const fn from_byte(b: u8) -> Option<Self> {
+        Some(match b {
+            1 => Self::Begin,
+            2 => Self::Identity,
+            3 => Self::Options,
+            4 => Self::Key,
+            _ => return None,
         })
     }
 }
@@ -365,11 +356,10 @@ fn encode_seek<'w, 'b>(w: &'w mut Writer<'b>, seek: Seek) -> &'w mut Writer<'b> 
     }
 }
 
-fn read_seek(r: &mut Reader<'_>) -> Result<Seek, Option<DecodeError>> {
-    let short = |Short| None;
-    let segment = r.u16().map_err(short)?;
+fn read_seek(r: &mut Reader<'_>) -> Result<Seek, Wrong> {
+    let segment = r.u16();
     let a = range_of(r)?;
-    let b = if r.0.is_empty() { None } else { Some(range_of(r)?) };
+    let b = if r.rest().is_empty() { None } else { Some(range_of(r)?) };
     Ok(Seek { segment: segment & !REPAIR, repair: segment & REPAIR != 0, ranges: (a, b) })
 }
 
@@ -378,11 +368,11 @@ fn key_bytes(key: u32) -> [u8; 3] {
     [a, b, c]
 }
 
-fn key(r: &mut Reader<'_>) -> Result<u32, Short> {
-    r.array().map(|[a, b, c]| u32::from_le_bytes([a, b, c, 0]))
+fn key(r: &mut Reader<'_>) -> u32 {
+    let [a, b, c] = r.array();
+    u32::from_le_bytes([a, b, c, 0])
 }
 
-fn node(r: &mut Reader<'_>) -> Result<NodeId, Option<DecodeError>> {
-    let n = r.u8().map_err(|Short| None)?;
-    NodeId::new(n).ok_or_else(|| Some(field("node", n.into())))
+fn node(r: &mut Reader<'_>) -> Result<NodeId, Wrong> {
+    NodeId::new(r.u8()).ok_or(Wrong::Field)
 }

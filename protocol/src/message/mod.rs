@@ -10,7 +10,7 @@ mod node;
 pub use control::{BlockKind, Control, IdentifyPart, LEVEL2_CONSENT, Seek};
 pub use node::{ErrorReport, NodeFault, NodeMessage, NodeState, Refusal, Status, StatusFlags};
 
-use crate::bytes::{Reader, Short, Writer};
+use crate::bytes::{Reader, Writer};
 use crate::frame::{Frame, Id};
 use crate::ident::{Channel, DataPosition, NodeId};
 
@@ -64,18 +64,28 @@ pub enum DecodeError {
     /// The payload ends too early.
     #[error("payload of {0} bytes is too short")]
     Short(u8),
-    /// A field has a value it cannot have.
-    #[error("field {field} cannot be {value}")]
-    Field {
-        /// Name of the field.
-        field: &'static str,
-        /// The value found.
-        value: u32,
-    },
+    /// A field of this message (its first byte is told) has a value it cannot have.
+    #[error("a field of message {0:#04x} has a value it cannot have")]
+    Field(u8),
 }
 
-const fn field(field: &'static str, value: u32) -> DecodeError {
-    DecodeError::Field { field, value }
+/// [`DecodeError`] of a payload, as small as a board wants it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wrong {
+    Opcode,
+    Short,
+    Field,
+}
+
+impl Wrong {
+    fn of(self, data: &[u8]) -> DecodeError {
+        let first = data.first().copied().unwrap_or_default();
+        match self {
+            Self::Opcode => DecodeError::Opcode(first),
+            Self::Short => DecodeError::Short(data.len() as u8),
+            Self::Field => DecodeError::Field(first),
+        }
+    }
 }
 
 impl HostMessage<'_> {
@@ -102,30 +112,41 @@ impl HostMessage<'_> {
     /// [`DecodeError`]; nodes ignore such frames.
     pub fn decode(frame: &Frame) -> Result<HostMessage<'_>, DecodeError> {
         let data = frame.data();
-        let short = |Short| DecodeError::Short(data.len() as u8);
-        match Channel::of(frame.id()) {
-            Some(Channel::Data(position)) => Ok(HostMessage::Data(position, data)),
-            Some(Channel::Stop) => {
-                check_word(&mut Reader(data), STOP_WORD).map_err(|e| e.unwrap_or_else(|| short(Short)))?;
-                Ok(HostMessage::Stop)
-            }
-            Some(Channel::Silence) => {
-                let mut r = Reader(data);
-                let n = r.u8().map_err(short)?;
-                check_word(&mut r, SILENCE_WORD).map_err(|e| e.unwrap_or_else(|| short(Short)))?;
-                NodeId::new(n).map(HostMessage::Silence).ok_or_else(|| field("node", n.into()))
-            }
-            Some(Channel::ControlAll) => Ok(HostMessage::Control(None, Control::decode(data)?)),
-            Some(Channel::Control(node)) => Ok(HostMessage::Control(Some(node), Control::decode(data)?)),
-            _ => Err(DecodeError::Identifier(frame.id())),
+        let channel = Channel::of(frame.id()).ok_or(DecodeError::Identifier(frame.id()))?;
+        if let Channel::Data(position) = channel {
+            return Ok(HostMessage::Data(position, data));
         }
+        HostMessage::command(channel, data)
+            .unwrap_or(Err(DecodeError::Identifier(frame.id())))
+    }
+
+    /// What the host says on this channel, image data apart; `None` if the channel is not its.
+    pub(crate) fn command(channel: Channel, data: &[u8]) -> Option<Result<HostMessage<'static>, DecodeError>> {
+        let message = match channel {
+            Channel::Stop => check_word(&mut Reader::new(data), STOP_WORD).map(|()| HostMessage::Stop),
+            Channel::Silence => silence(data),
+            Channel::ControlAll => Control::decode(data).map(|control| HostMessage::Control(None, control)),
+            Channel::Control(node) => Control::decode(data).map(|control| HostMessage::Control(Some(node), control)),
+            _ => return None,
+        };
+        Some(message.map_err(|wrong| wrong.of(data)))
     }
 }
 
-/// `Err(None)` stands for a short payload.
-fn check_word(r: &mut Reader<'_>, word: [u8; 4]) -> Result<(), Option<DecodeError>> {
-    let got: [u8; 4] = r.array().map_err(|Short| None)?;
-    if got == word { Ok(()) } else { Err(Some(field("word", u32::from_be_bytes(got)))) }
+fn silence(data: &[u8]) -> Result<HostMessage<'static>, Wrong> {
+    let mut r = Reader::new(data);
+    let n = r.u8();
+    check_word(&mut r, SILENCE_WORD)?;
+    NodeId::new(n).map(HostMessage::Silence).ok_or(Wrong::Field)
+}
+
+fn check_word(r: &mut Reader<'_>, word: [u8; 4]) -> Result<(), Wrong> {
+    let got: [u8; 4] = r.array();
+    match (r.is_short(), got == word) {
+        (true, _) => Err(Wrong::Short),
+        (false, false) => Err(Wrong::Field),
+        (false, true) => Ok(()),
+    }
 }
 
 fn data_frame(position: DataPosition, bytes: &[u8]) -> Frame {
@@ -134,10 +155,9 @@ fn data_frame(position: DataPosition, bytes: &[u8]) -> Frame {
     Frame::classical(id, bytes).or_else(|| Frame::fd(id, bytes)).unwrap_or_else(|| Frame::empty(id))
 }
 
-fn range_of(r: &mut Reader<'_>) -> Result<ChunkRange, Option<DecodeError>> {
-    let short = |Short| None;
-    let (first, last) = (r.u8().map_err(short)?, r.u8().map_err(short)?);
-    if first > last { Err(Some(field("last", last.into()))) } else { Ok(ChunkRange { first, last }) }
+fn range_of(r: &mut Reader<'_>) -> Result<ChunkRange, Wrong> {
+    let (first, last) = (r.u8(), r.u8());
+    if first > last { Err(Wrong::Field) } else { Ok(ChunkRange { first, last }) }
 }
 
 #[cfg(test)]

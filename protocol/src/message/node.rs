@@ -2,8 +2,8 @@
 //!
 //! Invariant: an opcode or code is never used again and a layout never changes (`tests/golden` holds them).
 
-use super::{ChunkRange, DecodeError, MISSING_LIST, field, range_of};
-use crate::bytes::{Reader, Short, Writer};
+use super::{ChunkRange, DecodeError, MISSING_LIST, Wrong, range_of};
+use crate::bytes::{Reader, Writer};
 use crate::frame::Frame;
 use crate::ident::{Channel, NodeId};
 
@@ -243,72 +243,61 @@ impl NodeMessage {
     /// [`DecodeError`], also for discovery answers, which have no payload ([`Channel::of`] reads them).
     pub fn decode(frame: &Frame) -> Result<(NodeId, Self), DecodeError> {
         let data = frame.data();
-        let short = |Short| DecodeError::Short(data.len() as u8);
-        let mut r = Reader(data);
-        match Channel::of(frame.id()) {
-            Some(Channel::Urgent(n)) => Ok((n, read_urgent(&mut r, data.len())?)),
-            Some(Channel::Missing(n)) => {
-                let segment = r.u16().map_err(short)?;
-                let len = r.0.len().min(MISSING_LIST);
-                if len == 0 {
-                    return Err(short(Short));
-                }
-                let mut chunks = [0; MISSING_LIST];
-                chunks[..len].copy_from_slice(r.take(len).map_err(short)?);
-                Ok((n, Self::Missing { segment, chunks, len: len as u8 }))
-            }
-            Some(Channel::Status(n)) => Ok((n, Self::Status(read_status(&mut r, data.len())?))),
-            Some(Channel::Reply(n)) => {
-                let head = r.u8().map_err(short)?;
-                let len = r.0.len().min(7);
-                let mut bytes = [0; 7];
-                bytes[..len].copy_from_slice(r.take(len).map_err(short)?);
-                Ok((
-                    n,
-                    Self::ReplyPart { sequence: head & 0x7F, last: head & 0x80 != 0, bytes, len: len as u8 },
-                ))
-            }
-            _ => Err(DecodeError::Identifier(frame.id())),
+        let r = &mut Reader::new(data);
+        let (node, message) = match Channel::of(frame.id()) {
+            Some(Channel::Urgent(n)) => (n, read_urgent(r)),
+            Some(Channel::Missing(n)) => (n, Ok(read_missing(r))),
+            Some(Channel::Status(n)) => (n, read_status(r).map(Self::Status)),
+            Some(Channel::Reply(n)) => (n, Ok(read_part(r))),
+            _ => return Err(DecodeError::Identifier(frame.id())),
+        };
+        if r.is_short() {
+            return Err(DecodeError::Short(data.len() as u8));
         }
+        message.map(|message| (node, message)).map_err(|wrong| wrong.of(data))
     }
 }
 
-fn read_urgent(r: &mut Reader<'_>, total: usize) -> Result<NodeMessage, DecodeError> {
-    let short = |Short| DecodeError::Short(total as u8);
-    Ok(match r.u8().map_err(short)? {
-        op::HOLD => NodeMessage::Hold { free: r.u8().map_err(short)? },
+fn read_missing(r: &mut Reader<'_>) -> NodeMessage {
+    let segment = r.u16();
+    let list = r.take(r.rest().len().clamp(1, MISSING_LIST));
+    let mut chunks = [0; MISSING_LIST];
+    chunks[..list.len()].copy_from_slice(list);
+    NodeMessage::Missing { segment, chunks, len: list.len() as u8 }
+}
+
+fn read_part(r: &mut Reader<'_>) -> NodeMessage {
+    let head = r.u8();
+    let part = r.take(r.rest().len().min(7));
+    let mut bytes = [0; 7];
+    bytes[..part.len()].copy_from_slice(part);
+    NodeMessage::ReplyPart { sequence: head & 0x7F, last: head & 0x80 != 0, bytes, len: part.len() as u8 }
+}
+
+fn read_urgent(r: &mut Reader<'_>) -> Result<NodeMessage, Wrong> {
+    Ok(match r.u8() {
+        op::HOLD => NodeMessage::Hold { free: r.u8() },
         op::RESUME => NodeMessage::Resume,
-        op::ERROR => {
-            let fault = r.u8().map_err(short)?;
-            NodeMessage::Error(ErrorReport {
-                fault: NodeFault::from_byte(fault).ok_or_else(|| field("fault", fault.into()))?,
-                address: r.u32().map_err(short)?,
-                expected: r.u8().map_err(short)?,
-                got: r.u8().map_err(short)?,
-            })
-        }
-        op::MISSING_SEGMENTS => {
-            NodeMessage::MissingSegments { first: r.u16().map_err(short)?, count: r.u16().map_err(short)? }
-        }
-        op::MISSING_SPAN => {
-            let segment = r.u16().map_err(short)?;
-            let chunks = range_of(r).map_err(|e| e.unwrap_or(DecodeError::Short(total as u8)))?;
-            NodeMessage::MissingSpan { segment, chunks }
-        }
-        other => return Err(DecodeError::Opcode(other)),
+        op::ERROR => NodeMessage::Error(ErrorReport {
+            fault: NodeFault::from_byte(r.u8()).ok_or(Wrong::Field)?,
+            address: r.u32(),
+            expected: r.u8(),
+            got: r.u8(),
+        }),
+        op::MISSING_SEGMENTS => NodeMessage::MissingSegments { first: r.u16(), count: r.u16() },
+        op::MISSING_SPAN => NodeMessage::MissingSpan { segment: r.u16(), chunks: range_of(r)? },
+        _ => return Err(Wrong::Opcode),
     })
 }
 
-fn read_status(r: &mut Reader<'_>, total: usize) -> Result<Status, DecodeError> {
-    let short = |Short| DecodeError::Short(total as u8);
-    let state = r.u8().map_err(short)?;
+fn read_status(r: &mut Reader<'_>) -> Result<Status, Wrong> {
     Ok(Status {
-        state: NodeState::from_byte(state).ok_or_else(|| field("state", state.into()))?,
-        flags: StatusFlags::from_bits_retain(r.u8().map_err(short)?),
-        missing: r.u16().map_err(short)?,
-        programmed: r.u16().map_err(short)?,
-        free: r.u8().map_err(short)?,
-        detail: r.u8().map_err(short)?,
+        state: NodeState::from_byte(r.u8()).ok_or(Wrong::Field)?,
+        flags: StatusFlags::from_bits_retain(r.u8()),
+        missing: r.u16(),
+        programmed: r.u16(),
+        free: r.u8(),
+        detail: r.u8(),
     })
 }
 

@@ -9,11 +9,9 @@ use super::port::{NodePort, Seals};
 use super::record;
 use super::{ImageState, STEP};
 use crate::CRC32;
-use crate::block::{MAX_REGIONS, Region};
-use crate::bytes::Writer;
+use crate::block::{Begin, BeginFlags, MAX_REGIONS, Region};
 use crate::frame::Frame;
 use crate::message::{Control, HostMessage};
-use sha2::{Digest, Sha256};
 
 /// The vector table of the application that may start, if there is one.
 ///
@@ -29,7 +27,7 @@ pub fn startable(port: &mut impl NodePort, asked: u32) -> Option<u32> {
     for (n, region) in regions.iter_mut().enumerate() {
         *region = mark.region(port, n as u8)?;
     }
-    if table_id(regions) != mark.id {
+    if Begin::new(0, BeginFlags::empty(), 0, regions)?.image_id() != mark.id {
         return None;
     }
     let app_base = port.facts().flash.app_base;
@@ -49,17 +47,6 @@ pub fn startable(port: &mut impl NodePort, asked: u32) -> Option<u32> {
 /// A host looks for boards: a bootloader that was about to start its application stays.
 pub fn asks_to_stay(frame: &Frame) -> bool {
     matches!(HostMessage::decode(frame), Ok(HostMessage::Control(_, Control::Discover { .. })))
-}
-
-/// The image ID that belongs to these regions: SHA-256 over the table of the begin block.
-fn table_id(regions: &[Region]) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    for region in regions {
-        let mut bytes = [0; Region::BYTES];
-        region.write(&mut Writer::new(&mut bytes));
-        hash.update(bytes);
-    }
-    hash.finalize().into()
 }
 
 fn is_in_flash(port: &mut impl NodePort, region: &Region) -> bool {

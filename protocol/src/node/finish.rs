@@ -10,7 +10,7 @@ use super::{Farewell, Node, NodeMemory, Poll, STEP, Wake, Work};
 use crate::block::{MAX_WRITE, Write};
 use crate::message::{BlockKind, Control, NodeState, Refusal};
 use crate::reply::{ImageState, Reply};
-use crate::time::{Micros, Span};
+use crate::time::{Count, Micros, Span};
 
 /// A write of an identity region under way.
 pub(super) struct WriteJob {
@@ -152,12 +152,12 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
             Stage::Program { until: None } => {
                 let longest = self.port.facts().flash.program_longest;
                 self.port.start_program(job.address, &job.bytes[..usize::from(job.len)]);
-                job.stage = Stage::Program { until: Some(now + Span(u64::from(job.len) * longest.0)) };
+                job.stage = Stage::Program { until: Some(now + Span(Count::from(job.len) * longest.0)) };
                 None
             }
             Stage::Erase { until: Some(until), .. } | Stage::Program { until: Some(until) } => {
                 match self.port.flash_poll() {
-                    FlashState::Busy if now < until => {
+                    FlashState::Busy if now.is_before(until) => {
                         return Poll { wake: Wake::At(until), work: Work::None };
                     }
                     FlashState::Busy | FlashState::Failed(_) => Some(Err(Refusal::Flash)),

@@ -36,7 +36,7 @@ use discovery::Number;
 use finish::WriteJob;
 use outbox::Outbox;
 use record::Mark;
-use session::Session;
+use session::{Io, Session};
 
 /// Bytes handled by one background step.
 pub const STEP: usize = 256;
@@ -165,33 +165,24 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
         if self.muted {
             return; // whoever may not answer must not act either
         }
-        if let Some(Channel::Data(position)) = Channel::of(frame.id()) {
-            if let Some(session) = &mut self.session {
-                self.statistics.data_frames += 1;
-                let (buffers, manifest) = self.memory.parts();
-                session.data(
-                    buffers,
-                    manifest,
-                    &mut self.out,
-                    &mut self.statistics,
-                    position,
-                    frame.data(),
-                    now,
-                );
+        let Some(channel) = Channel::of(frame.id()) else { return };
+        if let Channel::Data(position) = channel {
+            if let Some((session, mut io)) = self.session(now) {
+                io.statistics.data_frames += 1;
+                session.data(&mut io, position, frame.data());
             }
             return;
         }
-        match HostMessage::decode(frame) {
-            Ok(HostMessage::Stop) => self.stop(now),
-            Ok(HostMessage::Silence(node)) if self.number.number == Some(node) => {
+        match HostMessage::command(channel, frame.data()) {
+            Some(Ok(HostMessage::Stop)) => self.stop(now),
+            Some(Ok(HostMessage::Silence(node))) if self.number.number == Some(node) => {
                 self.stop(now);
                 self.muted = true;
             }
-            Ok(HostMessage::Control(None, control)) => self.control(now, &control, false),
-            Ok(HostMessage::Control(to, control)) if to == self.number.number => {
-                self.control(now, &control, true)
+            Some(Ok(HostMessage::Control(to, control))) if to.is_none() || to == self.number.number => {
+                self.control(now, &control, to.is_some());
             }
-            Ok(_) | Err(_) => {}
+            _ => {}
         }
     }
 
@@ -204,11 +195,11 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
             return Some(frame);
         }
         let number = self.number.number?;
-        if let (false, Some(session)) = (self.out.urgent_waits(), &mut self.session) {
-            let (buffers, manifest) = self.memory.parts();
-            if let Some(message) = session.poll_missing(buffers, manifest, &mut self.statistics) {
-                return Some(message.to_frame(number));
-            }
+        if !self.out.urgent_waits()
+            && let Some((session, mut io)) = self.session(Micros::ZERO)
+            && let Some(message) = session.poll_missing(&mut io)
+        {
+            return Some(message.to_frame(number));
         }
         if self.out.status_due() {
             let status = self.status();
@@ -233,7 +224,7 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
     pub fn poll(&mut self, now: Micros) -> Poll {
         if let Some(until) = self.settling {
             match self.port.flash_poll() {
-                FlashState::Busy if now < until => return Poll { wake: Wake::At(until), work: Work::None },
+                FlashState::Busy if now.is_before(until) => return Poll { wake: Wake::At(until), work: Work::None },
                 FlashState::Busy => self.never_settles(),
                 FlashState::Idle | FlashState::Failed(_) => {}
             }
@@ -242,15 +233,21 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
         if self.write.is_some() {
             return self.poll_write(now);
         }
-        let Some(session) = &mut self.session else {
+        let Some((session, mut io)) = self.session(now) else {
             return Poll { wake: Wake::Idle, work: Work::None };
         };
-        let (buffers, manifest) = self.memory.parts();
-        let poll = session.poll(&mut self.port, buffers, manifest, &mut self.out, now);
+        let poll = session.poll(&mut io);
         if let Some(image) = session.take_mark() {
             self.image = image;
         }
         poll
+    }
+
+    /// The session, if there is one, and what it works with.
+    fn session(&mut self, now: Micros) -> Option<(&mut Session, Io<'_, P>)> {
+        let Self { port, memory, out, session, statistics, .. } = self;
+        let (buffers, manifest) = memory.parts();
+        Some((session.as_mut()?, Io { port, out, buffers, manifest, statistics, now }))
     }
 
     fn stop(&mut self, now: Micros) {
@@ -307,11 +304,10 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
                     session.manifest(self.memory.parts().1, segment, crc);
                 }
             }
-            Control::Start { session } => self.start(session, control.opcode(), now),
+            Control::Start { session } => self.start(session, control.opcode()),
             Control::Seek(seek) => {
-                if let Some(session) = &mut self.session {
-                    let (buffers, manifest) = self.memory.parts();
-                    session.seek(buffers, manifest, seek);
+                if let Some((session, mut io)) = self.session(now) {
+                    session.seek(&mut io, seek);
                 }
             }
             Control::Census => {
@@ -441,11 +437,11 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
         Ok(())
     }
 
-    fn start(&mut self, session: u8, opcode: u8, now: Micros) {
+    fn start(&mut self, session: u8, opcode: u8) {
         let outcome = match &mut self.session {
             Some(s) if s.begin.session == session => {
                 let (_, manifest) = self.memory.parts();
-                s.start(&mut self.port, manifest, now)
+                s.start(&self.port, manifest)
             }
             _ => Err(Refusal::WrongState),
         };

@@ -5,23 +5,23 @@
 //! and programming hide behind reception, and RAM fills only while a unit is being erased.
 
 use super::outbox::Outbox;
-use super::port::{EraseUnit, FlashFault, FlashState, NodePort, Protection, Seals};
-use super::receive::{BufferState, EntryState, ManifestEntry, SegmentBuffer};
+use super::port::{FlashFault, FlashState, NodePort, Protection, Seals};
+use super::receive::{BufferState, EntryState, SegmentBuffer};
 use super::record::Entry;
-use super::session::Session;
+use super::session::{Io, Session};
 use super::{Poll, SLACK, STEP, Wake, Work, record};
 use crate::CRC32;
 use crate::block::SegmentPlace;
 use crate::crc32::Digest as Digest32;
 use crate::message::{Control, ErrorReport, NodeFault, NodeState, SEGMENT};
 use crate::reply::{ImageState, RegionCheck, Reply};
-use crate::time::{Micros, Span};
-use sha2::{Digest, Sha256};
+use crate::sha256::Sha256;
+use crate::time::{Count, Micros, Span};
 
 /// What the flash is doing.
 pub(super) enum Op {
     None,
-    Erase { unit: EraseUnit, until: Micros },
+    Erase { address: u32, until: Micros },
     Program { buffer: u8, from: u16, len: u16, until: Micros },
     Readback { buffer: u8, from: u16, len: u16 },
     RecordErase { until: Micros },
@@ -78,35 +78,28 @@ impl Hash {
 }
 
 impl Session {
-    pub(super) fn poll(
-        &mut self,
-        port: &mut impl NodePort,
-        buffers: &mut [SegmentBuffer],
-        manifest: &mut [ManifestEntry],
-        out: &mut Outbox,
-        now: Micros,
-    ) -> Poll {
+    pub(super) fn poll(&mut self, io: &mut Io<'_, impl NodePort>) -> Poll {
         if self.failed.is_some() || self.state == NodeState::Manifest {
             return Poll { wake: Wake::Idle, work: Work::None };
         }
         if self.state == NodeState::Comparing {
-            return self.compare_step(port, manifest, out, now);
+            return self.compare_step(io);
         }
-        let mut work = self.finish_op(port, buffers, manifest, out, now);
+        let mut work = self.finish_op(io);
         if matches!(self.op, Op::None) && self.failed.is_none() {
-            let looked = self.start_op(port, buffers, now);
+            let looked = self.start_op(io);
             work = if work == Work::None { looked } else { work };
         }
         if work == Work::None {
-            work = self.check_step(buffers, manifest, out);
+            work = self.check_step(io);
         }
         // Reading flash while it is busy would stall the processor: hashing waits for a pause.
         if work == Work::None && matches!(self.op, Op::None) {
-            work = self.hash_step(port, manifest);
+            work = self.hash_step(io);
         }
-        self.answer(out);
-        let hold = self.renew_hold(buffers, manifest, out, now);
-        let wake = match (work, self.op.until().into_iter().chain(hold).min()) {
+        self.answer(io.out);
+        let hold = self.renew_hold(io);
+        let wake = match (work, self.op.until().into_iter().chain(hold).min_by_key(|at| at.since(io.now))) {
             (Work::None, _) if matches!(self.op, Op::Readback { .. }) => Wake::Now,
             (Work::None, Some(at)) => Wake::At(at),
             (Work::None, None) => Wake::Idle,
@@ -123,32 +116,25 @@ impl Session {
         out.error(report);
     }
 
-    fn finish_op(
-        &mut self,
-        port: &mut impl NodePort,
-        buffers: &mut [SegmentBuffer],
-        manifest: &mut [ManifestEntry],
-        out: &mut Outbox,
-        now: Micros,
-    ) -> Work {
+    fn finish_op(&mut self, io: &mut Io<'_, impl NodePort>) -> Work {
         if let Op::Readback { buffer, from, len } = self.op {
             self.op = Op::None;
-            self.read_back(port, buffers, manifest, out, (buffer, from, len));
+            self.read_back(io, buffer, from, len);
             return Work::Copy(len.into());
         }
         let Some(until) = self.op.until() else { return Work::None };
-        match port.flash_poll() {
-            FlashState::Busy if now < until => {}
-            FlashState::Busy => self.too_slow(buffers, out),
-            FlashState::Failed(fault) => self.flash_failed(fault, buffers, out),
-            FlashState::Idle => self.op_done(port, out),
+        match io.port.flash_poll() {
+            FlashState::Busy if io.now.is_before(until) => {}
+            FlashState::Busy => self.too_slow(io.buffers, io.out),
+            FlashState::Failed(fault) => self.flash_failed(fault, io.buffers, io.out),
+            FlashState::Idle => self.op_done(io),
         }
         Work::None
     }
 
     fn too_slow(&mut self, buffers: &[SegmentBuffer], out: &mut Outbox) {
         match self.op {
-            Op::Erase { unit, .. } => self.fail(out, NodeFault::EraseTooSlow, unit.address, 0, 0),
+            Op::Erase { address, .. } => self.fail(out, NodeFault::EraseTooSlow, address, 0, 0),
             Op::Program { buffer, from, .. } => {
                 let address = self.address_of(&buffers[usize::from(buffer)], from);
                 self.fail(out, NodeFault::ProgramTooSlow, address, 0, 0);
@@ -164,8 +150,8 @@ impl Session {
             (Op::Record { address, .. }, _) => self.fail(out, NodeFault::RecordFailed, *address, 0, 0),
             (Op::RecordErase { .. }, _) => self.fail(out, NodeFault::RecordFailed, 0, 0, 0),
             (_, FlashFault::Program { address }) => self.fail(out, NodeFault::ProgramFailed, address, 0, 0),
-            (Op::Erase { unit, .. }, FlashFault::Erase) => {
-                self.fail(out, NodeFault::EraseFailed, unit.address, 0, 0);
+            (Op::Erase { address, .. }, FlashFault::Erase) => {
+                self.fail(out, NodeFault::EraseFailed, *address, 0, 0);
             }
             (Op::Program { buffer, from, .. }, FlashFault::Erase) => {
                 let address = self.address_of(&buffers[usize::from(*buffer)], *from);
@@ -175,17 +161,20 @@ impl Session {
         }
     }
 
-    fn op_done(&mut self, port: &mut impl NodePort, out: &mut Outbox) {
+    fn op_done(&mut self, io: &mut Io<'_, impl NodePort>) {
         match core::mem::replace(&mut self.op, Op::None) {
-            Op::Erase { unit, .. } => self.set_erased(unit.index, true),
+            Op::Erase { address, .. } => {
+                let unit = io.port.facts().flash.erase_unit(address);
+                unit.into_iter().for_each(|unit| self.set_erased(unit.index, true));
+            }
             Op::Program { buffer, from, len, .. } => self.op = Op::Readback { buffer, from, len },
-            Op::Record { address, .. } => self.record_written(port, out, address),
+            Op::Record { address, .. } => self.record_written(io, address),
             Op::RecordErase { .. } => {
                 self.floor = self.records.as_ref().map_or(0, |before| before.newest.floor);
-                let scan = record::scan(port);
+                let scan = record::scan(io.port);
                 if scan.free.is_none() {
-                    let address = port.facts().flash.record_base;
-                    self.fail(out, NodeFault::RecordFailed, address, 0, 0);
+                    let address = io.port.facts().flash.record_base;
+                    self.fail(io.out, NodeFault::RecordFailed, address, 0, 0);
                 }
                 self.records = Some(scan);
             }
@@ -198,38 +187,38 @@ impl Session {
     }
 
     /// Chooses the next flash operation and begins it.
-    fn start_op(&mut self, port: &mut impl NodePort, buffers: &mut [SegmentBuffer], now: Micros) -> Work {
+    fn start_op(&mut self, io: &mut Io<'_, impl NodePort>) -> Work {
         if self.record.is_some() {
-            return self.start_record(port, now);
+            return self.start_record(io);
         }
         if self.state != NodeState::Receiving {
             return Work::None;
         }
-        let programming = buffers.iter().position(|b| b.state == BufferState::Programming);
-        let flash = port.facts().flash;
-        let next = programming.or_else(|| lowest_ready(buffers));
+        let programming = io.buffers.iter().position(|b| b.state == BufferState::Programming);
+        let next = programming.or_else(|| lowest_ready(io.buffers));
+        let flash = &io.port.facts().flash;
         let unit = match next {
-            None => self.next_unerased(&flash),
-            Some(n) => match self.unerased_of(&flash, buffers[n].segment.into()) {
+            None => self.next_unerased(flash),
+            Some(n) => match self.unerased_of(flash, io.buffers[n].segment.into()) {
                 None => {
-                    buffers[n].state = BufferState::Programming;
-                    self.start_program(port, &mut buffers[n], n, now);
+                    self.start_program(io, n);
                     return Work::None;
                 }
                 waiting => waiting,
             },
         };
         if let Some(unit) = unit {
-            port.start_erase(&unit);
-            self.op = Op::Erase { unit, until: now + unit.longest + SLACK };
+            io.port.start_erase(&unit);
+            self.op = Op::Erase { address: unit.address, until: io.now + unit.longest + SLACK };
         }
         Work::None
     }
 
     /// Begins the next piece of a buffer that is not blank; a piece is at most [`STEP`] bytes.
-    fn start_program(&mut self, port: &mut impl NodePort, buffer: &mut SegmentBuffer, n: usize, now: Micros) {
+    fn start_program(&mut self, io: &mut Io<'_, impl NodePort>, n: usize) {
+        let buffer = &mut io.buffers[n];
+        buffer.state = BufferState::Programming;
         let Some(place) = self.begin.place(buffer.segment.into()) else { return };
-        let flash = port.facts().flash;
         let from = skip_blank(buffer, &place, buffer.at);
         if from >= place.len {
             buffer.at = place.len;
@@ -237,79 +226,66 @@ impl Session {
             return;
         }
         let len = (place.len - from).min(STEP as u16 - from % STEP as u16);
-        port.start_program(
-            place.address + u32::from(from),
-            &buffer.data[usize::from(from)..usize::from(from + len)],
-        );
+        let data = &buffer.data[usize::from(from)..usize::from(from + len)];
+        io.port.start_program(place.address + u32::from(from), data);
+        let flash = &io.port.facts().flash;
         let units = u32::from(len) / u32::from(flash.unit.max(1));
-        let until = now + Span(u64::from(units) * flash.program_longest.0) + SLACK;
+        let until = io.now + Span(Count::from(units) * flash.program_longest.0) + SLACK;
         self.op = Op::Program { buffer: n as u8, from, len, until };
     }
 
-    fn read_back(
-        &mut self,
-        port: &mut impl NodePort,
-        buffers: &mut [SegmentBuffer],
-        manifest: &mut [ManifestEntry],
-        out: &mut Outbox,
-        (n, from, len): (u8, u16, u16),
-    ) {
-        let buffer = &mut buffers[usize::from(n)];
+    fn read_back(&mut self, io: &mut Io<'_, impl NodePort>, n: u8, from: u16, len: u16) {
+        let buffer = &mut io.buffers[usize::from(n)];
         let Some(place) = self.begin.place(buffer.segment.into()) else { return };
         let mut found = [0; STEP];
         let found = &mut found[..usize::from(len)];
         let address = place.address + u32::from(from);
-        if !port.read(address, found) {
-            self.fail(out, NodeFault::ReadbackDiffers, address, 0, 0);
+        if !io.port.read(address, found) {
+            self.fail(io.out, NodeFault::ReadbackDiffers, address, 0, 0);
             return;
         }
         let wanted = &buffer.data[usize::from(from)..usize::from(from + len)];
         if let Some(i) = wanted.iter().zip(found.iter()).position(|(w, f)| w != f) {
-            self.fail(out, NodeFault::ReadbackDiffers, address + i as u32, wanted[i], found[i]);
+            self.fail(io.out, NodeFault::ReadbackDiffers, address + i as u32, wanted[i], found[i]);
             return;
         }
         buffer.at = from + len;
         if skip_blank(buffer, &place, buffer.at) >= place.len {
-            manifest[usize::from(buffer.segment)].state = EntryState::Done;
+            io.manifest[usize::from(buffer.segment)].state = EntryState::Done;
             buffer.release();
             self.programmed += 1;
-            self.buffer_freed(out);
+            self.buffer_freed(io.out);
         }
     }
 
     /// CRC-32 over the next piece of a buffer that has come in whole.
-    fn check_step(
-        &mut self,
-        buffers: &mut [SegmentBuffer],
-        manifest: &mut [ManifestEntry],
-        out: &mut Outbox,
-    ) -> Work {
-        let Some(buffer) = buffers.iter_mut().find(|b| b.state == BufferState::Checking) else {
+    fn check_step(&mut self, io: &mut Io<'_, impl NodePort>) -> Work {
+        let Some(buffer) = io.buffers.iter_mut().find(|b| b.state == BufferState::Checking) else {
             return Work::None;
         };
-        let entry = &mut manifest[usize::from(buffer.segment)];
+        let entry = &mut io.manifest[usize::from(buffer.segment)];
         if CRC32.checksum(&buffer.data) == entry.crc {
             buffer.state = BufferState::Ready;
             buffer.at = 0;
             self.missing -= 1;
         } else {
             buffer.release();
-            self.buffer_spoilt(entry, out);
+            self.buffer_spoilt(entry, io.out);
         }
         Work::Checksum(SEGMENT as u32)
     }
 
     /// Hashes the next piece of flash, if what precedes it is programmed.
-    fn hash_step(&mut self, port: &mut impl NodePort, manifest: &[ManifestEntry]) -> Work {
+    fn hash_step(&mut self, io: &mut Io<'_, impl NodePort>) -> Work {
         let n = self.hash.region;
-        let Some(region) = self.begin.regions().get(usize::from(n)).copied() else {
-            self.all_programmed(port);
+        let Some(&region) = self.begin.regions().get(usize::from(n)) else {
+            self.all_programmed(io.port);
             return Work::None;
         };
         let segment = self.begin.first_segment(n) + self.hash.at / SEGMENT as u32;
-        let ready = match manifest.get(segment as usize).map(|e| e.state) {
+        let ready = match io.manifest.get(segment as usize).map(|e| e.state) {
             Some(EntryState::Done) => true,
-            Some(EntryState::Blank) => self.unerased_of(&port.facts().flash, segment).is_none(),
+            Some(EntryState::Blank) => self.unerased_of(&io.port.facts().flash, segment).is_none(),
             _ => false,
         };
         if !ready {
@@ -318,29 +294,28 @@ impl Session {
         let len = (region.len - self.hash.at).min(STEP as u32);
         let mut bytes = [0; STEP];
         let bytes = &mut bytes[..len as usize];
-        if !port.read(region.address + self.hash.at, bytes) {
+        if !io.port.read(region.address + self.hash.at, bytes) {
             return Work::None;
         }
         self.hash.crc.update(bytes);
-        self.hash.sha.update(&*bytes);
+        self.hash.sha.update(bytes);
         self.hash.at += len;
         if self.hash.at == region.len {
-            let Hash { crc, sha, .. } = core::mem::replace(&mut self.hash, Hash::new());
-            let (crc, digest): (u32, [u8; 32]) = (crc.finalize(), sha.finalize().into());
+            let crc = core::mem::replace(&mut self.hash.crc, CRC32.digest()).finalize();
+            let digest = self.hash.sha.finish();
             self.checks[usize::from(n)] = Some((crc, crc == region.crc && digest == region.sha256));
             self.digests[usize::from(n)] = digest;
-            self.hash.region = n + 1;
-            self.all_programmed(port);
+            (self.hash.region, self.hash.at) = (n + 1, 0);
+            self.all_programmed(io.port);
         }
         Work::Digest(len)
     }
 
-    fn all_programmed(&mut self, port: &mut impl NodePort) {
-        let flash = port.facts().flash;
+    fn all_programmed(&mut self, port: &impl NodePort) {
         if self.state == NodeState::Receiving
             && self.programmed == self.segments
             && self.record.is_none()
-            && self.next_unerased(&flash).is_none()
+            && self.next_unerased(&port.facts().flash).is_none()
         {
             self.state = NodeState::Programmed;
         }
@@ -367,11 +342,11 @@ impl Session {
         }
     }
 
-    fn start_record(&mut self, port: &mut impl NodePort, now: Micros) -> Work {
-        let (Some(state), Some(unit)) = (self.record, record::unit(port)) else { return Work::None };
+    fn start_record(&mut self, io: &mut Io<'_, impl NodePort>) -> Work {
+        let (Some(state), Some(unit)) = (self.record, record::unit(io.port)) else { return Work::None };
         // A record area may be large: it is looked through once, and the clock read again before an operation is timed.
         let Some(scan) = &self.records else {
-            self.records = Some(record::scan(port));
+            self.records = Some(record::scan(io.port));
             return Work::Copy(unit.size);
         };
         // An update needs slots for the mark that it began, for its seal and regions, and for the mark that it ended.
@@ -382,13 +357,13 @@ impl Session {
         match scan.free.filter(|_| self.trust || scan.free_slots >= wanted) {
             Some(address) => {
                 let bytes = scan.newest.next(&self.begin, self.entry(state));
-                port.start_program(address, &bytes);
-                let longest = port.facts().flash.program_longest.0 * record::RECORD as u64;
-                self.op = Op::Record { address, until: now + Span(longest) + SLACK };
+                io.port.start_program(address, &bytes);
+                let longest = io.port.facts().flash.program_longest.0 * record::RECORD as Count;
+                self.op = Op::Record { address, until: io.now + Span(longest) + SLACK };
             }
             None => {
-                port.start_erase(&unit);
-                self.op = Op::RecordErase { until: now + unit.longest + SLACK };
+                io.port.start_erase(&unit);
+                self.op = Op::RecordErase { until: io.now + unit.longest + SLACK };
             }
         }
         Work::None
@@ -412,123 +387,91 @@ impl Session {
         }
     }
 
-    fn record_written(&mut self, port: &mut impl NodePort, out: &mut Outbox, address: u32) {
+    fn record_written(&mut self, io: &mut Io<'_, impl NodePort>, address: u32) {
         let Some(state) = self.record else { return };
         let entry = self.entry(state);
         let Some(records) = &mut self.records else { return };
         let wanted = records.newest.next(&self.begin, entry);
-        records.written(port, address);
+        records.written(io.port, address);
         let newest = records.newest;
         let mut found = [0; record::RECORD];
-        if !port.read(address, &mut found) || found != wanted {
-            self.fail(out, NodeFault::RecordFailed, address, state as u8, newest.state as u8);
+        if !io.port.read(address, &mut found) || found != wanted {
+            self.fail(io.out, NodeFault::RecordFailed, address, state as u8, newest.state as u8);
             return;
         }
         match entry {
             Entry::Floor(_) => self.floor = 0,
             Entry::Seal(_) | Entry::Region(_) => self.recorded += 1,
-            Entry::Mark(ImageState::Valid) if port.seals() == Seals::Demanded => self.trust = true,
+            Entry::Mark(ImageState::Valid) if io.port.seals() == Seals::Demanded => self.trust = true,
             Entry::Mark(_) | Entry::Trust => {
                 (self.record, self.recorded, self.trust) = (None, 0, false);
                 self.image = Some(newest);
                 if state == ImageState::Valid {
                     self.state = NodeState::Committed;
                     let opcode = Control::Commit { session: self.begin.session }.opcode();
-                    out.reply(&Reply::Done { opcode, refusal: None, detail: self.begin.session.into() });
+                    io.out.reply(&Reply::Done { opcode, refusal: None, detail: self.begin.session.into() });
                 }
             }
         }
     }
 
     /// Compares the next piece of flash with the manifest.
-    fn compare_step(
-        &mut self,
-        port: &mut impl NodePort,
-        manifest: &mut [ManifestEntry],
-        out: &mut Outbox,
-        now: Micros,
-    ) -> Poll {
-        let Some(mut compare) = self.compare.take() else {
-            return Poll { wake: Wake::Idle, work: Work::None };
-        };
+    fn compare_step(&mut self, io: &mut Io<'_, impl NodePort>) -> Poll {
+        let compare = &mut self.compare;
         let place = self.begin.place(compare.segment.into());
         let Some(SegmentPlace { address, len, .. }) = place else {
-            return self.compared(port, manifest, out, now);
+            return self.compared(io);
         };
         let mut bytes = [0xFF; STEP];
         let part = usize::from(len.saturating_sub(compare.at)).min(STEP);
-        if part > 0 && !port.read(address + u32::from(compare.at), &mut bytes[..part]) {
+        if part > 0 && !io.port.read(address + u32::from(compare.at), &mut bytes[..part]) {
             compare.blank = false;
         }
         compare.blank &= bytes[..part].iter().all(|&b| b == 0xFF);
         compare.crc.update(&bytes);
         compare.at += STEP as u16;
         if usize::from(compare.at) >= SEGMENT {
-            let next = compare.segment + 1;
-            let entry = &mut manifest[usize::from(compare.segment)];
-            if compare.crc.finalize() == entry.crc {
+            let entry = &mut io.manifest[usize::from(compare.segment)];
+            let done = core::mem::replace(compare, Compare { segment: compare.segment + 1, ..Compare::new() });
+            if done.crc.finalize() == entry.crc {
                 entry.state = EntryState::Done;
-            } else if !compare.blank {
+            } else if !done.blank {
                 entry.state = EntryState::Dirty;
             }
-            compare = Compare { segment: next, ..Compare::new() };
         }
-        self.compare = Some(compare);
         Poll { wake: Wake::Now, work: Work::Checksum(STEP as u32) }
     }
 
     /// Every segment is compared: units with something dirty must be erased, and lose what they had.
-    fn compared(
-        &mut self,
-        port: &mut impl NodePort,
-        manifest: &mut [ManifestEntry],
-        out: &mut Outbox,
-        now: Micros,
-    ) -> Poll {
-        let flash = port.facts().flash;
+    fn compared(&mut self, io: &mut Io<'_, impl NodePort>) -> Poll {
+        let flash = &io.port.facts().flash;
         self.erased = [u32::MAX; super::session::MAX_UNITS / 32];
         for n in 0..self.segments {
-            if manifest[usize::from(n)].state == EntryState::Dirty {
-                self.for_units_of(&flash, n, |session, unit| session.set_erased(unit.index, false));
+            if io.manifest[usize::from(n)].state == EntryState::Dirty {
+                while let Some(unit) = self.unit_of(flash, n.into(), true) {
+                    self.set_erased(unit.index, false);
+                }
             }
         }
         for n in 0..self.segments {
-            if self.unerased_of(&flash, n.into()).is_some() {
-                let entry = &mut manifest[usize::from(n)];
+            if self.unerased_of(flash, n.into()).is_some() {
+                let entry = &mut io.manifest[usize::from(n)];
                 entry.state =
                     if entry.crc == super::session::BLANK_CRC { EntryState::Blank } else { EntryState::Need };
             }
         }
-        if port.protection() != Protection::Open
-            && let Some(address) = self.first_wrong(&flash, manifest)
-        {
+        let wrong = self.first_wrong(flash, io.manifest);
+        match wrong.filter(|_| io.port.protection() != Protection::Open) {
             // A locked board is compared and never changed.
-            self.fail(out, NodeFault::ReadbackDiffers, address, 0, 0);
-        } else {
-            self.receive(port, manifest, now);
+            Some(address) => self.fail(io.out, NodeFault::ReadbackDiffers, address, 0, 0),
+            None => self.receive(io.port, io.manifest),
         }
         if self.start_reply {
             self.start_reply = false;
             let opcode = Control::Start { session: self.begin.session }.opcode();
-            out.reply(&Reply::Done { opcode, refusal: None, detail: self.begin.session.into() });
+            io.out.reply(&Reply::Done { opcode, refusal: None, detail: self.begin.session.into() });
         }
         Poll { wake: Wake::Now, work: Work::None }
-    }
-
-    fn for_units_of(
-        &mut self,
-        flash: &super::port::FlashFacts,
-        segment: u16,
-        mut act: impl FnMut(&mut Self, &EraseUnit),
-    ) {
-        let Some(place) = self.begin.place(segment.into()) else { return };
-        let mut address = place.address;
-        while address < place.address + u32::from(place.len)
-            && let Some(unit) = flash.erase_unit(address)
-        {
-            act(self, &unit);
-            address = unit.address + unit.size;
-        }
     }
 }
 

@@ -6,12 +6,11 @@
 //! and something is missing, and when its buffers run low.
 
 use super::outbox::Outbox;
-use super::session::Session;
+use super::session::{Io, Session};
 use crate::ident::DataPosition;
 use crate::message::{
     CHUNK_CLASSICAL, CHUNK_FD, ChunkRange, MISSING_LIST, NodeMessage, NodeState, SEGMENT, Seek,
 };
-use crate::reply::Statistics;
 use crate::time::{Micros, Span};
 
 /// How often a pause is asked for again while it is needed.
@@ -198,21 +197,21 @@ impl Session {
         }
     }
 
-    pub(super) fn seek(&mut self, buffers: &mut [SegmentBuffer], manifest: &mut [ManifestEntry], seek: Seek) {
+    pub(super) fn seek<P>(&mut self, io: &mut Io<'_, P>, seek: Seek) {
         if self.state != NodeState::Receiving || seek.segment >= self.segments {
             return;
         }
-        self.leave(buffers, manifest, seek.segment);
+        self.leave(io, seek.segment);
         if !seek.repair {
-            self.skip_to(manifest, seek.segment);
+            self.skip_to(io.manifest, seek.segment);
             self.stream.head = self.stream.head.max(Some(seek.segment));
         }
         self.stream.current = seek.segment;
         self.stream.ranges = Some(seek.ranges);
         self.stream.open = true;
-        let entry = manifest[usize::from(seek.segment)];
+        let entry = io.manifest[usize::from(seek.segment)];
         if entry.state == EntryState::Buffered {
-            let buffer = &mut buffers[usize::from(entry.buffer)];
+            let buffer = &mut io.buffers[usize::from(entry.buffer)];
             buffer.ranges = Some(seek.ranges);
             if buffer.state == BufferState::Filling && buffer.complete(self.stream.chunks()) {
                 buffer.state = BufferState::Checking;
@@ -221,13 +220,13 @@ impl Session {
     }
 
     /// The host moves on: what the current segment lacks is to be reported.
-    fn leave(&mut self, buffers: &[SegmentBuffer], manifest: &mut [ManifestEntry], next: u16) {
+    fn leave<P>(&mut self, io: &mut Io<'_, P>, next: u16) {
         if !self.stream.open || self.stream.current == next {
             return;
         }
-        let entry = &mut manifest[usize::from(self.stream.current)];
+        let entry = &mut io.manifest[usize::from(self.stream.current)];
         let filling = entry.state == EntryState::Buffered
-            && buffers[usize::from(entry.buffer)].state == BufferState::Filling;
+            && io.buffers[usize::from(entry.buffer)].state == BufferState::Filling;
         if entry.state == EntryState::Need || filling {
             self.stream.flag(entry);
         }
@@ -255,18 +254,8 @@ impl Session {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the node's parts, lent separately")]
-    pub(super) fn data(
-        &mut self,
-        buffers: &mut [SegmentBuffer],
-        manifest: &mut [ManifestEntry],
-        out: &mut Outbox,
-        statistics: &mut Statistics,
-        position: DataPosition,
-        bytes: &[u8],
-        now: Micros,
-    ) {
-        if self.state != NodeState::Receiving || !self.resolve(buffers, manifest, position.tag) {
+    pub(super) fn data<P>(&mut self, io: &mut Io<'_, P>, position: DataPosition, bytes: &[u8]) {
+        if self.state != NodeState::Receiving || !self.resolve(io, position.tag) {
             return;
         }
         let chunk = bytes.len();
@@ -274,20 +263,18 @@ impl Session {
             return;
         }
         self.stream.chunk = chunk as u8;
-        self.stream.heard = now;
+        self.stream.heard = io.now;
         let at = usize::from(position.index) * chunk;
-        let entry = &mut manifest[usize::from(self.stream.current)];
-        let held = self.stream.holding();
-        let dropped = entry.state == EntryState::Need && !self.open(buffers, entry, out, now);
-        statistics.holds = statistics.holds.saturating_add(u16::from(self.stream.holding() && !held));
-        if dropped {
-            statistics.dropped = statistics.dropped.saturating_add(1);
+        let segment = usize::from(self.stream.current);
+        if io.manifest[segment].state == EntryState::Need && !self.open(io) {
+            io.statistics.dropped = io.statistics.dropped.saturating_add(1);
             return;
         }
+        let entry = &io.manifest[segment];
         if entry.state != EntryState::Buffered {
             return;
         }
-        let buffer = &mut buffers[usize::from(entry.buffer)];
+        let buffer = &mut io.buffers[usize::from(entry.buffer)];
         if buffer.state != BufferState::Filling || buffer.has(position.index) {
             return;
         }
@@ -301,18 +288,18 @@ impl Session {
     }
 
     /// Makes the segment of a data frame current; false if the frame cannot be placed.
-    fn resolve(&mut self, buffers: &[SegmentBuffer], manifest: &mut [ManifestEntry], tag: u8) -> bool {
+    fn resolve<P>(&mut self, io: &mut Io<'_, P>, tag: u8) -> bool {
         if self.stream.open && self.stream.current % 4 == u16::from(tag) {
             return true;
         }
         let from = usize::from(self.stream.head.map_or(0, |h| h + 1));
-        let ahead = manifest[..usize::from(self.segments)]
+        let ahead = io.manifest[..usize::from(self.segments)]
             .iter()
             .skip(from)
             .position(|e| !matches!(e.state, EntryState::Blank | EntryState::Done))
             .map(|n| (from + n) as u16);
         let Some(next) = ahead.filter(|n| n % 4 == u16::from(tag)) else { return false };
-        self.leave(buffers, manifest, next);
+        self.leave(io, next);
         self.stream.head = Some(next);
         self.stream.current = next;
         self.stream.ranges = None;
@@ -321,30 +308,28 @@ impl Session {
     }
 
     /// Takes a free buffer for the current segment; asks for a pause when they run low.
-    fn open(
-        &mut self,
-        buffers: &mut [SegmentBuffer],
-        entry: &mut ManifestEntry,
-        out: &mut Outbox,
-        now: Micros,
-    ) -> bool {
-        let Some(n) = buffers.iter().position(|b| b.state == BufferState::Free) else {
-            self.hold(out, now);
+    fn open<P>(&mut self, io: &mut Io<'_, P>) -> bool {
+        let Some(n) = io.buffers.iter().position(|b| b.state == BufferState::Free) else {
+            self.hold(io);
             return false;
         };
-        buffers[n].open(self.stream.current, self.stream.ranges);
+        io.buffers[n].open(self.stream.current, self.stream.ranges);
+        let entry = &mut io.manifest[usize::from(self.stream.current)];
         (entry.state, entry.buffer) = (EntryState::Buffered, n as u8);
         self.stream.free -= 1;
         if self.stream.free <= RESERVE {
-            self.hold(out, now);
+            self.hold(io);
         }
         true
     }
 
-    fn hold(&mut self, out: &mut Outbox, now: Micros) {
-        if self.stream.held.is_none_or(|at| now.since(at) >= HOLD_PERIOD) {
-            self.stream.held = Some(now);
-            out.flow(NodeMessage::Hold { free: self.stream.free });
+    fn hold<P>(&mut self, io: &mut Io<'_, P>) {
+        if self.stream.held.is_none() {
+            io.statistics.holds = io.statistics.holds.saturating_add(1);
+        }
+        if self.stream.held.is_none_or(|at| io.now.since(at) >= HOLD_PERIOD) {
+            self.stream.held = Some(io.now);
+            io.out.flow(NodeMessage::Hold { free: self.stream.free });
         }
     }
 
@@ -352,23 +337,17 @@ impl Session {
     ///
     /// No `Seek` tells during a pause that a segment has been sent, so what its buffer lacks is reported here:
     /// else a node whose buffers all lack something would wait for the host, and the host for the node.
-    pub(super) fn renew_hold(
-        &mut self,
-        buffers: &[SegmentBuffer],
-        manifest: &mut [ManifestEntry],
-        out: &mut Outbox,
-        now: Micros,
-    ) -> Option<Micros> {
+    pub(super) fn renew_hold<P>(&mut self, io: &mut Io<'_, P>) -> Option<Micros> {
         self.stream.held?;
-        self.hold(out, now);
-        if now.since(self.stream.heard) >= STALL {
-            self.stream.heard = now;
-            for buffer in buffers.iter().filter(|b| b.state == BufferState::Filling) {
-                self.stream.flag(&mut manifest[usize::from(buffer.segment)]);
+        self.hold(io);
+        if io.now.since(self.stream.heard) >= STALL {
+            self.stream.heard = io.now;
+            for buffer in io.buffers.iter().filter(|b| b.state == BufferState::Filling) {
+                self.stream.flag(&mut io.manifest[usize::from(buffer.segment)]);
             }
         }
         let renewal = self.stream.held.map(|at| at + HOLD_PERIOD);
-        renewal.into_iter().chain([self.stream.heard + STALL]).min()
+        renewal.into_iter().chain([self.stream.heard + STALL]).min_by_key(|at| at.since(io.now))
     }
 
     pub(super) fn buffer_freed(&mut self, out: &mut Outbox) {
@@ -388,12 +367,7 @@ impl Session {
     }
 
     /// The next report of something missing.
-    pub(super) fn poll_missing(
-        &mut self,
-        buffers: &[SegmentBuffer],
-        manifest: &mut [ManifestEntry],
-        statistics: &mut Statistics,
-    ) -> Option<NodeMessage> {
+    pub(super) fn poll_missing<P>(&mut self, io: &mut Io<'_, P>) -> Option<NodeMessage> {
         if self.state != NodeState::Receiving {
             self.stream.flagged = 0;
         }
@@ -402,7 +376,7 @@ impl Session {
         let due = |e: &ManifestEntry| e.report && !(holding && e.state == EntryState::Need);
         while self.stream.flagged > 0 {
             let (n, chunk) = self.stream.cursor;
-            let entries = &mut manifest[..usize::from(self.segments)];
+            let entries = &mut io.manifest[..usize::from(self.segments)];
             if !entries.get(usize::from(n)).is_some_and(due) {
                 self.stream.cursor = (entries.iter().position(due)? as u16, 0);
                 continue;
@@ -411,14 +385,14 @@ impl Session {
             match entry.state {
                 EntryState::Need => {
                     let count = self.unflag_run(entries, n);
-                    statistics.missed += u32::from(count) * u32::from(self.stream.chunks());
+                    io.statistics.missed += u32::from(count) * u32::from(self.stream.chunks());
                     return Some(NodeMessage::MissingSegments { first: n, count });
                 }
-                EntryState::Buffered if buffers[usize::from(entry.buffer)].state == BufferState::Filling => {
-                    let buffer = &buffers[usize::from(entry.buffer)];
+                EntryState::Buffered if io.buffers[usize::from(entry.buffer)].state == BufferState::Filling => {
+                    let buffer = &io.buffers[usize::from(entry.buffer)];
                     let lack = missing_of(buffer, chunk, self.stream.chunks());
                     if let Some((message, next, count)) = lack {
-                        statistics.missed += u32::from(count);
+                        io.statistics.missed += u32::from(count);
                         self.stream.cursor = (n, next);
                         return Some(message);
                     }

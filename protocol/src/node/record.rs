@@ -17,7 +17,7 @@
 use super::port::{EraseUnit, NodePort};
 use crate::CRC32;
 use crate::block::{Begin, Region, Seal};
-use crate::bytes::{Reader, Short, Writer};
+use crate::bytes::{Reader, Writer};
 use crate::reply::ImageState;
 
 pub(super) const RECORD: usize = 64;
@@ -142,8 +142,7 @@ impl Mark {
 
     /// A newer mark takes the place of this one. What was said of older images stays.
     fn replace(&mut self, state: ImageState, sequence: u32, place: u32, r: &mut Reader<'_>) {
-        let fields = |r: &mut Reader<'_>| Ok::<_, Short>((r.u32()?, r.u32()?, r.u32()?, r.array()?));
-        let Ok((regions, first, end, id)) = fields(r) else { return };
+        let (regions, first, end, id) = (r.u32(), r.u32(), r.u32(), r.array());
         let sealed = self.seal.filter(|(of, _)| *of == sequence && state == ImageState::Valid);
         let floor = sealed.map_or(0, |(_, floor)| floor).max(self.floor);
         let (regions, extent) = (regions.min(255) as u8, (first, end));
@@ -153,7 +152,7 @@ impl Mark {
     /// The line of its region `n`, from its record.
     pub(super) fn region(&self, port: &mut impl NodePort, n: u8) -> Option<Region> {
         let record = self.before(port, self.regions.checked_sub(n)?, REGION, n)?;
-        Region::read(&mut Reader(&record.content)).ok()
+        Some(Region::read(&mut Reader::new(&record.content)))
     }
 
     /// Its seal, as it was recorded.
@@ -161,12 +160,11 @@ impl Mark {
         let slots = self.regions.checked_add(SEAL_RECORDS)?;
         let first = self.before(port, slots, SEAL, 0)?.content;
         let second = self.before(port, slots - 1, SEAL, 1)?.content;
-        let mut r = Reader(&first);
-        let (counter, floor, head): (_, _, [u8; SIGNATURE_HEAD]) =
-            (r.u32().ok()?, r.u32().ok()?, r.array().ok()?);
+        let mut r = Reader::new(&first);
+        let (counter, floor) = (r.u32(), r.u32());
         let mut signature = [0; 64];
         let (front, back) = signature.split_at_mut(SIGNATURE_HEAD);
-        front.copy_from_slice(&head);
+        front.copy_from_slice(r.take(SIGNATURE_HEAD));
         back.copy_from_slice(second.get(..64 - SIGNATURE_HEAD)?);
         Some(Seal { counter, floor, signature })
     }
@@ -188,17 +186,16 @@ impl Mark {
             }
             return;
         };
-        let mut r = Reader(&content);
+        let mut r = Reader::new(&content);
         match kind {
             1 => self.replace(ImageState::Incomplete, sequence, place, &mut r),
             2 => self.replace(ImageState::Valid, sequence, place, &mut r),
-            SEAL => {
-                if let (0, Ok(_), Ok(floor)) = (number, r.u32(), r.u32()) {
-                    self.seal = Some((sequence, floor));
-                }
+            SEAL if number == 0 => {
+                r.u32(); // the counter
+                self.seal = Some((sequence, r.u32()));
             }
             TRUSTED => self.trusted |= sequence == self.sequence && self.state == ImageState::Valid,
-            FLOOR => self.floor = self.floor.max(r.u32().unwrap_or(0)),
+            FLOOR => self.floor = self.floor.max(r.u32()),
             _ => {}
         }
     }
@@ -267,10 +264,10 @@ struct Record {
 impl Record {
     /// `None` if the bytes are not one.
     fn parse(bytes: &[u8; RECORD]) -> Option<Self> {
-        let mut r = Reader(bytes);
-        let (magic, kind, number, _) = (r.u32().ok()?, r.u8().ok()?, r.u8().ok()?, r.u16().ok()?);
-        let (sequence, content) = (r.u32().ok()?, r.array().ok()?);
-        let whole = r.u32().ok()? == CRC32.checksum(&bytes[..56]);
+        let mut r = Reader::new(bytes);
+        let (magic, kind, number, _) = (r.u32(), r.u8(), r.u8(), r.u16());
+        let (sequence, content) = (r.u32(), r.array());
+        let whole = r.u32() == CRC32.checksum(&bytes[..56]);
         (whole && magic == MAGIC).then_some(Self { kind, number, sequence, content })
     }
 }

@@ -1,14 +1,15 @@
 //! One update of a node: the image it was told of, where it stands, and how it was checked before anything
 //! was touched. Reception is in `receive.rs`, flash in `pipeline.rs`.
 
+use super::outbox::Outbox;
 use super::pipeline::{Compare, Hash, Op};
 use super::port::{BoardFacts, EraseUnit, FlashFacts, NodePort};
-use super::receive::{EntryState, ManifestEntry, Stream};
+use super::receive::{EntryState, ManifestEntry, SegmentBuffer, Stream};
 use super::record::{Mark, Scan};
 use super::{Node, NodeMemory};
 use crate::block::{Begin, BeginFlags, MAX_REGIONS};
 use crate::message::{ErrorReport, NodeState, Refusal, SEGMENT, Status, StatusFlags};
-use crate::reply::ImageState;
+use crate::reply::{ImageState, Statistics};
 use crate::time::Micros;
 
 /// Erase units that a node can keep track of.
@@ -16,6 +17,16 @@ pub(super) const MAX_UNITS: usize = 512;
 
 /// A segment of nothing but 0xFF.
 pub(super) const BLANK_CRC: u32 = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC).checksum(&[0xFF; SEGMENT]);
+
+/// What the node lends its session for one call.
+pub(super) struct Io<'a, P> {
+    pub(super) port: &'a mut P,
+    pub(super) out: &'a mut Outbox,
+    pub(super) buffers: &'a mut [SegmentBuffer],
+    pub(super) manifest: &'a mut [ManifestEntry],
+    pub(super) statistics: &'a mut Statistics,
+    pub(super) now: Micros,
+}
 
 pub(super) struct Session {
     pub(super) begin: Begin,
@@ -32,7 +43,7 @@ pub(super) struct Session {
     /// First address, in segment order, that may still have to be erased.
     pub(super) erase_cursor: (u8, u32),
     pub(super) op: Op,
-    pub(super) compare: Option<Compare>,
+    pub(super) compare: Compare,
     pub(super) hash: Hash,
     pub(super) checks: [Option<(u32, bool)>; MAX_REGIONS],
     pub(super) digests: [[u8; 32]; MAX_REGIONS],
@@ -111,7 +122,7 @@ impl Session {
             erased: [0; MAX_UNITS / 32],
             erase_cursor: (0, first),
             op: Op::None,
-            compare: None,
+            compare: Compare::new(),
             hash: Hash::new(),
             checks: [None; MAX_REGIONS],
             digests: [[0; 32]; MAX_REGIONS],
@@ -130,9 +141,8 @@ impl Session {
     /// Begins to compare, or to erase and receive. Asking twice is harmless.
     pub(super) fn start(
         &mut self,
-        port: &mut impl NodePort,
+        port: &impl NodePort,
         manifest: &mut [ManifestEntry],
-        now: Micros,
     ) -> Result<Started, Refusal> {
         if self.state > NodeState::Comparing && self.state != NodeState::Failed {
             return Ok(Started::Now);
@@ -153,22 +163,20 @@ impl Session {
         if self.begin.flags.contains(BeginFlags::COMPARE) {
             self.state = NodeState::Comparing;
             self.start_reply = true;
-            self.compare = Some(Compare::new());
             return Ok(Started::Comparing);
         }
-        self.receive(port, manifest, now);
+        self.receive(port, manifest);
         Ok(Started::Now)
     }
 
     /// Everything needed is known: mark the image incomplete and begin.
-    pub(super) fn receive(&mut self, port: &mut impl NodePort, manifest: &[ManifestEntry], _now: Micros) {
+    pub(super) fn receive(&mut self, port: &impl NodePort, manifest: &[ManifestEntry]) {
         let entries = &manifest[..usize::from(self.segments)];
         let need = entries.iter().filter(|e| e.state == EntryState::Need).count() as u16;
         self.missing = need;
         self.programmed = self.segments - need;
         self.state = NodeState::Receiving;
-        let flash = port.facts().flash;
-        let nothing_to_do = need == 0 && self.next_unerased(&flash).is_none();
+        let nothing_to_do = need == 0 && self.next_unerased(&port.facts().flash).is_none();
         if !nothing_to_do {
             self.record = Some(ImageState::Incomplete);
         }
@@ -222,11 +230,16 @@ impl Session {
 
     /// The first unit not yet erased among those that segment `n` touches.
     pub(super) fn unerased_of(&self, flash: &FlashFacts, n: u32) -> Option<EraseUnit> {
+        self.unit_of(flash, n, false)
+    }
+
+    /// The first unit in this state among those that segment `n` touches.
+    pub(super) fn unit_of(&self, flash: &FlashFacts, n: u32, erased: bool) -> Option<EraseUnit> {
         let place = self.begin.place(n)?;
         let mut address = place.address;
         while address < place.address + u32::from(place.len) {
             let unit = flash.erase_unit(address)?;
-            if !self.is_erased(&unit) {
+            if self.is_erased(&unit) == erased {
                 return Some(unit);
             }
             address = unit.address + unit.size;

@@ -16,7 +16,7 @@ const FLASH_SIZE: u32 = 0x1FFF_F7E0;
 /// Bytes programmed at once.
 pub(crate) const UNIT: u32 = 2;
 /// Times of a half-word, us (DS5792 table 29).
-pub(crate) const PROGRAM_US: (u64, u64) = (53, 70);
+pub(crate) const PROGRAM_US: (u32, u32) = (53, 70);
 /// Option bytes (PM0075 2.5).
 pub(crate) const OPTION_AREA: (u32, u32) = (0x1FFF_F800, 0x1FFF_F810);
 /// Start and end of RAM; the xC has 48 KiB, and takes part with a smaller build only.

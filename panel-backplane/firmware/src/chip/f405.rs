@@ -16,7 +16,7 @@ const FLASH_SIZE: u32 = 0x1FFF_7A20;
 /// Bytes programmed at once.
 pub(crate) const UNIT: u32 = 4;
 /// Times of one word at 32 bits parallelism, us (DS8626 table 40).
-pub(crate) const PROGRAM_US: (u64, u64) = (16, 100);
+pub(crate) const PROGRAM_US: (u32, u32) = (16, 100);
 /// Option bytes (RM0090 3.6.1).
 pub(crate) const OPTION_AREA: (u32, u32) = (0x1FFF_C000, 0x1FFF_C010);
 /// Start and end of RAM without CCM, which cannot hold code.

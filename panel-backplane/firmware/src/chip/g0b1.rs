@@ -16,7 +16,7 @@ const FLASH_SIZE: u32 = 0x1FFF_75E0;
 /// Bytes programmed at once.
 pub(crate) const UNIT: u32 = 8;
 /// Times of a double word, us (DS13560 table 45).
-pub(crate) const PROGRAM_US: (u64, u64) = (85, 125);
+pub(crate) const PROGRAM_US: (u32, u32) = (85, 125);
 /// Option bytes (RM0444 3.4.1).
 pub(crate) const OPTION_AREA: (u32, u32) = (0x1FFF_7800, 0x1FFF_7880);
 /// Start and end of RAM.

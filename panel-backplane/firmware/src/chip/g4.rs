@@ -16,7 +16,7 @@ const FLASH_SIZE: u32 = 0x1FFF_75E0;
 /// Bytes programmed at once.
 pub(crate) const UNIT: u32 = 8;
 /// Times of a double word, us (DS12589 table 46, DS12288 table 50).
-pub(crate) const PROGRAM_US: (u64, u64) = (82, 91);
+pub(crate) const PROGRAM_US: (u32, u32) = (82, 91);
 /// Option bytes of the first bank (RM0440 3.4.1).
 pub(crate) const OPTION_AREA: (u32, u32) = (0x1FFF_7800, 0x1FFF_7830);
 /// Start and end of RAM: SRAM1, SRAM2 and CCM follow each other (RM0440 2.4).

@@ -42,7 +42,7 @@ pub enum Role {
 }
 
 /// `count` erase units of `kib` KiB, with their typical and longest time in us.
-pub(crate) const fn erase_run(count: u16, kib: u32, typical: u64, longest: u64) -> EraseRun {
+pub(crate) const fn erase_run(count: u16, kib: u32, typical: u32, longest: u32) -> EraseRun {
     EraseRun { count, size: kib * 1024, typical: Span(typical), longest: Span(longest) }
 }
 
