@@ -233,7 +233,8 @@ impl Begin {
         let (layout, session) = (r.u8(), r.u8());
         let flags = BeginFlags::from_bits_retain(r.u8());
         let (count, device_id) = (r.u8(), r.u16());
-        let mut begin = Self { session, flags, device_id, regions: [Region::EMPTY; MAX_REGIONS], count, seal: None };
+        let mut begin =
+            Self { session, flags, device_id, regions: [Region::EMPTY; MAX_REGIONS], count, seal: None };
         let regions = begin.regions.get_mut(..usize::from(count)).filter(|r| !r.is_empty())?;
         for region in regions {
             *region = Region::read(r);
@@ -276,7 +277,11 @@ impl<'a> Write<'a> {
         let r = &mut Reader::new(bytes);
         let (place, flags) = (r.u32(), r.u8());
         let bytes = r.rest();
-        (!bytes.is_empty() && bytes.len() <= MAX_WRITE).then_some(Self { place, may_erase: flags & 1 != 0, bytes })
+        (!bytes.is_empty() && bytes.len() <= MAX_WRITE).then_some(Self {
+            place,
+            may_erase: flags & 1 != 0,
+            bytes,
+        })
     }
 }
 

@@ -112,21 +112,25 @@ impl HostMessage<'_> {
     /// [`DecodeError`]; nodes ignore such frames.
     pub fn decode(frame: &Frame) -> Result<HostMessage<'_>, DecodeError> {
         let data = frame.data();
-        let channel = Channel::of(frame.id()).ok_or(DecodeError::Identifier(frame.id()))?;
+        let channel = Channel::of(frame.id()).ok_or_else(|| DecodeError::Identifier(frame.id()))?;
         if let Channel::Data(position) = channel {
             return Ok(HostMessage::Data(position, data));
         }
-        HostMessage::command(channel, data)
-            .unwrap_or(Err(DecodeError::Identifier(frame.id())))
+        HostMessage::command(channel, data).unwrap_or_else(|| Err(DecodeError::Identifier(frame.id())))
     }
 
     /// What the host says on this channel, image data apart; `None` if the channel is not its.
-    pub(crate) fn command(channel: Channel, data: &[u8]) -> Option<Result<HostMessage<'static>, DecodeError>> {
+    pub(crate) fn command(
+        channel: Channel,
+        data: &[u8],
+    ) -> Option<Result<HostMessage<'static>, DecodeError>> {
         let message = match channel {
             Channel::Stop => check_word(&mut Reader::new(data), STOP_WORD).map(|()| HostMessage::Stop),
             Channel::Silence => silence(data),
             Channel::ControlAll => Control::decode(data).map(|control| HostMessage::Control(None, control)),
-            Channel::Control(node) => Control::decode(data).map(|control| HostMessage::Control(Some(node), control)),
+            Channel::Control(node) => {
+                Control::decode(data).map(|control| HostMessage::Control(Some(node), control))
+            }
             _ => return None,
         };
         Some(message.map_err(|wrong| wrong.of(data)))

@@ -224,7 +224,9 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
     pub fn poll(&mut self, now: Micros) -> Poll {
         if let Some(until) = self.settling {
             match self.port.flash_poll() {
-                FlashState::Busy if now.is_before(until) => return Poll { wake: Wake::At(until), work: Work::None },
+                FlashState::Busy if now.is_before(until) => {
+                    return Poll { wake: Wake::At(until), work: Work::None };
+                }
                 FlashState::Busy => self.never_settles(),
                 FlashState::Idle | FlashState::Failed(_) => {}
             }

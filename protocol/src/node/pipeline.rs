@@ -432,7 +432,8 @@ impl Session {
         compare.at += STEP as u16;
         if usize::from(compare.at) >= SEGMENT {
             let entry = &mut io.manifest[usize::from(compare.segment)];
-            let done = core::mem::replace(compare, Compare { segment: compare.segment + 1, ..Compare::new() });
+            let done =
+                core::mem::replace(compare, Compare { segment: compare.segment + 1, ..Compare::new() });
             if done.crc.finalize() == entry.crc {
                 entry.state = EntryState::Done;
             } else if !done.blank {

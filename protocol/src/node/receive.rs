@@ -388,7 +388,9 @@ impl Session {
                     io.statistics.missed += u32::from(count) * u32::from(self.stream.chunks());
                     return Some(NodeMessage::MissingSegments { first: n, count });
                 }
-                EntryState::Buffered if io.buffers[usize::from(entry.buffer)].state == BufferState::Filling => {
+                EntryState::Buffered
+                    if io.buffers[usize::from(entry.buffer)].state == BufferState::Filling =>
+                {
                     let buffer = &io.buffers[usize::from(entry.buffer)];
                     let lack = missing_of(buffer, chunk, self.stream.chunks());
                     if let Some((message, next, count)) = lack {
