@@ -170,6 +170,8 @@ pub struct Sequencer {
     under_way: BTreeSet<LineIndex>,
     /// The safe state was asked for: nobody waits for the operator any more.
     closing: bool,
+    /// The fixture failed: nobody waits for any line.
+    broken: bool,
     pending: VecDeque<(RequestId, Request)>,
     next_id: u32,
 }
@@ -189,6 +191,7 @@ impl Sequencer {
             deadline: None,
             under_way: BTreeSet::new(),
             closing: false,
+            broken: false,
             pending: VecDeque::new(),
             next_id: 0,
             fixture,
@@ -289,6 +292,13 @@ impl Sequencer {
         }
     }
 
+    /// The fixture failed: what it has not confirmed it may never confirm. Lines are switched as before, but from now
+    /// on none is waited for.
+    pub fn stop_waiting(&mut self) {
+        self.broken = true;
+        self.under_way.clear();
+    }
+
     /// Whether `slot` has power; `None` if the panel has no such slot.
     #[must_use]
     pub fn power(&self, slot: Slot) -> Option<SlotPower> {
@@ -314,7 +324,7 @@ impl Sequencer {
             *line = LineState { on: action.on, since: now };
         }
         let connection = &self.fixture.lines[action.line.index()].wire.connection;
-        if connection.is_slow() && !(self.closing && connection.is_manual()) {
+        if connection.is_slow() && !self.broken && !(self.closing && connection.is_manual()) {
             self.under_way.insert(action.line);
         }
         Output::Line(action)

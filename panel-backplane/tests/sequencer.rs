@@ -97,6 +97,22 @@ fn power_comes_on_in_groups_after_the_discharge_time() {
 }
 
 #[test]
+fn a_fixture_that_failed_is_switched_off_without_waiting_for_its_answers() {
+    let text = "name='r'\nrows=1\ncolumns=2\nbus=[{}]\n[fixture]\npower='ascii-relay:/dev/f#{slot}'\n";
+    let mut sequencer = Sequencer::new(&Panel::parse(text).unwrap(), Micros::ZERO);
+    assert!(matches!(sequencer.poll(Micros::ZERO), Output::Line(_)));
+    assert!(matches!(sequencer.poll(Micros::ZERO), Output::Line(_)));
+    assert!(matches!(sequencer.poll(Micros::ZERO), Output::Switching(_)));
+    sequencer.stop_waiting();
+    let safe = sequencer.request(Request::Safe).unwrap();
+    for _ in 0..2 {
+        assert!(matches!(sequencer.poll(Micros::ZERO), Output::Line(action) if !action.on));
+    }
+    assert_eq!(sequencer.poll(Micros::ZERO), Output::Done(safe));
+    assert_eq!(sequencer.poll(Micros::ZERO), Output::Idle);
+}
+
+#[test]
 fn multiplexers_are_set_together_and_count_after_the_settle_time() {
     let text = "name='m'\nrows=2\ncolumns=3\nport='/dev/r{row}'\nways=['rom-uart']\n[fixture]\n\
                 mux=['gpio:b/A', 'gpio:b/B', 'gpio:b/C{row}']\nline_settle='3 ms'\n\

@@ -59,6 +59,21 @@ fn what_is_missing_is_named_with_what_to_do_and_the_exit_code_is_3() {
 }
 
 #[test]
+fn a_damaged_record_database_and_a_fixture_that_nobody_serves_fail() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("records")).unwrap();
+    std::fs::write(dir.path().join("records/records.db"), [7_u8; 9000]).unwrap();
+    let panel = "name='s'\nrows=1\ncolumns=1\nbus=[{link='tcp://127.0.0.1:1'}]\n[fixture]\n\
+                 power='sim:/nowhere/fixture#p{slot}'\n";
+    let (output, report) = doctor(dir.path(), panel);
+    assert_eq!(output.status.code(), Some(3));
+    let fail = findings(&report, "fail");
+    for wanted in ["records in records: ", "fixture /nowhere/fixture: ", "bus bus1, tcp://127.0.0.1:1: "] {
+        assert!(fail.iter().any(|f| f.starts_with(wanted)), "{wanted} is missing in {fail:#?}");
+    }
+}
+
+#[test]
 fn a_panel_file_that_is_wrong_is_a_usage_error() {
     let dir = tempfile::tempdir().unwrap();
     let (output, _) = doctor(dir.path(), "name='s'\nrows=1\n");

@@ -178,8 +178,14 @@ impl Run {
 
     /// Something about a link that belongs into the record.
     pub fn note_link(&mut self, bus: BusIndex, topic: &'static str, text: String) {
-        if let Some(lane) = self.lanes.get_mut(bus.index()) {
-            lane.note(None, topic, text);
+        match self.lanes.get_mut(bus.index()) {
+            Some(lane) => lane.note(None, topic, text),
+            // A panel of ports alone has no bus.
+            None => {
+                if let Some(rom) = self.roms.last_mut() {
+                    rom.events.push_back(Event::Note { slot: None, topic, text });
+                }
+            }
         }
     }
 
@@ -212,6 +218,7 @@ impl Run {
 
     /// The fixture could not switch a line: nothing more is powered, the run ends.
     pub fn handle_fixture_fault(&mut self, now: Micros, why: &str) {
+        self.sequencer.stop_waiting();
         self.give_up(now, Code::FixtureFault, why);
     }
 

@@ -109,6 +109,12 @@ impl PortLink {
         &self.name
     }
 
+    /// The serial port that it is, for its modem lines and its latency; none behind TCP, or when it is gone.
+    #[must_use]
+    pub const fn serial(&self) -> Option<&SerialLink> {
+        self.serial.as_ref()
+    }
+
     /// What becomes readable when there is something to receive; `None` when it is gone.
     #[must_use]
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {

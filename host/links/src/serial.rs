@@ -71,6 +71,20 @@ const LONGEST_SEND: Duration = Duration::from_secs(3);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Latency(pub Duration);
 
+impl Latency {
+    /// Longer than it can be set to be: every answer of a board waits for it.
+    #[must_use]
+    pub fn is_long(self) -> bool {
+        self.0 > Duration::from_millis(1)
+    }
+}
+
+impl std::fmt::Display for Latency {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ms", self.0.as_millis())
+    }
+}
+
 /// An open serial port.
 #[derive(Debug)]
 pub struct SerialLink {

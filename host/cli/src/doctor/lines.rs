@@ -3,12 +3,17 @@
 //! Lines are not switched. RTS and DTR ports are not even opened here, because that raises both for a moment.
 
 use std::collections::BTreeMap;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use panel_backplane::{Connection, InputSource, Line, LineFunction, Panel, Port};
+use panel_links::Parity;
 use panel_links::lines::{ControllerIdentity, identify_controller, look_at_gpio};
 
 use super::{Finding, links};
+
+/// LCUS boards know this rate only.
+const LCUS_BAUD: u32 = 9_600;
 
 pub(super) fn of_panel(panel: &Panel) -> Vec<Finding> {
     let mut look = Look { panel, findings: Vec::new(), seen: BTreeMap::new() };
@@ -80,6 +85,18 @@ fn stays_on(about: &str, why: &str) -> Finding {
     Finding::warn(about, format!("it stays on: {why}"), remedy)
 }
 
+/// Lines of the built-in simulation, or of a simulated panel in another process.
+fn simulated(socket: Option<&str>) -> Finding {
+    match socket.map(|socket| (socket, UnixStream::connect(socket))) {
+        None => Finding::ok("fixture", "simulated"),
+        Some((socket, Ok(_))) => Finding::ok(format!("fixture {socket}"), "a simulated panel listens"),
+        Some((socket, Err(error))) => {
+            let remedy = "start `panelflash sim panel` with this panel file first";
+            Finding::fail(format!("fixture {socket}"), error.to_string(), remedy)
+        }
+    }
+}
+
 /// What a device was found to be.
 #[derive(Clone)]
 enum Device {
@@ -98,11 +115,14 @@ impl Look<'_> {
     fn line(&mut self, line: &Line) {
         let about = format!("{} {}", line.function.name(), line.wire);
         match &line.wire.connection {
-            Connection::Sim(_) => self.once("sim", || (Finding::ok("fixture", "simulated"), Device::Other)),
+            Connection::Sim(_) => {
+                let socket = line.wire.connection.sim_socket();
+                self.once(socket.unwrap_or("sim"), || (simulated(socket), Device::Other));
+            }
             Connection::Gpio { chip, line } => self.gpio(&about, chip, line),
             Connection::Lcus { port, .. } => {
                 let about = format!("relay board {port}");
-                self.once(port, || (links::port(&about, port), Device::Other));
+                self.once(port, || (links::port(&about, port, (LCUS_BAUD, Parity::None)), Device::Other));
             }
             Connection::AsciiRelay { port, channel } => {
                 let outputs = |identity: &ControllerIdentity| identity.outputs;

@@ -7,15 +7,13 @@ use std::time::Duration;
 
 use panel_backplane::{Bus, Link, Panel, Port};
 use panel_links::{
-    BusRates, CanInterfaceState, LinkError, Parity, SerialLink, can_interfaces, frames_in_flight,
+    BusRates, CanInterfaceState, Latency, LinkError, Parity, SerialLink, can_interfaces, frames_in_flight,
 };
 
 use super::Finding;
 
 /// A serial server that takes longer is no use in a run either.
 const CONNECT: Duration = Duration::from_secs(2);
-/// Latency timers above this cost a ROM bootloader more time than its bytes do.
-const LATENCY_MS: u128 = 1;
 /// ISO 11898-1: a controller with such a counter warns.
 const ERROR_WARNING: u16 = 96;
 
@@ -29,23 +27,28 @@ fn bus(bus: &Bus) -> Vec<Finding> {
     match &bus.link {
         Link::Sim => vec![Finding::ok(about, "simulated")],
         Link::SocketCan(name) => interface(&about, name, BusRates::from(bus)),
-        Link::Slcan(path) => vec![port(&about, path)],
+        Link::Slcan(path) => vec![port(&about, path, (115_200, Parity::None))],
         Link::Tcp(address) => vec![server(&about, address)],
     }
 }
 
 fn interface(about: &str, name: &str, rates: BusRates) -> Vec<Finding> {
-    let state = match CanInterfaceState::read(name) {
-        Ok(state) => state,
+    match CanInterfaceState::read(name) {
+        Ok(state) => judge(about, &state, rates),
         Err(error) => {
             let remedy = "plug the adapter in, load its driver, or correct `link` in the panel file";
-            return vec![Finding::fail(about, error.to_string(), remedy)];
+            vec![Finding::fail(about, error.to_string(), remedy)]
         }
-    };
+    }
+}
+
+/// Bit rate, transmit queue and error counters of an interface, beside what a bus wants.
+fn judge(about: &str, state: &CanInterfaceState, rates: BusRates) -> Vec<Finding> {
     if let Err(error) = state.check(rates) {
         return vec![Finding::fail(about, error.to_string(), state.command(rates))];
     }
-    let mut findings = vec![Finding::ok(about, describe(&state))];
+    let name = &state.name;
+    let mut findings = vec![Finding::ok(about, describe(state))];
     let wanted = frames_in_flight(rates.nominal);
     if let Some(length) = state.queue_length.filter(|&length| (length as usize) < wanted) {
         findings.push(Finding::warn(
@@ -54,7 +57,7 @@ fn interface(about: &str, name: &str, rates: BusRates) -> Vec<Finding> {
             format!("sudo ip link set {name} txqueuelen {}", wanted.next_multiple_of(10)),
         ));
     }
-    findings.extend(health(about, &state));
+    findings.extend(health(about, state));
     findings
 }
 
@@ -112,16 +115,16 @@ pub(super) fn ports(panel: &Panel) -> Vec<Finding> {
         let about = format!("slot {}, port {its}", slot.slot);
         match its {
             Port::Sim => {}
-            Port::Serial(path) => findings.push(port(&about, path)),
+            Port::Serial(path) => findings.push(port(&about, path, (panel.baud, Parity::Even))),
             Port::Tcp(address) => findings.push(server(&about, address)),
         }
     }
     findings
 }
 
-/// A serial port; it is opened and closed, which nothing on it notices but RTS and DTR.
-pub(super) fn port(about: &str, path: &str) -> Finding {
-    let link = match SerialLink::open(Path::new(path), 115_200, Parity::None) {
+/// A serial port and whether it can be set so; it is opened and closed, which nothing on it notices but RTS and DTR.
+pub(super) fn port(about: &str, path: &str, (baud, parity): (u32, Parity)) -> Finding {
+    let link = match SerialLink::open(Path::new(path), baud, parity) {
         Ok(link) => link,
         Err(error) => return Finding::fail(about, error.to_string(), port_remedy(&error)),
     };
@@ -129,13 +132,16 @@ pub(super) fn port(about: &str, path: &str) -> Finding {
         let remedy = "name it by its socket: ls -l /dev/serial/by-path, or a udev rule (docs/hardware.md)";
         return Finding::warn(about, "the name follows the order of plugging", remedy);
     }
-    match link.latency() {
-        Some(latency) if latency.0.as_millis() > LATENCY_MS => {
-            let ms = latency.0.as_millis();
-            let found = format!("the adapter keeps received bytes back for {ms} ms (latency timer)");
+    free(about, link.latency())
+}
+
+fn free(about: &str, latency: Option<Latency>) -> Finding {
+    match latency {
+        Some(latency) if latency.is_long() => {
+            let found = format!("the adapter keeps received bytes back for {latency} (latency timer)");
             Finding::warn(about, found, "set it to 1 ms with the udev rule of docs/hardware.md")
         }
-        Some(latency) => Finding::ok(about, format!("free, latency timer {} ms", latency.0.as_millis())),
+        Some(latency) => Finding::ok(about, format!("free, latency timer {latency}")),
         None => Finding::ok(about, "free"),
     }
 }
@@ -163,5 +169,88 @@ fn server(about: &str, address: &str) -> Finding {
         Err(error) => {
             Finding::fail(about, format!("{target}: {error}"), "start the server, check network and port")
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Level;
+    use super::*;
+
+    const RATES: BusRates = BusRates { nominal: 1_000_000, data: None };
+
+    fn sound() -> CanInterfaceState {
+        CanInterfaceState {
+            name: "can0".to_owned(),
+            up: true,
+            fd: false,
+            bit_rate: Some(1_000_000),
+            data_bit_rate: None,
+            state: Some("ERROR-ACTIVE"),
+            errors: Some((0, 0)),
+            restart_ms: Some(0),
+            queue_length: Some(100),
+        }
+    }
+
+    /// Level, what was found, and what to do.
+    fn say(state: &CanInterfaceState, rates: BusRates) -> Vec<(Level, String, String)> {
+        let findings = judge("bus", state, rates).into_iter();
+        findings.map(|f| (f.level, f.found, f.remedy.unwrap_or_default())).collect()
+    }
+
+    #[test]
+    fn a_sound_interface_is_described() {
+        let found = "up, 1000000 bit/s, ERROR-ACTIVE, queue of 100 frames".to_owned();
+        assert_eq!(say(&sound(), RATES), [(Level::Ok, found, String::new())]);
+    }
+
+    #[test]
+    fn an_interface_that_is_down_slow_or_not_fd_fails_with_the_command_that_sets_it() {
+        let down = CanInterfaceState { up: false, ..sound() };
+        let slow = CanInterfaceState { bit_rate: Some(500_000), ..sound() };
+        let fd = BusRates { data: Some(5_000_000), ..RATES };
+        for (state, rates, found, remedy) in [
+            (down, RATES, "down", "type can bitrate 1000000 &&"),
+            (slow, RATES, "500000", "type can bitrate 1000000 &&"),
+            (sound(), fd, "FD", "dbitrate 5000000 fd on"),
+        ] {
+            let said = say(&state, rates);
+            let [(Level::Fail, what, command)] = said.as_slice() else { panic!("{said:?}") };
+            assert!(what.contains(found) && command.contains(remedy), "{said:?}");
+        }
+    }
+
+    #[test]
+    fn a_short_queue_and_error_counters_are_warned_of() {
+        let state = CanInterfaceState { queue_length: Some(10), errors: Some((3, 128)), ..sound() };
+        let said = say(&state, RATES);
+        assert_eq!(said.iter().map(|s| s.0).collect::<Vec<_>>(), [Level::Ok, Level::Warn, Level::Warn]);
+        assert!(said[1].1.contains("holds 10 frames") && said[1].2.contains("txqueuelen"), "{said:?}");
+        assert!(said[2].1.contains("128 receive") && said[2].2.contains("60 ohm"), "{said:?}");
+    }
+
+    #[test]
+    fn a_latency_timer_is_told_and_one_that_nobody_set_is_warned_of() {
+        assert_eq!(free("port", None).level, Level::Ok);
+        let set = free("port", Some(Latency(Duration::from_millis(1))));
+        assert_eq!((set.level, set.found.as_str()), (Level::Ok, "free, latency timer 1 ms"));
+        let long = free("port", Some(Latency(Duration::from_millis(16))));
+        assert!(long.level == Level::Warn && long.found.contains("16 ms") && long.remedy.is_some());
+    }
+
+    #[test]
+    fn every_way_in_which_a_port_can_fail_has_its_own_remedy() {
+        let path = || "/dev/x".into();
+        let source = || std::io::ErrorKind::BrokenPipe.into();
+        let errors = [
+            LinkError::Missing { path: path() },
+            LinkError::Busy { path: path() },
+            LinkError::Permission { path: path() },
+            LinkError::Settings { path: path(), baud: 115_200, parity: Parity::Even },
+            LinkError::Gone { path: path(), source: source() },
+        ];
+        let remedies: BTreeSet<&str> = errors.iter().map(port_remedy).collect();
+        assert_eq!(remedies.len(), errors.len());
     }
 }

@@ -57,13 +57,17 @@ fn room(about: &str, dir: &Path) -> Option<Finding> {
             return Some(Finding::warn(about, found, "look with `df -h`"));
         }
     };
+    Some(enough(about, free))
+}
+
+fn enough(about: &str, free: u64) -> Finding {
     let found = format!("{} MiB free on its disk", free >> 20);
     let remedy = "free disk space, or move the records to a larger disk with --records";
-    Some(match free {
+    match free {
         0..ROOM_NEEDED => Finding::fail(about, found, remedy),
         ROOM_NEEDED..ROOM_WANTED => Finding::warn(about, found, remedy),
         ROOM_WANTED.. => Finding::ok(about, found),
-    })
+    }
 }
 
 /// What the database says, and when its newest event was.
@@ -171,6 +175,22 @@ mod tests {
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_disk_with_little_room_is_warned_of_and_one_without_fails() {
+        let level = |mib: u64| enough("records", mib << 20).level;
+        assert_eq!(
+            [level(63), level(64), level(1023), level(1024)],
+            [Level::Fail, Level::Warn, Level::Warn, Level::Ok]
+        );
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_made_fails() {
+        let finding = writable("records", Path::new("/dev/null/records"));
+        assert_eq!(finding.level, Level::Fail);
+        assert!(finding.found.contains("/dev/null") && finding.remedy.is_some(), "{finding:?}");
     }
 
     #[test]

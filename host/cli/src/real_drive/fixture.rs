@@ -54,6 +54,7 @@ impl Driver<'_> {
                     crate::out::note(&format!("{text}, then press Enter"));
                     self.asked = Some(text);
                 }
+                Ok(Some(FixtureEvent::Currents(currents))) => self.run.handle_currents(now, &currents),
                 Ok(Some(FixtureEvent::Interlock { closed: false })) => self.run.handle_interlock_open(now),
                 // The run has begun already.
                 Ok(Some(FixtureEvent::Interlock { closed: true } | FixtureEvent::Start)) => {}
@@ -112,11 +113,12 @@ impl Driver<'_> {
     /// Reads supply currents; whether any were asked for.
     pub(super) fn sense(&mut self, now: Micros) -> bool {
         let Some(slots) = self.run.poll_sense() else { return false };
-        let currents = self.station.fixture.sense(&slots).unwrap_or_else(|error| {
-            self.run.handle_fixture_fault(now, &error.to_string());
-            slots.iter().map(|&slot| (slot, None)).collect()
-        });
-        self.run.handle_currents(now, &currents);
+        match self.station.fixture.sense(self.clock.real(), &slots) {
+            Ok(Some(currents)) => self.run.handle_currents(now, &currents),
+            // The fixture will tell.
+            Ok(None) => {}
+            Err(error) => self.run.handle_fixture_fault(now, &error.to_string()),
+        }
         true
     }
 }

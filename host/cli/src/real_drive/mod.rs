@@ -74,6 +74,7 @@ struct Driver<'a> {
 
 impl Driver<'_> {
     fn work(&mut self) {
+        self.note_latencies();
         self.await_start();
         loop {
             self.clock.look();
@@ -296,6 +297,10 @@ impl Driver<'_> {
         if let Err(error) = self.station.fixture.safe() {
             self.run.note_link(BusIndex(0), "fixture", format!("not safe: {error}"));
             crate::out::note(&format!("the fixture could not be made safe: {error}"));
+        }
+        for text in self.station.fixture.left_on() {
+            crate::out::note(&text);
+            self.run.note_link(BusIndex(0), "fixture", text);
         }
         self.flush(now);
         Driven { ended: now, links }

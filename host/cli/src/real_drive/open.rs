@@ -9,7 +9,7 @@ use panel_engine::Plan;
 use panel_engine::rom::PlanPort;
 use panel_links::lines::{Lines, NoLines, SimLines};
 use panel_links::{
-    BusRates, CanLink, CanOpenError, FixtureDriver, LinkError, PortLink, PortOpenError, open_can,
+    BusRates, CanLink, CanOpenError, FixtureDriver, LinkError, PortLink, PortOpenError, SerialLink, open_can,
 };
 
 use crate::failure::Failure;
@@ -38,10 +38,12 @@ pub(crate) fn open(plan: &Plan) -> Result<Station, Failure> {
         let opened = PortLink::open(port, *baud).ok_or_else(simulated)?;
         ports.push(opened.map_err(|e| port_failure(&slot, &e))?);
     }
-    Ok(Station { links, ports, fixture: fixture(panel)? })
+    let fixture = fixture(panel, &ports)?;
+    Ok(Station { links, ports, fixture })
 }
 
-fn fixture(panel: &Panel) -> Result<Box<dyn FixtureDriver>, Failure> {
+/// The lines; RTS and DTR of a slot's own port are those of the port that is open already.
+fn fixture(panel: &Panel, ports: &[PortLink]) -> Result<Box<dyn FixtureDriver>, Failure> {
     let lines = &panel.fixture.lines;
     if lines.is_empty() {
         return Ok(Box::new(NoLines));
@@ -52,7 +54,8 @@ fn fixture(panel: &Panel) -> Result<Box<dyn FixtureDriver>, Failure> {
             .map(|lines| Box::new(lines) as _)
             .map_err(|e| Failure::new(Code::FixtureFault, e.to_string()));
     }
-    Lines::open(&panel.fixture, &[])
+    let serial: Vec<&SerialLink> = ports.iter().filter_map(PortLink::serial).collect();
+    Lines::open(&panel.fixture, &serial)
         .map(|lines| Box::new(lines) as _)
         .map_err(|e| Failure::new(Code::FixtureFault, e.to_string()))
 }

@@ -2,12 +2,24 @@
 
 use panel_backplane::BusIndex;
 use panel_engine::{LinkEvent, PortIndex, PortOutput};
-use panel_links::{BusRates, PortInput};
+use panel_links::{BusRates, Latency, PortInput, SerialLink};
 use panel_protocol::time::Micros;
 
 use super::Driver;
 
 impl Driver<'_> {
+    /// Writes down how long adapters keep received bytes back, and warns of those that need not.
+    pub(super) fn note_latencies(&mut self) {
+        for port in &self.station.ports {
+            let Some(latency) = port.serial().and_then(SerialLink::latency) else { continue };
+            let (text, warn) = latency_note(port.name(), latency);
+            if warn {
+                crate::out::note(&text);
+            }
+            self.run.note_link(BusIndex(0), "port", text);
+        }
+    }
+
     /// Everything that the ports have to say.
     pub(super) fn hear_ports(&mut self, now: Micros) {
         for (index, port) in (0..).map(PortIndex).zip(&mut self.station.ports) {
@@ -51,5 +63,34 @@ impl Driver<'_> {
             }
         }
         moved
+    }
+}
+
+/// What is said of an adapter, and whether the operator is to know.
+fn latency_note(port: &str, latency: Latency) -> (String, bool) {
+    let slow = latency.is_long();
+    let more = if slow {
+        "; every answer of the board waits for that: the udev rule of docs/hardware.md sets it to 1 ms"
+    } else {
+        ""
+    };
+    (format!("{port}: the adapter's latency timer is {latency}{more}"), slow)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_latency_timer_that_nobody_has_set_is_warned_of_and_a_short_one_is_written_down() {
+        let (text, warn) = latency_note("/dev/ttyUSB0", Latency(Duration::from_millis(16)));
+        assert!(
+            warn && text.starts_with("/dev/ttyUSB0: the adapter's latency timer is 16 ms; every"),
+            "{text}"
+        );
+        let (text, warn) = latency_note("/dev/ttyUSB0", Latency(Duration::from_millis(1)));
+        assert_eq!((text.as_str(), warn), ("/dev/ttyUSB0: the adapter's latency timer is 1 ms", false));
     }
 }

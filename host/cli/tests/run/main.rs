@@ -3,6 +3,13 @@
 
 mod bad_input;
 mod binding;
+#[expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "relay boards of real time, in threads of their own"
+)]
+#[path = "../../../links/tests/lines/boards.rs"]
+mod boards;
 mod bus;
 mod determinism;
 mod fault_catalogue;
@@ -13,4 +20,5 @@ mod kill;
 mod links;
 mod locked;
 mod random_faults;
+mod relays;
 mod rom_ways;

@@ -45,6 +45,7 @@ pub(super) struct Controller {
     talk: Conversation,
     set: VecDeque<(Channel, bool)>,
     inputs: BTreeMap<Channel, Input>,
+    currents: VecDeque<(Channel, Option<u32>)>,
     identity: ControllerIdentity,
     polled: Micros,
 }
@@ -73,6 +74,7 @@ impl Controller {
             talk: Conversation::new(device),
             set: VecDeque::new(),
             inputs: BTreeMap::new(),
+            currents: VecDeque::new(),
             identity: ControllerIdentity { outputs: 0, inputs: 0, watchdog_ms: 0, name: String::new() },
             polled: Micros::ZERO,
         };
@@ -95,6 +97,7 @@ impl Controller {
             match report {
                 Report::Identity(identity) => self.identity = identity,
                 Report::Set(channel, high) => self.set.push_back((channel, high)),
+                Report::Current(channel, ma) => self.currents.push_back((channel, ma)),
                 Report::Input(channel, high) => self.inputs.entry(channel).or_default().level = Some(high),
             }
         }
@@ -171,6 +174,16 @@ impl Device for Controller {
         let level = input.level;
         self.step(now)?;
         Ok(level)
+    }
+
+    fn measure(&mut self, now: Micros, channel: Channel) -> Result<bool, FixtureError> {
+        self.talk.say(Command::Measure(channel));
+        self.step(now)?;
+        Ok(true)
+    }
+
+    fn poll_current(&mut self) -> Option<(Channel, Option<u32>)> {
+        self.currents.pop_front()
     }
 
     fn outputs(&self) -> u32 {

@@ -30,6 +30,7 @@ pub(super) enum Command {
     Watchdog(u32),
     Set(u32, bool),
     Input(u32),
+    Measure(u32),
 }
 
 impl Command {
@@ -39,6 +40,7 @@ impl Command {
             Self::Watchdog(ms) => format!("WD {ms}"),
             Self::Set(channel, high) => format!("SET {channel} {}", u8::from(high)),
             Self::Input(channel) => format!("IN {channel}"),
+            Self::Measure(channel) => format!("MA {channel}"),
         }
     }
 }
@@ -52,6 +54,8 @@ pub(super) enum Report {
     Set(u32, bool),
     /// An input's level.
     Input(u32, bool),
+    /// The current that an output supplies, in milliamperes, if it can be measured.
+    Current(u32, Option<u32>),
 }
 
 struct UnderWay {
@@ -219,6 +223,11 @@ impl Conversation {
                 Some((said, high)) if said == channel => Some(Report::Input(channel, high)),
                 _ => return Err(self.wrong(command, line)),
             },
+            (Command::Measure(channel), ["OK", "MA", n, ma]) => match (n.parse(), ma.parse()) {
+                (Ok(said), Ok(ma)) if channel == said => Some(Report::Current(channel, Some(ma))),
+                _ => return Err(self.wrong(command, line)),
+            },
+            (Command::Measure(channel), ["ERR", ..]) => Some(Report::Current(channel, None)),
             // The answer to the first asking of what was asked twice.
             (_, ["OK", ..]) if under_way.tries > 1 => return Ok(()),
             _ => return Err(self.wrong(command, line)),
@@ -232,6 +241,7 @@ impl Conversation {
         let expected = match command {
             Command::Identify => format!("ID PANELFIX {VERSION} OUTPUTS INPUTS WATCHDOG_MS NAME"),
             Command::Input(channel) => format!("OK IN {channel} 0|1"),
+            Command::Measure(channel) => format!("OK MA {channel} MILLIAMPERES"),
             Command::Watchdog(_) | Command::Set(..) => format!("OK {}", command.text()),
         };
         FixtureError::Answer {
@@ -301,6 +311,24 @@ mod tests {
         talk.handle_bytes(b"OK IN 1 0\n").unwrap();
         assert_eq!(talk.poll_report(), Some(Report::Input(1, false)));
         assert_eq!(talk.poll_transmit(Micros(3)), None);
+    }
+
+    #[test]
+    fn currents_are_numbers_or_cannot_be_measured_and_anything_else_is_an_error() {
+        let mut talk = after_identity(0);
+        for (n, answer, report) in [
+            (4, "OK MA 4 118", Some(Some(118))),
+            (5, "ERR MA no shunt there", Some(None)),
+            (6, "OK MA 6 much", None),
+            (6, "OK MA 7 1", None),
+        ] {
+            talk.hush();
+            talk.say(Command::Measure(n));
+            assert_eq!(talk.poll_transmit(Micros(0)), Some(format!("MA {n}\n")));
+            let heard = talk.handle_bytes(format!("{answer}\n").as_bytes());
+            assert_eq!(heard.is_ok(), report.is_some(), "{answer}");
+            assert_eq!(talk.poll_report(), report.map(|ma| Report::Current(n, ma)), "{answer}");
+        }
     }
 
     #[test]

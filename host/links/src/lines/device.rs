@@ -46,6 +46,16 @@ pub(super) trait Device {
     /// Asks for an input's level; the answer is the newest that is known, `None` before the first.
     fn read(&mut self, now: Micros, channel: Channel) -> Result<Option<bool>, FixtureError>;
 
+    /// Begins to measure the supply current of an output; false if the device measures none.
+    fn measure(&mut self, _now: Micros, _channel: Channel) -> Result<bool, FixtureError> {
+        Ok(false)
+    }
+
+    /// The next output that was measured, in milliamperes; `None` of those that cannot be.
+    fn poll_current(&mut self) -> Option<(Channel, Option<u32>)> {
+        None
+    }
+
     /// How many outputs it says that it has; only a controller knows.
     fn outputs(&self) -> u32 {
         u32::MAX

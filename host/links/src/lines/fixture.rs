@@ -3,11 +3,12 @@
 //! Invariant: a [`Lines`] that goes away, also while a panic unwinds, leaves every line that it can reach in its safe
 //! state. Lines that it cannot reach any more because the program was killed follow [`Lines::dead_men`].
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 
 use panel_backplane::{
-    Connection, Fixture, Input, InputSource, Inputs, Line, LineAction, LineIndex, Slot, safe_state,
+    Connection, Fixture, Input, InputSource, Inputs, Line, LineAction, LineFunction, LineIndex, Slot,
+    safe_state,
 };
 use panel_protocol::time::Micros;
 
@@ -16,6 +17,7 @@ use super::device::{Channel, DeadMan, Device, Patience};
 use super::gpio::{self, Wanted};
 use super::lcus::LcusBoard;
 use super::modem::{self, ModemLines};
+use super::sensing::{Currents, Output, Sensing};
 use super::watch::{self, Watch};
 use super::{FixtureDriver, FixtureError, FixtureEvent, Switched};
 use crate::SerialLink;
@@ -38,10 +40,13 @@ pub struct Lines {
     /// What the operator still has to do; the first of them was asked if `asked`.
     questions: VecDeque<LineAction>,
     asked: bool,
+    /// What the operator said that he switched on.
+    by_hand: BTreeSet<LineIndex>,
     /// Some line may not be in its safe level.
     touched: bool,
     inputs: Vec<Sensed>,
     look_at: Micros,
+    sensing: Sensing,
     events: VecDeque<FixtureEvent>,
 }
 
@@ -87,10 +92,12 @@ impl Lines {
             devices,
             questions: VecDeque::new(),
             asked: false,
+            by_hand: BTreeSet::new(),
             // What the lines were before is unknown.
             touched: true,
             inputs,
             look_at: Micros::ZERO,
+            sensing: Sensing::default(),
             events: VecDeque::new(),
         }
     }
@@ -120,16 +127,31 @@ impl Lines {
         Ok(())
     }
 
+    /// The output that supplies this slot and no other.
+    fn own_power(&self, slot: Slot) -> Option<Output> {
+        let lines = self.fixture.lines.iter().zip(&self.places);
+        let mut power =
+            lines.filter(|(line, _)| line.function == LineFunction::Power && line.slots == [slot]);
+        match power.next() {
+            Some((_, Place::Device(device, channel))) => Some((*device, *channel)),
+            _ => None,
+        }
+    }
+
     fn high(&self, action: LineAction) -> bool {
         action.on != self.fixture.lines[action.line.index()].wire.active_low
     }
 
     fn ask(&self, action: LineAction) -> String {
-        let line = &self.fixture.lines[action.line.index()];
+        let to = if action.on { "on" } else { "off" };
+        format!("switch {to}: {}", self.describe(action.line))
+    }
+
+    fn describe(&self, line: LineIndex) -> String {
+        let line = &self.fixture.lines[line.index()];
         let Connection::Manual(what) = &line.wire.connection else { return String::new() };
         let slots: Vec<String> = line.slots.iter().map(Slot::to_string).collect();
-        let to = if action.on { "on" } else { "off" };
-        format!("switch {to}: {what} ({} of slots {})", line.function.name(), slots.join(", "))
+        format!("{what} ({} of slots {})", line.function.name(), slots.join(", "))
     }
 }
 
@@ -162,6 +184,12 @@ impl FixtureDriver for Lines {
                 let line = LineIndex(line as u16);
                 return Ok(Some(FixtureEvent::Switched(LineAction { line, on })));
             }
+            while let Some((channel, milliamperes)) = device.poll_current() {
+                self.sensing.measured((n, channel), milliamperes);
+            }
+        }
+        if let Some(currents) = self.sensing.answer() {
+            return Ok(Some(FixtureEvent::Currents(currents)));
         }
         let question = self.questions.front().copied().filter(|_| !self.asked);
         self.asked |= question.is_some();
@@ -178,7 +206,32 @@ impl FixtureDriver for Lines {
         if !core::mem::take(&mut self.asked) {
             return None;
         }
-        self.questions.pop_front()
+        let done = self.questions.pop_front()?;
+        match done {
+            LineAction { line, on: true } => self.by_hand.insert(line),
+            LineAction { line, on: false } => self.by_hand.remove(&line),
+        };
+        Some(done)
+    }
+
+    fn left_on(&self) -> Vec<String> {
+        self.by_hand.iter().map(|line| format!("switch off now: {}", self.describe(*line))).collect()
+    }
+
+    fn sense(&mut self, now: Micros, slots: &[Slot]) -> Result<Option<Currents>, FixtureError> {
+        let mut awaited: BTreeMap<Output, Slot> = BTreeMap::new();
+        for &slot in slots {
+            if let Some((device, channel)) = self.own_power(slot)
+                && self.devices[device].measure(now, channel)?
+            {
+                awaited.insert((device, channel), slot);
+            }
+        }
+        if awaited.is_empty() {
+            return Ok(Some(slots.iter().map(|&slot| (slot, None)).collect()));
+        }
+        self.sensing.ask(slots, awaited);
+        Ok(None)
     }
 
     fn safe(&mut self) -> Result<(), FixtureError> {
@@ -229,6 +282,12 @@ fn chips(fixture: &Fixture) -> BTreeMap<String, (Wanted, Option<usize>)> {
     chips
 }
 
+/// Whether two names lead to one port: `/dev/ttyUSB0`, say, and its name by socket.
+fn same_port(one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    one == other || real(one) == real(other)
+}
+
 /// Opens devices once each.
 struct Opener<'a> {
     links: &'a [&'a SerialLink],
@@ -268,7 +327,7 @@ impl Opener<'_> {
 
     fn modem(&mut self, port: &str) -> Result<usize, FixtureError> {
         self.port(port, |path, links| {
-            let shared = links.iter().find(|l| l.path() == path);
+            let shared = links.iter().find(|l| same_port(l.path(), path));
             Ok(Box::new(match shared {
                 Some(link) => ModemLines::shared(link)?,
                 None => ModemLines::open(path)?,
@@ -435,6 +494,11 @@ mod tests {
         assert_eq!(lines.poll(Micros(60_000_000)), Ok(None));
         assert_eq!(lines.confirm(), Some(action(4, true)));
         assert_eq!(lines.confirm(), None);
+        assert_eq!(lines.left_on(), ["switch off now: the BOOT switch (boot0 of slots 1, 2)"]);
+        assert_eq!(lines.switch(Micros(0), action(4, false)), Ok(Switched::Waiting));
+        assert!(matches!(lines.poll(Micros(0)), Ok(Some(FixtureEvent::Ask(_)))));
+        assert_eq!(lines.confirm(), Some(action(4, false)));
+        assert!(lines.left_on().is_empty());
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod fixture;
 mod gpio;
 mod lcus;
 mod modem;
+mod sensing;
 mod sim;
 mod watch;
 
@@ -23,6 +24,8 @@ pub use error::FixtureError;
 pub use fixture::Lines;
 pub use gpio::look as look_at_gpio;
 pub use sim::SimLines;
+
+use sensing::Currents;
 
 use panel_backplane::{LineAction, Slot};
 use panel_protocol::time::Micros;
@@ -50,6 +53,8 @@ pub enum FixtureEvent {
     },
     /// The start button was pressed.
     Start,
+    /// The supply currents that [`FixtureDriver::sense`] began to measure; questions are answered in their order.
+    Currents(Vec<(Slot, Option<u32>)>),
 }
 
 /// The lines of one fixture.
@@ -78,12 +83,18 @@ pub trait FixtureDriver {
         None
     }
 
-    /// Supply currents in milliamperes; `None` where the fixture cannot measure.
+    /// What the operator has switched on and is to switch off, now that nobody waits for him any more.
+    fn left_on(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Supply currents in milliamperes; a slot's is `None` where the fixture cannot measure. `None` for all of them
+    /// if that takes a while: [`FixtureEvent::Currents`] will tell.
     ///
     /// # Errors
     /// [`FixtureError`] if it can and the measurement failed.
-    fn sense(&mut self, slots: &[Slot]) -> Result<Vec<(Slot, Option<u32>)>, FixtureError> {
-        Ok(slots.iter().map(|&slot| (slot, None)).collect())
+    fn sense(&mut self, _now: Micros, slots: &[Slot]) -> Result<Option<Currents>, FixtureError> {
+        Ok(Some(slots.iter().map(|&slot| (slot, None)).collect()))
     }
 
     /// Everything off at once: power, then BOOT0, select, NRST released ([`panel_backplane::safe_state`]). Called

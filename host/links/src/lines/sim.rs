@@ -11,6 +11,7 @@ use std::time::Duration;
 use panel_backplane::{Fixture, LineAction, LineFunction, Slot};
 use panel_protocol::time::Micros;
 
+use super::sensing::Currents;
 use super::{FixtureDriver, FixtureError, Switched};
 
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -90,7 +91,7 @@ impl FixtureDriver for SimLines {
         self.ask(&command).map(|_| Switched::Done)
     }
 
-    fn sense(&mut self, slots: &[Slot]) -> Result<Vec<(Slot, Option<u32>)>, FixtureError> {
+    fn sense(&mut self, _now: Micros, slots: &[Slot]) -> Result<Option<Currents>, FixtureError> {
         let answer = self.ask(&format!("current{}", numbers(slots)))?;
         let current = |slot: Slot| {
             answer.split(' ').find_map(|word| {
@@ -98,7 +99,7 @@ impl FixtureDriver for SimLines {
                 (number == slot.0.to_string()).then(|| value.parse().ok()).flatten()
             })
         };
-        Ok(slots.iter().map(|&slot| (slot, current(slot))).collect())
+        Ok(Some(slots.iter().map(|&slot| (slot, current(slot))).collect()))
     }
 
     fn safe(&mut self) -> Result<(), FixtureError> {

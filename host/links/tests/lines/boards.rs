@@ -1,4 +1,5 @@
-//! Simulated relay boards on pseudo-terminals.
+//! Simulated relay boards on pseudo-terminals. Also used by the tests of runs, whose boards get their power through
+//! them.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -32,6 +33,19 @@ impl Port {
     }
 }
 
+/// What hangs on a board's outputs: told of every change, and asked what it draws, in milliamperes.
+pub(crate) struct Wiring {
+    pub(crate) switch: Box<dyn Fn(u8, bool) + Send + Sync>,
+    pub(crate) draws: Box<dyn Fn(u8) -> Option<u32> + Send + Sync>,
+}
+
+impl Wiring {
+    /// Nothing hangs there.
+    pub(crate) fn none() -> Self {
+        Self { switch: Box::new(|_, _| {}), draws: Box::new(|_| None) }
+    }
+}
+
 /// What a board's thread and its test share.
 #[derive(Default)]
 struct State {
@@ -54,7 +68,7 @@ pub(crate) struct Lcus {
 }
 
 impl Lcus {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(wiring: Wiring) -> Self {
         let Port { path, mut far, _near } = Port::new();
         let state = Arc::new(Mutex::new(State::default()));
         let shared = Arc::clone(&state);
@@ -69,7 +83,10 @@ impl Lcus {
                 let mut state = shared.lock().unwrap();
                 let sum = frame[..3].iter().map(|b| u32::from(*b)).sum::<u32>() % 256;
                 match (frame[0], frame[2], u32::from(frame[3]) == sum) {
-                    (160, 0 | 1, true) => _ = state.outputs.insert(frame[1], frame[2] == 1),
+                    (160, 0 | 1, true) => {
+                        state.outputs.insert(frame[1], frame[2] == 1);
+                        (wiring.switch)(frame[1], frame[2] == 1);
+                    }
                     _ => state.damaged += 1,
                 }
                 frame.clear();
@@ -100,15 +117,17 @@ pub(crate) struct Controller {
 
 impl Controller {
     /// A controller with four inputs; `watchdog_ms` is the longest time that it can watch, 0 for none.
-    pub(crate) fn new(outputs: u8, watchdog_ms: u64) -> Self {
+    pub(crate) fn new(outputs: u8, watchdog_ms: u64, wiring: Wiring) -> Self {
         let Port { path, far, _near } = Port::new();
         let state = Arc::new(Mutex::new(State::default()));
         let shared = Arc::clone(&state);
-        std::thread::spawn(move || serve(far, &shared, outputs, watchdog_ms));
+        let wiring = Arc::new(wiring);
+        let hanging = Arc::clone(&wiring);
+        std::thread::spawn(move || serve(far, &shared, outputs, watchdog_ms, &wiring));
         let watched = Arc::downgrade(&state);
         std::thread::spawn(move || {
             while let Some(state) = watched.upgrade() {
-                bite(state.lock().unwrap());
+                bite(state.lock().unwrap(), &hanging);
                 drop(state);
                 std::thread::sleep(Duration::from_millis(5));
             }
@@ -134,15 +153,16 @@ impl Controller {
     }
 }
 
-fn bite(mut state: MutexGuard<'_, State>) {
+fn bite(mut state: MutexGuard<'_, State>, wiring: &Wiring) {
     if let Some((time, fed)) = state.watchdog
         && fed.elapsed() > time
     {
+        on(&state).into_iter().for_each(|output| (wiring.switch)(output, false));
         state.outputs.clear();
     }
 }
 
-fn serve(mut far: File, shared: &Mutex<State>, outputs: u8, watchdog_ms: u64) {
+fn serve(mut far: File, shared: &Mutex<State>, outputs: u8, watchdog_ms: u64, wiring: &Wiring) {
     let mut line = String::new();
     let mut byte = [0];
     while far.read_exact(&mut byte).is_ok() {
@@ -155,7 +175,7 @@ fn serve(mut far: File, shared: &Mutex<State>, outputs: u8, watchdog_ms: u64) {
             line.clear();
             continue;
         }
-        let answer = obey(&mut state, line.trim(), outputs, watchdog_ms);
+        let answer = obey(&mut state, line.trim(), (outputs, watchdog_ms), wiring);
         if let Some((_, fed)) = &mut state.watchdog {
             *fed = Instant::now();
         }
@@ -165,7 +185,7 @@ fn serve(mut far: File, shared: &Mutex<State>, outputs: u8, watchdog_ms: u64) {
     }
 }
 
-fn obey(state: &mut State, line: &str, outputs: u8, watchdog_ms: u64) -> String {
+fn obey(state: &mut State, line: &str, (outputs, watchdog_ms): (u8, u64), wiring: &Wiring) -> String {
     let words: Vec<&str> = line.split(' ').collect();
     let number = |n: usize| words.get(n).and_then(|w| w.parse::<u64>().ok());
     match (words[0], number(1), number(2)) {
@@ -176,12 +196,17 @@ fn obey(state: &mut State, line: &str, outputs: u8, watchdog_ms: u64) -> String 
         }
         ("SET", Some(n), Some(level @ (0 | 1))) if n >= 1 && n <= outputs.into() => {
             state.outputs.insert(n as u8, level == 1);
+            (wiring.switch)(n as u8, level == 1);
             format!("OK SET {n} {level}")
         }
         ("IN", Some(n @ 1..=4), None) => {
             let level = state.inputs.get(&(n as u8)).copied().unwrap_or_default();
             format!("OK IN {n} {}", u8::from(level))
         }
+        ("MA", Some(n), None) if n >= 1 && n <= outputs.into() => match (wiring.draws)(n as u8) {
+            Some(ma) => format!("OK MA {n} {ma}"),
+            None => "ERR MA no shunt at this output".to_owned(),
+        },
         (word, ..) => format!("ERR {word} not understood"),
     }
 }

@@ -12,8 +12,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use boards::{Controller, Lcus};
-use panel_backplane::{LineAction, LineIndex, Panel};
+use boards::{Controller, Lcus, Wiring};
+use panel_backplane::{LineAction, LineIndex, Panel, Slot};
 use panel_links::lines::{DeadMan, Lines};
 use panel_links::{FixtureDriver, FixtureError, FixtureEvent, Switched};
 use panel_protocol::time::Micros;
@@ -51,7 +51,7 @@ fn wait_for(what: &str, mut is: impl FnMut() -> bool) {
 
 #[test]
 fn lcus_relays_switch_and_go_off_when_the_lines_go_away() {
-    let board = Lcus::new();
+    let board = Lcus::new(Wiring::none());
     let panel = panel(&format!("power='lcus:{}#{{slot}}'", board.path()));
     let mut lines = Lines::open(&panel.fixture, &[]).unwrap();
     let start = Instant::now();
@@ -70,7 +70,7 @@ fn lcus_relays_switch_and_go_off_when_the_lines_go_away() {
 
 #[test]
 fn a_controller_confirms_each_switch_and_reports_its_inputs() {
-    let board = Controller::new(8, 60_000);
+    let board = Controller::new(8, 60_000, Wiring::none());
     let path = board.path();
     let panel = panel(&format!(
         "power='ascii-relay:{path}#{{slot}}'\nnrst='!ascii-relay:{path}#4'\ninterlock='ascii-relay:{path}#1'\n\
@@ -97,8 +97,33 @@ fn a_controller_confirms_each_switch_and_reports_its_inputs() {
 }
 
 #[test]
+fn currents_come_from_outputs_that_supply_one_slot_and_can_be_measured() {
+    let wiring = Wiring {
+        draws: Box::new(|output| (output != 2).then_some(40 + u32::from(output))),
+        ..Wiring::none()
+    };
+    let board = Controller::new(8, 0, wiring);
+    let text = format!(
+        "power='ascii-relay:{path}#{{slot}}'\n[[slot]]\nnumber=4\npower='ascii-relay:{path}#5'\n\
+         [[slot]]\nnumber=5\npower='ascii-relay:{path}#5'\n[[slot]]\nnumber=6\npower='manual:its own supply'",
+        path = board.path()
+    );
+    let panel =
+        Panel::parse(&format!("name='t'\nrows=2\ncolumns=3\nbus=[{{}}]\n[fixture]\n{text}\n")).unwrap();
+    let mut lines = Lines::open(&panel.fixture, &[]).unwrap();
+    let slots: Vec<Slot> = panel.slots.iter().map(|s| s.slot).collect();
+    assert_eq!(lines.sense(Micros(0), &slots).unwrap(), None, "it takes a while");
+    let mut wanted: Vec<(Slot, Option<u32>)> = slots.iter().map(|s| (*s, None)).collect();
+    // The second output has no shunt, the next two slots share one, the last is the operator's.
+    (wanted[0].1, wanted[2].1) = (Some(41), Some(43));
+    until(&mut lines, Instant::now(), &FixtureEvent::Currents(wanted));
+    let shared = lines.sense(Micros(0), &slots[3..]).unwrap();
+    assert_eq!(shared, Some(vec![(Slot(4), None), (Slot(5), None), (Slot(6), None)]), "nothing to wait for");
+}
+
+#[test]
 fn a_controller_that_falls_silent_is_named_with_the_command_it_left_unanswered() {
-    let board = Controller::new(8, 0);
+    let board = Controller::new(8, 0, Wiring::none());
     let panel = panel(&format!("power='ascii-relay:{}#{{slot}}'", board.path()));
     let mut lines = Lines::open(&panel.fixture, &[]).unwrap();
     let start = Instant::now();
@@ -122,7 +147,7 @@ fn a_controller_that_falls_silent_is_named_with_the_command_it_left_unanswered()
 
 #[test]
 fn a_channel_that_the_controller_does_not_have_is_refused_before_anything_is_switched() {
-    let board = Controller::new(2, 0);
+    let board = Controller::new(2, 0, Wiring::none());
     let panel = panel(&format!("power='ascii-relay:{}#{{slot}}'", board.path()));
     let error = Lines::open(&panel.fixture, &[]).err().unwrap().to_string();
     assert!(error.ends_with("#3: the controller has only 2 outputs"), "{error}");
@@ -143,7 +168,7 @@ fn killed_outright_a_watchdog_switches_off_and_a_plain_relay_board_does_not() {
     if let Some(ports) = std::env::var_os(CHILD) {
         hold_power(&ports.to_string_lossy());
     }
-    let (watched, plain) = (Controller::new(8, 300), Lcus::new());
+    let (watched, plain) = (Controller::new(8, 300, Wiring::none()), Lcus::new(Wiring::none()));
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "killed_outright_a_watchdog_switches_off_and_a_plain_relay_board_does_not"])
         .env(CHILD, format!("{} {}", watched.path(), plain.path()))
@@ -160,15 +185,39 @@ fn killed_outright_a_watchdog_switches_off_and_a_plain_relay_board_does_not() {
     assert_eq!(plain.on(), [1], "nothing tells such a board that its host is gone");
 }
 
+/// The name under which the next test starts itself as the program that has a bug.
+const PANICKING: &str = "PANEL_LINES_PANICKING_CHILD";
+
+#[test]
+fn a_panic_switches_power_off_before_the_program_ends_without_help_of_a_watchdog() {
+    if let Some(ports) = std::env::var_os(PANICKING) {
+        let ports = ports.to_string_lossy().into_owned();
+        let mut fixtures = powered(&ports);
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_millis(300) {
+            fixtures
+                .iter_mut()
+                .for_each(|lines| _ = lines.poll(Micros(start.elapsed().as_micros() as u64)).unwrap());
+        }
+        panic!("as a bug would");
+    }
+    let (unwatched, plain) = (Controller::new(8, 0, Wiring::none()), Lcus::new(Wiring::none()));
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "a_panic_switches_power_off_before_the_program_ends_without_help_of_a_watchdog"])
+        .env(PANICKING, format!("{} {}", unwatched.path(), plain.path()))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_for("power on", || unwatched.on() == [1] && plain.on() == [1]);
+    assert_eq!(child.wait().unwrap().code(), Some(101), "it panicked");
+    assert!(unwatched.on().is_empty());
+    wait_for("the bytes to a board that does not answer", || plain.on().is_empty());
+}
+
 /// Switches slot 1 on by either board, and lives on until it is killed.
 fn hold_power(ports: &str) -> ! {
-    let (watched, plain) = ports.split_once(' ').unwrap();
-    assert!(Path::new(plain).exists());
-    let both = [format!("power='ascii-relay:{watched}#{{slot}}'"), format!("power='lcus:{plain}#{{slot}}'")];
-    let mut fixtures = both.map(|text| Lines::open(&panel(&text).fixture, &[]).unwrap());
-    for lines in &mut fixtures {
-        lines.switch(Micros(0), action(0, true)).unwrap();
-    }
+    let mut fixtures = powered(ports);
     let start = Instant::now();
     loop {
         for lines in &mut fixtures {
@@ -176,4 +225,16 @@ fn hold_power(ports: &str) -> ! {
         }
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+fn powered(ports: &str) -> [Lines; 2] {
+    let (controller, plain) = ports.split_once(' ').unwrap();
+    assert!(Path::new(plain).exists());
+    let both =
+        [format!("power='ascii-relay:{controller}#{{slot}}'"), format!("power='lcus:{plain}#{{slot}}'")];
+    let mut fixtures = both.map(|text| Lines::open(&panel(&text).fixture, &[]).unwrap());
+    for lines in &mut fixtures {
+        lines.switch(Micros(0), action(0, true)).unwrap();
+    }
+    fixtures
 }
