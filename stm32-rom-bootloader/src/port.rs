@@ -16,6 +16,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::error::{Error, Fault};
 use crate::event::{Event, LineAction, LineResult, Wait};
 
+/// More of an answer than this nobody wants to keep: a block of 256 bytes and what stands around it.
+const MOST_HEARD: usize = 512;
+
 /// What goes over the link in one piece: bytes on a UART (the identifier is 0), one frame on CAN.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Packet {
@@ -47,6 +50,8 @@ struct Mailbox {
     line: Option<LineResult>,
     cancelled: bool,
     wait: (Duration, Wait),
+    /// What has come in since [`Port::listen`], as it came.
+    heard: Vec<u8>,
 }
 
 /// The operation's end of the mailbox.
@@ -85,6 +90,16 @@ impl Port {
     /// Throws away what has come in.
     pub(crate) fn clear(&self) {
         self.lock().inbox.clear();
+    }
+
+    /// Forgets what was heard before.
+    pub(crate) fn listen(&self) {
+        self.lock().heard.clear();
+    }
+
+    /// What has come in since [`Self::listen`]: the bytes, or the data of the frames one after the other.
+    pub(crate) fn heard(&self) -> Vec<u8> {
+        self.lock().heard.clone()
     }
 
     /// Asks the driver for a line action; `None` if it does not answer within `limit`.
@@ -148,6 +163,7 @@ impl<'a, R> Core<'a, R> {
             line: None,
             cancelled: false,
             wait: (Duration::MAX, Wait::Finished),
+            heard: Vec::new(),
         })));
         let running: Running<'a, R> = Box::pin(start(port.clone()));
         Self { port, running: Some(running), result: None }
@@ -156,6 +172,10 @@ impl<'a, R> Core<'a, R> {
     pub(crate) fn handle(&mut self, now: Duration, packet: Option<Packet>) {
         let mut mailbox = self.port.lock();
         mailbox.now = mailbox.now.max(now);
+        if let Some(packet) = &packet {
+            let room = MOST_HEARD.saturating_sub(mailbox.heard.len()).min(packet.data.len());
+            mailbox.heard.extend_from_slice(&packet.data[..room]);
+        }
         mailbox.inbox.extend(packet);
     }
 

@@ -61,7 +61,8 @@ pub(crate) fn load(
     let of = job.ways_on(&panel).map_err(|e| Failure::new(e.code(), e.to_string()))?;
     let image = image(&job, job_file.is_none())?;
     let recipe = recipe(&job, image)?;
-    let ways = Ways { of, agent: agent(&job)?, supply_mv: job.supply_mv };
+    let agent = job.agent.as_ref().map(|file| agent(&file.path, file.address)).transpose()?;
+    let ways = Ways { of, agent, supply_mv: job.supply_mv };
     let plan = Plan::with_ways(recipe, panel, ways);
     let plan = plan.map_err(|e: PlanError| Failure::new(e.code(), e.to_string()))?;
     check_vectors(&plan)?;
@@ -89,16 +90,15 @@ pub(crate) fn scenario(file: Option<&Path>, panel: &Panel) -> Result<Scenario, F
     Ok(scenario)
 }
 
-/// The RAM agent that the job names.
-fn agent(job: &Job) -> Result<Option<Agent>, Failure> {
-    let Some(file) = &job.agent else { return Ok(None) };
-    let name = file.path.display().to_string();
+/// The RAM agent in this file.
+pub(crate) fn agent(path: &Path, address: u32) -> Result<Agent, Failure> {
+    let name = path.display().to_string();
     let bytes =
-        std::fs::read(&file.path).map_err(|e| Failure::new(Code::FileUnreadable, format!("{name}: {e}")))?;
+        std::fs::read(path).map_err(|e| Failure::new(Code::FileUnreadable, format!("{name}: {e}")))?;
     if bytes.is_empty() {
         return Err(Failure::new(Code::ImageEmpty, format!("{name}: the agent is empty")));
     }
-    Ok(Some(Agent { name, bytes, address: file.address }))
+    Ok(Agent { name, bytes, address })
 }
 
 /// The application that will be started must be one for this chip.

@@ -58,6 +58,10 @@ pub(crate) struct Board {
     pub(crate) began: bool,
     /// The RAM agent was loaded and started in this attempt.
     pub(crate) loaded: bool,
+    /// An agent has given it image and identity; the rest goes through its ROM.
+    pub(crate) to_finish: bool,
+    /// It failed there, and another attempt follows.
+    pub(crate) again: bool,
     /// It was cut off from power or held in reset for good.
     pub(crate) cut: bool,
     /// It missed a share of the frames that tells it from others.
@@ -90,6 +94,8 @@ impl Board {
             lost: None,
             began: false,
             loaded: false,
+            to_finish: false,
+            again: false,
             cut: false,
             deaf: false,
             current: None,

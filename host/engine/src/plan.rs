@@ -226,11 +226,37 @@ pub enum PlanError {
         /// The chip.
         chip: &'static str,
     },
-    /// The job asks for what a ROM bootloader does not do.
+    /// A lock that a ROM bootloader cannot prove.
     #[error(
-        "slot {slot}: the way \"{way}\" writes no identity and no option bytes and sets no lock, which the job asks for"
+        "slot {slot}: the way \"{way}\" cannot prove readout protection level 2, because no ROM starts under it any \
+         more; take level 1, or a way over a bootloader of the board's own"
     )]
-    RomFinishing {
+    RomLevel2 {
+        /// The slot.
+        slot: u16,
+        /// Its way.
+        way: Way,
+    },
+    /// Option bytes that the ROM does not reach.
+    #[error(
+        "slot {slot}: the way \"{way}\" does not reach the option bytes {option} of {chip} through its ROM"
+    )]
+    RomOption {
+        /// The slot.
+        slot: u16,
+        /// Its way.
+        way: Way,
+        /// Name of the option.
+        option: String,
+        /// The chip.
+        chip: &'static str,
+    },
+    /// A board that cannot be started anew by itself.
+    #[error(
+        "slot {slot} has no power or NRST line of its own, and by the way \"{way}\" option bytes and lock act after a \
+         restart"
+    )]
+    NoOwnLineToRestart {
         /// The slot.
         slot: u16,
         /// Its way.
@@ -256,11 +282,13 @@ impl PlanError {
             | Self::NoPort { .. }
             | Self::NoRom { .. }
             | Self::NoRomInterface { .. }
-            | Self::RomFinishing { .. }
+            | Self::RomLevel2 { .. }
+            | Self::RomOption { .. }
             | Self::NoAgent { .. } => Code::WayNotOffered,
             Self::MixedBus { .. }
             | Self::MixedMux { .. }
             | Self::NoOwnLineForRom { .. }
+            | Self::NoOwnLineToRestart { .. }
             | Self::AgentBinding => Code::PanelFile,
             Self::AgentRecords { .. } => Code::ImageReservedArea,
             Self::Rom(_) => Code::ImageOutsideFlash,

@@ -208,9 +208,10 @@ impl Run {
     /// its answer.
     pub fn handle_reserved(&mut self, now: Micros, answers: Vec<(Slot, Result<Reserved, Refused>)>) {
         for (slot, answer) in answers {
-            let lane = self.lanes.iter_mut().find(|lane| lane.boards.contains_key(&slot));
-            if let Some(lane) = lane {
+            if let Some(lane) = self.lanes.iter_mut().find(|lane| lane.boards.contains_key(&slot)) {
                 lane.reserved(now, slot, answer);
+            } else if let Some(rom) = self.roms.iter_mut().find(|rom| rom.boards.contains_key(&slot)) {
+                rom.reserved(now, slot, answer);
             }
         }
         self.settle(now);
@@ -270,7 +271,9 @@ impl Run {
     /// Boards that are found and checked and wait for their identity before their first erase, if the recipe says
     /// that somebody keeps identities. Make the reservations durable, then call [`Self::handle_reserved`].
     pub fn poll_reserve(&mut self) -> Option<Vec<(Slot, Uid)>> {
-        let asked: Vec<(Slot, Uid)> = self.lanes.iter_mut().flat_map(|lane| lane.reserve.drain(..)).collect();
+        let mut asked: Vec<(Slot, Uid)> =
+            self.lanes.iter_mut().flat_map(|lane| lane.reserve.drain(..)).collect();
+        asked.extend(self.roms.iter_mut().flat_map(|rom| rom.reserve.drain(..)));
         (!asked.is_empty()).then_some(asked)
     }
 
@@ -388,6 +391,9 @@ impl Run {
         for (lane, rom) in self.lanes.iter_mut().zip(&mut self.roms) {
             if let Some(boards) = lane.take_to_load() {
                 rom.begin(now, boards);
+            }
+            if let Some(boards) = lane.take_to_finish() {
+                rom.finish_boards(now, boards);
             }
             if lane.is_loading() {
                 if let Some(boards) = rom.take_ready() {

@@ -51,23 +51,31 @@ impl Job {
     /// # Errors
     /// The first slot, by number, that cannot be reached as the job wants.
     pub fn ways_on(&self, panel: &Panel) -> Result<BTreeMap<Slot, Way>, FitError> {
-        let mut ways = BTreeMap::new();
-        for slot in panel.slots.iter().filter(|s| !s.bad) {
-            let allowed = |way: &&Way| self.ways.is_empty() || self.ways.contains(way);
-            let &way = slot.ways.iter().find(allowed).ok_or_else(|| FitError::WayNotOffered {
-                slot: slot.slot,
-                offered: slot.ways.clone(),
-                allowed: self.ways.clone(),
-            })?;
-            let unstable =
-                slot.port.as_ref().filter(|p| self.production && way.needs_port() && !p.is_stable());
-            if let Some(port) = unstable {
-                return Err(FitError::UnstablePort { slot: slot.slot, port: port.clone() });
-            }
-            ways.insert(slot.slot, way);
-        }
-        if ways.is_empty() { Err(FitError::NoSlot) } else { Ok(ways) }
+        ways_on(panel, &self.ways, self.production)
     }
+}
+
+/// The way of every slot that is not marked bad: the first that the panel offers there and `allowed` has; any, if that
+/// is empty. A `production` job takes no port whose name follows the order of plugging.
+///
+/// # Errors
+/// The first slot, by number, that cannot be reached so.
+pub fn ways_on(panel: &Panel, allowed: &[Way], production: bool) -> Result<BTreeMap<Slot, Way>, FitError> {
+    let mut ways = BTreeMap::new();
+    for slot in panel.slots.iter().filter(|s| !s.bad) {
+        let may = |way: &&Way| allowed.is_empty() || allowed.contains(way);
+        let &way = slot.ways.iter().find(may).ok_or_else(|| FitError::WayNotOffered {
+            slot: slot.slot,
+            offered: slot.ways.clone(),
+            allowed: allowed.to_vec(),
+        })?;
+        let unstable = slot.port.as_ref().filter(|p| production && way.needs_port() && !p.is_stable());
+        if let Some(port) = unstable {
+            return Err(FitError::UnstablePort { slot: slot.slot, port: port.clone() });
+        }
+        ways.insert(slot.slot, way);
+    }
+    if ways.is_empty() { Err(FitError::NoSlot) } else { Ok(ways) }
 }
 
 fn names(ways: &[Way]) -> String {

@@ -14,5 +14,5 @@ mod job;
 mod job_file;
 
 pub use finish::{Finish, IdentityArea, JobLock, OptionField};
-pub use fit::FitError;
+pub use fit::{FitError, ways_on};
 pub use job::{AgentFile, ImageFile, Job, Limits, Target, Verify};

@@ -14,6 +14,7 @@ mod memory;
 mod options;
 mod program;
 mod protect;
+mod prove;
 mod shared;
 
 use core::future::Future;
@@ -30,7 +31,8 @@ pub use memory::{MemoryRead, ReadMemory};
 pub use options::{OptionsWritten, WriteOptions};
 pub use program::{Finish, Program, Programmed, Resume};
 pub use protect::{Protect, Protected, Protection};
-pub use shared::{Job, ProgramShared, SharedImage};
+pub use prove::{ProveReadout, ReadoutProof};
+pub use shared::{Job, ProgramShared, SharedImage, WriteOptionsShared};
 
 /// Something a session can do. The operations of this crate are all there are.
 pub trait Operation<'a>: sealed::Sealed {

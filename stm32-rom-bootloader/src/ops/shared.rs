@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::options::{OptionsWritten, WriteOptions};
 use super::program::{Finish, Program, Programmed};
 use super::{Operation, sealed::Sealed};
 use crate::error::Error;
@@ -56,11 +57,13 @@ impl Job {
     }
 }
 
-/// [`Program`], from the beginning and unprotecting nothing, with shared owners.
+/// [`Program`], unprotecting nothing, with shared owners.
 #[derive(Debug, Clone)]
 pub struct ProgramShared {
     /// What to program.
     pub job: Job,
+    /// Where to begin.
+    pub resume: Resume,
     /// Whether to read everything back that was written.
     pub verify: bool,
     /// What to do in the end.
@@ -75,11 +78,30 @@ impl Operation<'static> for ProgramShared {
     async fn run(self, rom: Rom) -> Result<Programmed, Error> {
         let image = view(&self.job.image.0).map_err(Error::Plan)?;
         let program = Program {
-            resume: Resume::FromStart,
+            resume: self.resume,
             verify: self.verify,
             finish: self.finish,
             ..Program::new(&self.job.plan, &image)
         };
         program.run(rom).await
+    }
+}
+
+/// [`WriteOptions`] that owns its bytes and closes no chip for ever.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WriteOptionsShared {
+    /// Which block, where the chip has one for each bank; else 0.
+    pub block: usize,
+    /// The bytes, from the block's first address on; a multiple of four.
+    pub data: Vec<u8>,
+}
+
+impl Sealed for WriteOptionsShared {}
+
+impl Operation<'static> for WriteOptionsShared {
+    type Outcome = OptionsWritten;
+
+    async fn run(self, rom: Rom) -> Result<OptionsWritten, Error> {
+        WriteOptions { block: self.block, data: &self.data, irreversible: false }.run(rom).await
     }
 }

@@ -103,6 +103,11 @@ impl Rom {
         self.port.event(Event::Note(note));
     }
 
+    /// What has come in since the last command began, as it came.
+    pub(crate) fn heard(&self) -> Vec<u8> {
+        self.port.heard()
+    }
+
     pub(crate) const fn traits(&self) -> &Traits {
         &self.traits
     }
@@ -166,6 +171,7 @@ impl Rom {
     /// lost count, which counts as noise.
     async fn execute(&mut self, command: &Command<'_>, budget: Budget) -> Result<Reply, Fault> {
         let guarded = refused_when_protected(command.opcode());
+        self.port.listen();
         match self.wire.execute(command, budget).await {
             Ok(reply) => {
                 self.open |= guarded;

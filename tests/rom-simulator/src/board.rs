@@ -125,6 +125,9 @@ impl Board {
             match fault {
                 Fault::Mute(None) => board.muted = true,
                 Fault::Protected(level) => board.chip.set_protection(level),
+                Fault::LockIgnored => board.chip.defects.ignores_lock = true,
+                Fault::ReadsWhenLocked => board.chip.defects.reads_when_locked = true,
+                Fault::OptionsRefused => board.chip.defects.refuses_options = true,
                 Fault::Stuck(address) => {
                     let offset = address.saturating_sub(model.flash.base);
                     board.chip.flash_mut().stick(offset as usize);

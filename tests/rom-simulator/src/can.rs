@@ -10,7 +10,6 @@ use crate::board::{Board, CanVariant, Settings};
 use crate::chip::Chip;
 use crate::command::Then;
 use crate::model::Model;
-use crate::options::Protection;
 use crate::time::Nanos;
 use crate::usart::Work;
 use core::time::Duration;
@@ -353,8 +352,7 @@ impl CanDevice {
 
     /// Whether read-out protection refuses this command.
     pub(crate) fn refused(&self, code: u16) -> bool {
-        self.board.chip().protection() != Protection::Open
-            && !matches!(code, 0x00 | 0x01 | 0x02 | 0x03 | 0x79 | 0x92)
+        self.board.chip().refuses() && !matches!(code, 0x00 | 0x01 | 0x02 | 0x03 | 0x79 | 0x92)
     }
 
     /// Sends a frame of data.

@@ -31,8 +31,22 @@ pub struct Chip {
     parallelism: Parallelism,
     /// A misaligned write has spoilt the flash interface until reset.
     spoilt: bool,
+    pub(crate) defects: Defects,
+    /// When the option bytes that were written last are whole.
+    options_whole: Nanos,
     /// The last write, first and last offset, and until when reads still miss it.
     stale: Option<(Nanos, u32, u32)>,
+}
+
+/// What is wrong with a chip's protection.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Defects {
+    /// Readout Protect is acknowledged and changes nothing.
+    pub(crate) ignores_lock: bool,
+    /// The loader serves a protected chip as if it were open.
+    pub(crate) reads_when_locked: bool,
+    /// The option area cannot be written.
+    pub(crate) refuses_options: bool,
 }
 
 /// Which part of the flash a mass erase is for.
@@ -60,6 +74,8 @@ impl Chip {
             empty_flag: true,
             parallelism: Parallelism::X8,
             spoilt: false,
+            defects: Defects::default(),
+            options_whole: Nanos::ZERO,
             stale: None,
         }
     }
@@ -129,6 +145,26 @@ impl Chip {
         self.active = self.stored.clone();
     }
 
+    /// Read-out protection as stored; it may not be loaded yet.
+    #[must_use]
+    pub fn stored_protection(&self) -> Protection {
+        self.stored.protection
+    }
+
+    /// Starts life with this protection and with these bytes from the start of the option area on.
+    pub fn restore_options(&mut self, protection: Protection, bytes: &[u8]) {
+        for (cell, byte) in self.option_area.iter_mut().zip(bytes) {
+            *cell = *byte;
+        }
+        self.stored = Options::parse(self.model.options, &self.option_area, &self.stored);
+        self.set_protection(protection);
+    }
+
+    /// Whether the loader refuses what it must refuse under protection.
+    pub(crate) fn refuses(&self) -> bool {
+        self.active.protection != Protection::Open && !self.defects.reads_when_locked
+    }
+
     // ---- reset and power ----------------------------------------------------------------------------------
 
     /// Any reset: options are loaded, the flash interface is as new.
@@ -150,9 +186,15 @@ impl Chip {
         }
     }
 
-    /// The supply went away: whatever the flash was doing stops half way.
+    /// The supply went away: whatever the flash was doing stops half way. Option bytes that are cut off read as
+    /// protected.
     pub(crate) fn cut_power(&mut self, now: Nanos, rng: &mut Rng) {
         self.flash.cut_power(now, rng);
+        if now < self.options_whole && self.stored.protection == Protection::Open {
+            self.stored.protection = Protection::Level1;
+            self.stored.render(self.model.options, &mut self.option_area);
+        }
+        self.options_whole = Nanos::ZERO;
     }
 
     /// Whether a reset with BOOT0 at this level starts the ROM rather than the application.
@@ -287,7 +329,7 @@ impl Chip {
             return self.write_flash(now, offset, data);
         }
         if self.in_options(address) {
-            return self.write_options(address, data).then(|| now + OPTION_TIME);
+            return self.write_options(address, data).then(|| self.writing_options(now));
         }
         let from = address.checked_sub(ram_from)? as usize;
         self.ram.get_mut(from..from + data.len())?.copy_from_slice(data);
@@ -314,7 +356,8 @@ impl Chip {
 
     /// Rewrites all options; only from their base (AN3155, Write Memory).
     fn write_options(&mut self, address: u32, data: &[u8]) -> bool {
-        if self.model.map.option.is_none_or(|(from, _)| from != address)
+        if self.defects.refuses_options
+            || self.model.map.option.is_none_or(|(from, _)| from != address)
             || data.len() > self.option_area.len()
         {
             return false;
@@ -379,14 +422,23 @@ impl Chip {
     pub(crate) fn protect_units(&mut self, now: Nanos, codes: &[u8]) -> Nanos {
         self.stored.write_protected = codes.iter().copied().collect();
         self.stored.render(self.model.options, &mut self.option_area);
-        now + OPTION_TIME
+        self.writing_options(now)
     }
 
     /// Sets read-out protection level 1; in force after the next option load.
     pub(crate) fn protect_readout(&mut self, now: Nanos) -> Nanos {
+        if self.defects.ignores_lock {
+            return now + OPTION_TIME;
+        }
         self.stored.protection = Protection::Level1;
         self.stored.render(self.model.options, &mut self.option_area);
-        now + OPTION_TIME
+        self.writing_options(now)
+    }
+
+    /// They are whole after this time.
+    fn writing_options(&mut self, now: Nanos) -> Nanos {
+        self.options_whole = now + OPTION_TIME;
+        self.options_whole
     }
 
     /// Erases everything, wipes the RAM and takes read-out protection off after the next option load.
@@ -400,7 +452,7 @@ impl Chip {
         } else {
             self.flash.erase_mass(now, None, self.parallelism)
         };
-        end + OPTION_TIME
+        self.writing_options(end)
     }
 }
 

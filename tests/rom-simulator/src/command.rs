@@ -5,7 +5,6 @@
 
 use crate::chip::Mass;
 use crate::model::{Go, OnePage};
-use crate::options::Protection;
 use crate::time::Nanos;
 use crate::usart::{UsartDevice, Work};
 
@@ -111,7 +110,7 @@ impl UsartDevice {
         if !model.usart.commands.contains(&code) {
             return self.nack(now);
         }
-        let protected = self.board.chip().protection() != Protection::Open;
+        let protected = self.board.chip().refuses();
         if protected && !matches!(code, 0x00 | 0x01 | 0x02 | 0x92) {
             self.nack(now);
             if model.quirks.two_nacks_when_protected && matches!(code, READ | WRITE) {

@@ -89,6 +89,12 @@ pub enum Fault {
     Stray(u8),
     /// Read-out protection.
     Protected(Protection),
+    /// Readout Protect is acknowledged and changes nothing.
+    LockIgnored,
+    /// A protected chip is served as if it were open.
+    ReadsWhenLocked,
+    /// Writes to the option bytes are refused.
+    OptionsRefused,
     /// Bit 0 of this flash byte is always 1.
     Stuck(u32),
 }
@@ -205,6 +211,9 @@ fn parse(args: &mut Args<'_>) -> Result<Fault, FaultError> {
             args.expected = "address=0xNNNNNNNN";
             Fault::Stuck(args.needed("address", Args::address)?)
         }
+        "lock-ignored" => Fault::LockIgnored,
+        "reads-when-locked" => Fault::ReadsWhenLocked,
+        "options-refused" => Fault::OptionsRefused,
         other => return Err(FaultError::Name { name: other.to_owned() }),
     })
 }
@@ -366,6 +375,9 @@ mod tests {
             ("stray:byte=0xFF", Fault::Stray(0xFF)),
             ("protected", Fault::Protected(Protection::Level1)),
             ("protected:level=2", Fault::Protected(Protection::Level2)),
+            ("lock-ignored", Fault::LockIgnored),
+            ("reads-when-locked", Fault::ReadsWhenLocked),
+            ("options-refused", Fault::OptionsRefused),
             ("stuck:address=0x08000010", Fault::Stuck(0x0800_0010)),
         ] {
             assert_eq!(text.parse(), Ok(fault), "{text}");

@@ -7,7 +7,7 @@
 use crate::rng::Rng;
 use crate::time::Nanos;
 use core::time::Duration;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 /// `count` equal erase units, with the typical time of one erase at x8, x16 and x32 parallelism.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,13 +134,24 @@ pub struct Flash {
     job: VecDeque<(Nanos, Step)>,
     /// Offset of a byte that always keeps its bit 0 set, if the fault asks for one.
     stuck: Option<usize>,
+    /// Numbers of the pieces of [`PIECE`] bytes that have changed since they were last asked for.
+    changed: BTreeSet<usize>,
 }
+
+/// Changes are told by pieces of this many bytes.
+const PIECE: usize = 256;
 
 impl Flash {
     /// An erased flash.
     #[must_use]
     pub fn new(model: &'static FlashModel) -> Self {
-        Self { model, cells: vec![model.erased; model.size() as usize], job: VecDeque::new(), stuck: None }
+        Self {
+            model,
+            cells: vec![model.erased; model.size() as usize],
+            job: VecDeque::new(),
+            stuck: None,
+            changed: BTreeSet::new(),
+        }
     }
 
     /// Content as of the last [`Self::settle`].
@@ -154,6 +165,23 @@ impl Flash {
         for (cell, &byte) in self.cells.iter_mut().skip(offset).zip(data) {
             *cell = byte;
         }
+    }
+
+    /// Offsets and lengths of what operations have changed since the last call.
+    pub fn take_changes(&mut self) -> Vec<(usize, usize)> {
+        let mut changes: Vec<(usize, usize)> = Vec::new();
+        for piece in core::mem::take(&mut self.changed) {
+            let at = piece * PIECE;
+            match changes.last_mut() {
+                Some((from, len)) if *from + *len == at => *len += PIECE,
+                _ => changes.push((at, PIECE)),
+            }
+        }
+        changes
+    }
+
+    fn change(&mut self, from: usize, to: usize) {
+        self.changed.extend(from / PIECE..to.div_ceil(PIECE));
     }
 
     /// From now on bit 0 of the byte at `offset` is 1 whatever is programmed.
@@ -183,8 +211,12 @@ impl Flash {
         self.job.clear();
         match step {
             // Half-erased cells read as anything.
-            Step::Erase { from, to } => self.cells[from..to].iter_mut().for_each(|c| *c = rng.byte()),
+            Step::Erase { from, to } => {
+                self.change(from, to);
+                self.cells[from..to].iter_mut().for_each(|c| *c = rng.byte());
+            }
             Step::Program { from, data } => {
+                self.change(from, from + data.len());
                 for (cell, byte) in self.cells[from..].iter_mut().zip(data) {
                     *cell = (*cell & byte) | (rng.byte() & (*cell | byte));
                 }
@@ -253,8 +285,14 @@ impl Flash {
 
     fn carry_out(&mut self, step: &Step) {
         match step {
-            Step::Erase { from, to } => self.cells[*from..*to].fill(self.model.erased),
-            Step::Program { from, data } => self.program_chunk(*from, data),
+            Step::Erase { from, to } => {
+                self.change(*from, *to);
+                self.cells[*from..*to].fill(self.model.erased);
+            }
+            Step::Program { from, data } => {
+                self.change(*from, from + data.len());
+                self.program_chunk(*from, data);
+            }
         }
         if let Some(cell) = self.stuck.and_then(|at| self.cells.get_mut(at)) {
             *cell |= 1;

@@ -431,6 +431,9 @@ fn rom_faults(faults: &[(u16, Fault)], slot: u16) -> Vec<rom_simulator::Fault> {
             Some(rom_simulator::Fault::Protected(rom_simulator::Protection::Level2))
         }
         Fault::Protected { .. } => Some(rom_simulator::Fault::Protected(rom_simulator::Protection::Level1)),
+        Fault::LockIgnored => Some(rom_simulator::Fault::LockIgnored),
+        Fault::ReadsWhenLocked => Some(rom_simulator::Fault::ReadsWhenLocked),
+        Fault::OptionWriteFails => Some(rom_simulator::Fault::OptionsRefused),
         Fault::ProgramFails { address } | Fault::ReadsBackWrong { address } => {
             Some(rom_simulator::Fault::Stuck(address))
         }

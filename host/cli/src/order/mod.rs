@@ -18,6 +18,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use panel_codes::Code;
 use panel_engine::chip::Chip;
+use panel_engine::rom::Ways;
 use panel_engine::{Consent, Finishing, IdentityPlace, Limits, Lock, OptionWrite, Plan, Recipe};
 use panel_image::Image;
 use panel_ledger::{Hash, Ledger, LedgerError, Numbers, SqliteLedger};
@@ -72,7 +73,9 @@ pub(crate) fn load(
     };
     let recipe = recipe(order.order(), &release, chip)?;
     try_identity(&template, now)?;
-    let plan = Plan::new(recipe, panel).map_err(|e| Failure::new(e.code(), e.to_string()))?;
+    let of = panel_job::ways_on(&panel, &[], true).map_err(|e| Failure::new(e.code(), e.to_string()))?;
+    let ways = Ways { of, agent: station.agent()?, supply_mv: station.supply_mv };
+    let plan = Plan::with_ways(recipe, panel, ways).map_err(|e| Failure::new(e.code(), e.to_string()))?;
     let order_sha256 = Hash(order.sha256().0);
     let order = order.order().clone();
     let ordered =

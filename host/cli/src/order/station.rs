@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use panel_codes::Code;
+use panel_engine::rom::Agent;
 use panel_ledger::Issuer;
 use panel_release::{
     Admit, Candidate, Kind, ReleasePolicy, Sha256Hash, StationSecret, TrustedRoot, VerifiedOrder,
@@ -90,6 +91,9 @@ pub(crate) struct Station {
     pub(crate) panel: PathBuf,
     /// The chip on this fixture, for releases that are for several.
     pub(crate) chip: Option<String>,
+    /// Supply of the boards in millivolts, if stated: F2, F4 and F7 are then programmed by words through their ROM.
+    pub(crate) supply_mv: Option<u16>,
+    agent: Option<AgentText>,
     secret: Option<PathBuf>,
     issuer: Option<IssuerText>,
 }
@@ -112,8 +116,18 @@ struct StationText {
     releases: PathBuf,
     panel: PathBuf,
     chip: Option<String>,
+    supply_mv: Option<u16>,
+    agent: Option<AgentText>,
     secret: Option<PathBuf>,
     issuer: Option<IssuerText>,
+}
+
+/// The RAM agent for the station's blank boards.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AgentText {
+    file: PathBuf,
+    address: u32,
 }
 
 #[derive(Deserialize)]
@@ -153,6 +167,8 @@ impl Station {
             releases: join(text.releases),
             panel: join(text.panel),
             chip: text.chip,
+            supply_mv: text.supply_mv,
+            agent: text.agent.map(|agent| AgentText { file: join(agent.file), ..agent }),
             secret: text.secret.map(join),
             issuer: text.issuer.map(|i| IssuerText {
                 certificate: join(i.certificate),
@@ -164,6 +180,12 @@ impl Station {
 
     pub(crate) fn trusted_root(&self) -> Result<TrustedRoot, Failure> {
         trusted_root(&self.root)
+    }
+
+    /// The RAM agent, if the station has one.
+    pub(crate) fn agent(&self) -> Result<Option<Agent>, Failure> {
+        let read = |agent: &AgentText| crate::setup::agent(&agent.file, agent.address);
+        self.agent.as_ref().map(read).transpose()
     }
 
     pub(crate) fn issuer(&self) -> Result<Option<UnitIssuer>, Failure> {

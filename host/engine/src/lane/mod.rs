@@ -47,6 +47,8 @@ pub(crate) enum Stage {
     Idle,
     /// Boards are given the RAM agent through their ROM, by others.
     Load,
+    /// Option bytes and lock of boards that ran an agent go through their ROM, by others.
+    RomFinish,
     /// The fixture switches power.
     Power,
     /// Boards start.
@@ -135,6 +137,8 @@ pub(crate) struct Lane {
     pub(crate) flood: Flood,
     /// Slots whose boards are to be given the RAM agent.
     pub(crate) to_load: BTreeSet<Slot>,
+    /// Slots whose boards are to get option bytes and lock through their ROM.
+    pub(crate) to_finish: BTreeSet<Slot>,
     /// Identity, option bytes, protection: what is under way.
     work: Work,
 }
@@ -178,6 +182,7 @@ impl Lane {
             binding: Rounds::default(),
             flood: Flood::default(),
             to_load: BTreeSet::new(),
+            to_finish: BTreeSet::new(),
             work: Work::default(),
         }
     }
@@ -218,6 +223,10 @@ impl Lane {
                 self.group.remove(&slot);
             }
             self.boards.insert(slot, board);
+        }
+        if self.stage == Stage::RomFinish {
+            self.rom_finished(now);
+            return;
         }
         if self.stage != Stage::Load {
             return;
@@ -446,9 +455,17 @@ impl Lane {
         (!boards.is_empty()).then_some(boards)
     }
 
-    /// Whether this bus waits for boards that are given the agent.
+    /// The boards that are to get option bytes and lock through their ROM, once.
+    pub(crate) fn take_to_finish(&mut self) -> Option<Vec<Board>> {
+        let slots = core::mem::take(&mut self.to_finish);
+        let boards: Vec<Board> = slots.iter().filter_map(|s| self.boards.remove(s)).collect();
+        (!boards.is_empty()).then_some(boards)
+    }
+
+    /// Whether this bus waits for boards that others work on.
     pub(crate) fn is_loading(&self) -> bool {
-        self.stage == Stage::Load || self.stage == Stage::Done && self.loads_agents()
+        let by_others = matches!(self.stage, Stage::Load | Stage::RomFinish);
+        by_others || self.stage == Stage::Done && self.loads_agents()
     }
 
     fn loads_agents(&self) -> bool {

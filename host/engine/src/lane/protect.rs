@@ -20,6 +20,7 @@ use super::{Lane, Stage};
 use crate::board::SlotState;
 use crate::event::{Event, Step};
 use crate::finishing::{Lock, LockProof, OptionWrite, RestartedBy};
+use crate::rom::{RomPlan, is_agent};
 
 /// Bytes asked for when a board has to refuse.
 const PROOF_READ: u8 = 16;
@@ -29,6 +30,9 @@ const SLACK: Span = Span::from_millis(100);
 impl Lane {
     /// The image is committed: option bytes, lock, start, whatever the recipe says.
     pub(super) fn committed(&mut self, now: Micros) {
+        if self.hand_to_rom() {
+            return;
+        }
         if self.plan.recipe.finishing.options.is_empty() {
             self.lock(now);
             return;
@@ -36,6 +40,43 @@ impl Lane {
         self.advance_step(Step::Options, SlotState::Finishing);
         self.work = Work::default();
         self.ask_options(now);
+    }
+
+    /// Boards that run an agent would lose it by the restart that option bytes and lock need: they go on through their
+    /// ROM, and this bus waits. False if there are none.
+    fn hand_to_rom(&mut self) -> bool {
+        if !self.plan.rom.as_ref().is_some_and(RomPlan::finishes_agents) {
+            return false;
+        }
+        let agent = |slot: &Slot| self.plan.ways.get(slot).is_some_and(|way| is_agent(*way));
+        self.to_finish = self.active_slots().into_iter().filter(agent).collect();
+        for slot in &self.to_finish {
+            let Some(board) = self.boards.get_mut(slot) else { continue };
+            board.to_finish = true;
+            if let Some(node) = board.node.take() {
+                self.master.drop_node(node);
+                self.master.release(node);
+            }
+        }
+        if self.to_finish.is_empty() {
+            return false;
+        }
+        self.deadline = None;
+        self.stage = Stage::RomFinish;
+        true
+    }
+
+    /// They are back with their verdicts.
+    pub(super) fn rom_finished(&mut self, now: Micros) {
+        self.deadline = Some(now + self.plan.budget(self.bus.index()));
+        let again = self.boards.values_mut();
+        self.again.extend(again.filter_map(|b| core::mem::take(&mut b.again).then_some(b.slot)));
+        if self.active().is_empty() {
+            self.after_group(now);
+        } else {
+            // Boards with a bootloader of their own are left.
+            self.committed(now);
+        }
     }
 
     fn ask_options(&mut self, now: Micros) {

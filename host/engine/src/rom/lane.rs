@@ -5,11 +5,12 @@
 //! engine events of what it tells. Boards that were given the RAM agent are handed to their bus's own lane.
 //!
 //! `outputs.rs` carries out what attempts want, `entry.rs` brings boards into their ROM and out of it, `channels.rs`
-//! gives boards their turns where a port serves several.
+//! gives boards their turns where a port serves several, `reserve.rs` has boards wait for their identities.
 
 mod channels;
 mod entry;
 mod outputs;
+mod reserve;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use panel_backplane::{BusIndex, Request, Slot, Way};
 use panel_codes::Code;
 use panel_protocol::frame::Frame;
+use panel_protocol::node::Uid;
 use panel_protocol::time::Micros;
 
 use self::channels::Channels;
@@ -25,7 +27,8 @@ use super::session::Packet;
 use crate::board::{Board, SlotState};
 use crate::event::{BusRate, Event, LinkEvent, Phase, PortOutput, Step};
 use crate::plan::Plan;
-use crate::verdict::Verdict;
+use crate::verdict::{Outcome, Verdict};
+use reserve::Waiting;
 
 /// A request to the fixture whose end is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -90,6 +93,9 @@ pub(crate) struct RomLane {
     tickets: u32,
     waits: BTreeMap<Ticket, Purpose>,
     rate_for: VecDeque<RateFor>,
+    waiting: Waiting,
+    /// Boards whose identities are to be reserved.
+    pub(crate) reserve: Vec<(Slot, Uid)>,
     pub(crate) fixture: VecDeque<(Request, Option<Ticket>)>,
     pub(crate) events: VecDeque<Event>,
     pub(crate) rates: VecDeque<BusRate>,
@@ -115,6 +121,8 @@ impl RomLane {
             tickets: 0,
             waits: BTreeMap::new(),
             rate_for: VecDeque::new(),
+            waiting: Waiting::default(),
+            reserve: Vec::new(),
             fixture: VecDeque::new(),
             events: VecDeque::new(),
             rates: VecDeque::new(),
@@ -144,6 +152,15 @@ impl RomLane {
         self.enter(now, &slots);
     }
 
+    /// Takes boards that an agent has given image and identity: option bytes and lock are left, in the same attempt.
+    pub(crate) fn finish_boards(&mut self, now: Micros, boards: Vec<Board>) {
+        let slots: Vec<Slot> = boards.iter().map(|b| b.slot).collect();
+        self.boards.extend(boards.into_iter().map(|b| (b.slot, b)));
+        self.stage = Stage::Working;
+        self.phase(Phase::Finish);
+        self.restart_all(now, &slots);
+    }
+
     fn begin_attempt(&mut self, now: Micros, slot: Slot) {
         let Some(board) = self.boards.get_mut(&slot) else { return };
         board.verdict = None;
@@ -167,6 +184,7 @@ impl RomLane {
             working.attempt.handle_rx(now, &Packet::Frame(frame));
             self.pump(now, slot);
         }
+        self.gather(now);
     }
 
     pub(crate) fn handle_bytes(&mut self, now: Micros, slot: Slot, bytes: &[u8]) {
@@ -174,6 +192,7 @@ impl RomLane {
             working.attempt.handle_rx(now, &Packet::Bytes(bytes.to_vec()));
             self.pump(now, slot);
         }
+        self.gather(now);
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Micros) {
@@ -185,6 +204,7 @@ impl RomLane {
                 self.pump(now, slot);
             }
         }
+        self.gather(now);
     }
 
     pub(crate) fn handle_fixture_done(&mut self, now: Micros, ticket: Ticket) {
@@ -231,6 +251,7 @@ impl RomLane {
         };
         if self.boards.get(&slot).is_some_and(Board::is_active) {
             self.fail(now, slot, Code::PortGone, text);
+            self.gather(now);
         }
     }
 
@@ -259,7 +280,7 @@ impl RomLane {
     // Outputs
 
     pub(crate) fn next_timeout(&self) -> Option<Micros> {
-        self.working.values().map(|w| w.wait).min()
+        self.working.values().map(|w| w.wait).chain(self.waiting.until()).min()
     }
 
     pub(crate) fn poll_bytes(&mut self, slot: Slot) -> Option<PortOutput> {
@@ -337,13 +358,18 @@ impl RomLane {
         let retries = self.plan.recipe.retries;
         let again = self.boards.get(&slot).is_some_and(|b| b.attempt > 0 && b.attempt <= retries)
             && verdict.is_worth_a_retry()
+            && !self.working.get(&slot).is_some_and(|w| w.attempt.may_be_locked())
             && !self.interrupted;
         self.end_attempt(now, slot, verdict, again);
         self.go_on(now);
     }
 
-    fn end_attempt(&mut self, now: Micros, slot: Slot, verdict: Verdict, again: bool) {
+    fn end_attempt(&mut self, now: Micros, slot: Slot, mut verdict: Verdict, again: bool) {
+        let locks = self.plan.recipe.finishing.lock.level().is_some();
         let Some(board) = self.boards.get_mut(&slot).filter(|b| b.verdict.is_none()) else { return };
+        if verdict.outcome == Outcome::Pass && locks && !board.proved {
+            verdict = Verdict::failure(Code::LockNotProven, board.step, "no proof of its lock");
+        }
         let (ok, begun) = (verdict.code.is_none(), board.attempt > 0);
         if begun {
             self.events.push_back(Event::StepEnded { slot, step: board.step, ok });
@@ -351,12 +377,15 @@ impl RomLane {
         board.ended = now;
         board.state = SlotState::Ended;
         board.verdict = Some(verdict.clone());
+        // Another attempt of a board that ran an agent begins on its bus.
+        let here = again && !board.to_finish;
+        board.again = again && board.to_finish;
         self.events.push_back(Event::Ended { slot, verdict, again });
         self.dismiss(slot);
         if begun {
             self.leave(slot, ok);
         }
-        if again {
+        if here {
             self.again.insert(slot);
         }
     }
@@ -365,6 +394,8 @@ impl RomLane {
     fn dismiss(&mut self, slot: Slot) {
         self.working.remove(&slot);
         self.ports.remove(&slot);
+        self.waiting.forget(slot);
+        self.reserve.retain(|(s, _)| *s != slot);
         self.queue.retain(|s| *s != slot);
         self.channels.release(slot);
         self.waits.retain(|_, purpose| match purpose {

@@ -4,14 +4,17 @@
 //! bus whose boards cannot be told apart, an agent that does not fit into the RAM the ROM leaves free.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use panel_backplane::{Binding, BusKind, LineIndex, Panel, PanelSlot, Port, Slot, Way};
 use panel_protocol::agent::{JOIN_AT_ONCE, JOIN_WORD};
-use stm32_rom_bootloader::device::SupplyVoltage;
+use panel_protocol::node::Uid;
+use stm32_rom_bootloader::device::{OptionBytes, SupplyVoltage};
 use stm32_rom_bootloader::{Device, EraseChoice, PlanOptions, SharedImage};
 
-use super::attempt::{Goal, Work};
-use crate::finishing::Finishing;
+use super::attempt::{Extras, Goal, Work};
+use crate::chip::Chip;
+use crate::finishing::{Finishing, IdentityPlace, Lock};
 use crate::lines;
 use crate::plan::{PlanError, Recipe};
 
@@ -59,6 +62,9 @@ pub struct RomPlan {
     agent: Option<(AgentImages, Agent)>,
     start: Option<u32>,
     voltage: Option<SupplyVoltage>,
+    /// What a factory adds to a board that is written through its ROM, and to one that was written by an agent.
+    extras: Arc<Extras>,
+    after_agent: Arc<Extras>,
 }
 
 impl RomPlan {
@@ -82,16 +88,7 @@ impl RomPlan {
         }
         check_buses(panel, ways)?;
         check_muxes(panel, ways)?;
-        let finishing = &recipe.finishing;
-        // Option bytes and lock act after a restart, which an agent does not survive.
-        let restarts = finishing.lock.level().is_some() || !finishing.options.is_empty();
-        let unserved = |way: Way| match way.broadcasts() {
-            true => is_agent(way) && restarts,
-            false => *finishing != Finishing::default(),
-        };
-        if let Some((&slot, &way)) = ways.iter().find(|(_, way)| unserved(**way)) {
-            return Err(PlanError::RomFinishing { slot: slot.0, way });
-        }
+        check_finishing(recipe, panel, ways, device)?;
         let image = SharedImage::new(regions.to_vec())?;
         let voltage = options.supply_mv.and_then(SupplyVoltage::from_millivolts);
         if ways.values().any(|way| !way.broadcasts()) {
@@ -112,7 +109,9 @@ impl RomPlan {
         };
         let first = regions.first().map(|(address, _)| *address);
         let start = first.filter(|_| recipe.start_application);
-        Ok(Some(Self { device, image, agent, start, voltage }))
+        let extras = extras(recipe, regions);
+        let after_agent = Arc::new(Extras { reserve: false, place: None, ..extras.clone() });
+        Ok(Some(Self { device, image, agent, start, voltage, extras: Arc::new(extras), after_agent }))
     }
 
     /// The supply that the job states, where it makes programming faster.
@@ -132,20 +131,96 @@ impl RomPlan {
         match &self.agent {
             Some((images, agent)) if is_agent(way) => Work {
                 goal: Goal::LoadAgent,
-                device: self.device,
                 image: if shared { &images.patient } else { &images.prompt }.clone(),
                 start: Some(agent.address),
                 voltage: None,
+                extras: Arc::default(),
+                ..self.program()
             },
-            _ => Work {
-                goal: Goal::Program,
-                device: self.device,
-                image: self.image.clone(),
-                start: self.start,
-                voltage: self.voltage,
-            },
+            _ => self.program(),
         }
     }
+
+    fn program(&self) -> Work {
+        Work {
+            goal: Goal::Program,
+            device: self.device,
+            image: self.image.clone(),
+            start: self.start,
+            voltage: self.voltage,
+            extras: Arc::clone(&self.extras),
+            uid: None,
+        }
+    }
+
+    /// What is left to do to this board when an agent has given it image and identity.
+    pub(crate) fn finish(&self, uid: Option<Uid>) -> Work {
+        Work { goal: Goal::Finish, extras: Arc::clone(&self.after_agent), uid, ..self.program() }
+    }
+
+    /// Whether boards that ran an agent go through their ROM once more: option bytes and lock act after a restart,
+    /// which an agent does not survive.
+    pub(crate) fn finishes_agents(&self) -> bool {
+        self.after_agent.restarts()
+    }
+}
+
+/// What a factory adds, as attempts need it.
+fn extras(recipe: &Recipe, regions: &[(u32, Vec<u8>)]) -> Extras {
+    let Finishing { reserve, identity, options, lock } = &recipe.finishing;
+    let place = identity.map(|place| IdentityPlace {
+        may_erase: place.may_erase && !shares_a_unit(recipe.chip, &place, regions),
+        ..place
+    });
+    let unit = usize::from(recipe.chip.flash.unit);
+    Extras { reserve: *reserve, place, unit, options: options.clone(), lock: lock.level().is_some() }
+}
+
+/// Whether an erase for the identity would take a byte of the image along.
+fn shares_a_unit(chip: &Chip, place: &IdentityPlace, regions: &[(u32, Vec<u8>)]) -> bool {
+    let unit = |at| chip.flash.erase_unit(at);
+    let first = unit(place.address).map_or(place.address, |unit| unit.address);
+    let last = place.address + place.length - 1;
+    let end = unit(last).map_or(last + 1, |unit| unit.address + unit.size);
+    regions.iter().any(|(from, bytes)| *from < end && first < from + bytes.len() as u32)
+}
+
+/// Option bytes and lock through a ROM: what it cannot do is refused before anything is powered.
+fn check_finishing(
+    recipe: &Recipe,
+    panel: &Panel,
+    ways: &BTreeMap<Slot, Way>,
+    device: &'static Device,
+) -> Result<(), PlanError> {
+    let Finishing { options, lock, .. } = &recipe.finishing;
+    if lock.level().is_none() && options.is_empty() {
+        return Ok(());
+    }
+    let through_rom = ways.iter().filter(|(_, way)| **way != Way::Multidrop);
+    let block = match device.option_bytes {
+        OptionBytes::Memory([area, ..]) => area.len() as usize,
+        _ => 0,
+    };
+    for (&slot, &way) in through_rom {
+        if matches!(lock, Lock::Level2(_)) {
+            return Err(PlanError::RomLevel2 { slot: slot.0, way });
+        }
+        if let Some(option) = options.iter().find(|o| usize::from(o.offset) + o.bytes.len() > block) {
+            let (option, chip) = (option.name.clone(), recipe.chip.name);
+            return Err(PlanError::RomOption { slot: slot.0, way, option, chip });
+        }
+        if lines::own_line(panel, slot).is_none() {
+            return Err(PlanError::NoOwnLineToRestart { slot: slot.0, way });
+        }
+        // A bootloader that listens on the bus would take part in it while ROMs are talked to at their own rates.
+        let bus = panel.slot(slot).and_then(|s| s.bus);
+        let resident = |s: &&PanelSlot| s.bus == bus && ways.get(&s.slot) == Some(&Way::Multidrop);
+        if let (true, Some(bus), Some(other)) = (way.rom_on_bus(), bus, panel.slots.iter().find(resident)) {
+            let bus = panel.buses.get(bus.index()).map_or_else(String::new, |bus| bus.name.clone());
+            return Err(PlanError::MixedBus { bus, slot: other.slot.0, ways: [way, Way::Multidrop] });
+        }
+    }
+    Ok(())
 }
 
 /// The agent as linked, and told to take part in the bus at once.

@@ -5,7 +5,8 @@ use core::time::Duration;
 use panel_protocol::time::Micros;
 use stm32_rom_bootloader as stm32;
 use stm32_rom_bootloader::{
-    CanSession, CanSettings, Entry, Identity, LineAction, LineResult, Operation, UartSession, UartSettings,
+    CanKind, CanSession, CanSettings, Entry, Identity, LineAction, LineResult, Operation, UartSession,
+    UartSettings,
 };
 
 /// The link to a board's ROM and what its sessions are told.
@@ -18,6 +19,11 @@ pub(crate) enum Link {
 }
 
 impl Link {
+    /// Whether the ROM is asked to change its bit rate, so that the adapter is at another one than a ROM begins with.
+    pub(super) const fn changes_rate(&self) -> bool {
+        matches!(self, Self::Can(CanSettings { kind: CanKind::Classic { speed: Some(_) }, .. }))
+    }
+
     /// The same link to a chip that an earlier session has found.
     pub(super) fn connected(&self, identity: Identity) -> Self {
         let entry = Entry::Connected(identity);
@@ -37,70 +43,137 @@ pub(crate) enum Packet {
     Frame(stm32::Frame),
 }
 
-/// One operation under way.
+/// What a session can end with.
 #[derive(Debug)]
-pub(super) enum Session<R> {
-    Uart(UartSession<'static, R>),
-    Can(CanSession<'static, R>),
+pub(super) enum Outcome {
+    /// What was read of the chip.
+    Info(stm32::Info),
+    /// An image was written.
+    Programmed(stm32::Programmed),
+    /// Option bytes were written.
+    Options(stm32::OptionsWritten),
+    /// Protection was set.
+    Protected,
+    /// What a chip answered that should be locked.
+    Proof(stm32::ReadoutProof),
+    /// The application was started.
+    Started,
 }
 
 /// What a session wants.
-pub(super) enum Wish<R> {
+pub(super) enum Wish {
     Send(Packet),
     Line(LineAction),
     Event(stm32::Event),
     Wait(Micros),
-    Ended(Result<R, stm32::Error>),
+    Ended(Result<Outcome, stm32::Error>),
 }
 
-impl<R: 'static> Session<R> {
-    pub(super) fn new<O>(operation: O, link: &Link, now: Micros) -> Self
+/// One operation under way.
+pub(super) struct Session(Box<dyn Talk + Send>);
+
+impl core::fmt::Debug for Session {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Session").finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    /// Begins an operation; `name` tells its outcome from others.
+    pub(super) fn new<O, R: Send + 'static>(
+        operation: O,
+        name: fn(R) -> Outcome,
+        link: &Link,
+        now: Micros,
+    ) -> Self
     where
         O: Operation<'static, Outcome = R>,
     {
-        match link {
-            Link::Uart(settings) => Self::Uart(UartSession::new(operation, settings.clone(), duration(now))),
-            Link::Can(settings) => Self::Can(CanSession::new(operation, settings.clone(), duration(now))),
-        }
+        let now = duration(now);
+        Self(match link {
+            Link::Uart(settings) => {
+                Box::new(OverUart(UartSession::new(operation, settings.clone(), now), name))
+            }
+            Link::Can(settings) => Box::new(OverCan(CanSession::new(operation, settings.clone(), now), name)),
+        })
     }
 
     pub(super) fn handle_rx(&mut self, now: Micros, packet: &Packet) {
-        match (self, packet) {
-            (Self::Uart(session), Packet::Bytes(bytes)) => session.handle_rx(duration(now), bytes),
-            (Self::Can(session), Packet::Frame(frame)) => session.handle_rx(duration(now), frame),
-            _ => {}
-        }
+        self.0.handle_rx(duration(now), packet);
     }
 
     pub(super) fn handle_timeout(&mut self, now: Micros) {
-        match self {
-            Self::Uart(session) => session.handle_timeout(duration(now)),
-            Self::Can(session) => session.handle_timeout(duration(now)),
-        }
+        self.0.handle_timeout(duration(now));
     }
 
     pub(super) fn handle_line(&mut self, now: Micros, result: LineResult) {
-        match self {
-            Self::Uart(session) => session.handle_line(duration(now), result),
-            Self::Can(session) => session.handle_line(duration(now), result),
-        }
+        self.0.handle_line(duration(now), result);
     }
 
-    pub(super) fn poll(&mut self) -> Wish<R> {
-        match self {
-            Self::Uart(session) => wish(session.poll(), Packet::Bytes),
-            Self::Can(session) => wish(session.poll(), Packet::Frame),
-        }
+    pub(super) fn poll(&mut self) -> Wish {
+        self.0.poll()
     }
 }
 
-fn wish<P, R>(output: stm32::Output<P, R>, packet: impl FnOnce(P) -> Packet) -> Wish<R> {
+/// A session, whatever its link and its outcome.
+trait Talk {
+    fn handle_rx(&mut self, now: Duration, packet: &Packet);
+    fn handle_timeout(&mut self, now: Duration);
+    fn handle_line(&mut self, now: Duration, result: LineResult);
+    fn poll(&mut self) -> Wish;
+}
+
+struct OverUart<R: 'static>(UartSession<'static, R>, fn(R) -> Outcome);
+
+struct OverCan<R: 'static>(CanSession<'static, R>, fn(R) -> Outcome);
+
+impl<R: 'static> Talk for OverUart<R> {
+    fn handle_rx(&mut self, now: Duration, packet: &Packet) {
+        if let Packet::Bytes(bytes) = packet {
+            self.0.handle_rx(now, bytes);
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Duration) {
+        self.0.handle_timeout(now);
+    }
+
+    fn handle_line(&mut self, now: Duration, result: LineResult) {
+        self.0.handle_line(now, result);
+    }
+
+    fn poll(&mut self) -> Wish {
+        wish(self.0.poll(), Packet::Bytes, self.1)
+    }
+}
+
+impl<R: 'static> Talk for OverCan<R> {
+    fn handle_rx(&mut self, now: Duration, packet: &Packet) {
+        if let Packet::Frame(frame) = packet {
+            self.0.handle_rx(now, frame);
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Duration) {
+        self.0.handle_timeout(now);
+    }
+
+    fn handle_line(&mut self, now: Duration, result: LineResult) {
+        self.0.handle_line(now, result);
+    }
+
+    fn poll(&mut self) -> Wish {
+        wish(self.0.poll(), Packet::Frame, self.1)
+    }
+}
+
+fn wish<P, R>(output: stm32::Output<P, R>, packet: fn(P) -> Packet, name: fn(R) -> Outcome) -> Wish {
     match output {
         stm32::Output::Transmit(piece) => Wish::Send(packet(piece)),
         stm32::Output::Line(action) => Wish::Line(action),
         stm32::Output::Event(event) => Wish::Event(event),
         stm32::Output::Wait { until, .. } => Wish::Wait(micros(until)),
-        stm32::Output::Done(result) => Wish::Ended(result),
+        stm32::Output::Done(result) => Wish::Ended(result.map(name)),
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod mixed;
 mod resume;
+mod rom;
 mod sequence;
 mod station;
 mod trouble;

@@ -3,16 +3,21 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use panel_backplane::{BusIndex, LineFunction, Panel, Slot};
+use panel_backplane::{BusIndex, LineFunction, Panel, Slot, Way};
 use panel_engine::chip::Chip;
+use panel_engine::rom::{Agent, Ways};
 use panel_engine::{
-    Event, Finishing, IdentityPlace, Limits, Lock, LockProof, Outcome, Plan, Recipe, Refused, Reserved, Run,
+    BusRate, Event, Finishing, IdentityPlace, Limits, Lock, LockProof, Outcome, Plan, PortIndex, PortOutput,
+    Recipe, Refused, Reserved, Run,
 };
 use panel_image::Image;
 use panel_protocol::node::Uid;
 use panel_protocol::time::Micros;
-use panel_simulator::{BusSpeed, HostEvent, Scenario, SlotConfig, World, WorldConfig};
+use panel_simulator::{
+    AgentCode, BusSpeed, HostEvent, RomConfig, RomLink, Scenario, SlotConfig, World, WorldConfig,
+};
 use tempfile::TempDir;
 
 /// Longer than one block, as the real identity region is.
@@ -93,7 +98,12 @@ pub(crate) struct Station {
     pub(crate) refused: Vec<u16>,
     pub(crate) image: u8,
     pub(crate) image_bytes: u32,
+    /// Blank boards are reached this way.
+    pub(crate) way: Way,
 }
+
+/// The RAM agent of these boards: any bytes will do, the simulated chip knows them.
+const AGENT: (u32, usize) = (0x2000_4000, 2048);
 
 /// An identity at this address, and level 1.
 pub(crate) fn whole(address: u32) -> Finishing {
@@ -103,6 +113,10 @@ pub(crate) fn whole(address: u32) -> Finishing {
         options: Vec::new(),
         lock: Lock::Level1,
     }
+}
+
+fn agent_bytes() -> Vec<u8> {
+    (0..AGENT.1).map(|at| (at * 13 + at / 64) as u8).collect()
 }
 
 impl Station {
@@ -119,6 +133,7 @@ impl Station {
             refused: Vec::new(),
             image: 1,
             image_bytes: 8192,
+            way: Way::Multidrop,
         }
     }
 
@@ -139,11 +154,33 @@ impl Station {
             finishing: self.finishing.clone(),
             limits: Limits::default(),
         };
+        let panel = self.panel();
+        let of = panel.slots.iter().map(|slot| (slot.slot, self.way)).collect();
+        let agent = Agent { name: "agent".to_owned(), bytes: agent_bytes(), address: AGENT.0 };
+        Plan::with_ways(recipe, panel, Ways { of, agent: Some(agent), supply_mv: None }).unwrap()
+    }
+
+    pub(crate) fn panel(&self) -> Panel {
+        let port = if self.way.needs_port() { "port = \"sim\"\n" } else { "" };
         let text = format!(
-            "name = \"p\"\nrows = 1\ncolumns = {}\nbinding = \"straps\"\nbus = [{{ link = \"sim\" }}]\n[fixture]\n{}\n",
-            self.boards, self.fixture
+            "name = \"p\"\nrows = 1\ncolumns = {}\nbinding = \"straps\"\nways = [\"{}\"]\n{port}\
+             bus = [{{ link = \"sim\" }}]\n[fixture]\n{}\n",
+            self.boards, self.way, self.fixture
         );
-        Plan::new(recipe, Panel::parse(&text).unwrap()).unwrap()
+        Panel::parse(&text).unwrap()
+    }
+
+    /// What is fitted in the slots: boards with a bootloader, or blank ones.
+    fn slot(&self, slot: u16, chip: &'static panel_simulator::Chip) -> SlotConfig {
+        let link = match self.way {
+            Way::Multidrop => return SlotConfig::new(slot, 0, chip),
+            Way::RomUart | Way::RomUartAgent => RomLink::Uart,
+            Way::RomCan | Way::RomCanAgent => RomLink::Can,
+            Way::RomFdcan | Way::RomFdcanAgent => RomLink::Fdcan,
+        };
+        let agent = Some(Arc::new(AgentCode { address: AGENT.0, bytes: agent_bytes() }));
+        let rom = Some(RomConfig { link, agent, latency: Duration::ZERO });
+        SlotConfig { rom, ..SlotConfig::new(slot, 0, chip) }
     }
 
     /// Runs once; boards keep their flash for the next time.
@@ -151,7 +188,7 @@ impl Station {
         let plan = Arc::new(self.plan());
         let chip = panel_simulator::Chip::by_name(self.chip.trim_start_matches("STM32")).unwrap();
         let config = WorldConfig {
-            slots: (1..=self.boards).map(|slot| SlotConfig::new(slot, 0, chip)).collect(),
+            slots: (1..=self.boards).map(|slot| self.slot(slot, chip)).collect(),
             buses: vec![BusSpeed::CAN_1M],
             scenario: Scenario::parse(scenario).unwrap(),
             flash_dir: Some(self.dir.path().to_owned()),
@@ -174,8 +211,13 @@ impl Station {
             world.advance(next);
             let now = world.now();
             while let Some(event) = world.poll_host() {
-                if let HostEvent::Received { frame, .. } = event {
-                    run.handle_frame(now, BusIndex(0), &frame);
+                match event {
+                    HostEvent::Received { frame, .. } => run.handle_frame(now, BusIndex(0), &frame),
+                    HostEvent::Readable { slot } => {
+                        let bytes = world.port_read(slot);
+                        run.handle_bytes(now, PortIndex(slot - 1), &bytes);
+                    }
+                    _ => {}
                 }
             }
             if due.is_some_and(|due| now >= due) {
@@ -226,7 +268,8 @@ impl Station {
                 match line.function {
                     LineFunction::Power => world.set_power(&slots, action.on),
                     LineFunction::Nrst => world.set_reset(&slots, action.on),
-                    LineFunction::Select | LineFunction::Boot0 | LineFunction::Mux => {}
+                    LineFunction::Boot0 => world.set_boot0(&slots, action.on),
+                    LineFunction::Select | LineFunction::Mux => {}
                 }
                 moved = true;
             }
@@ -234,6 +277,20 @@ impl Station {
                 let currents: Vec<_> = slots.iter().map(|&s| (s, world.current_ma(s.0))).collect();
                 run.handle_currents(now, &currents);
                 moved = true;
+            }
+            while let Some(BusRate { nominal, data }) = run.poll_bit_rate(BusIndex(0)) {
+                world.host_set_speed(0, BusSpeed { nominal, data });
+                run.handle_bit_rate(now, BusIndex(0), true);
+                moved = true;
+            }
+            for port in 0..run.plan().ports.len() as u16 {
+                while let Some(output) = run.poll_bytes(PortIndex(port)) {
+                    match output {
+                        PortOutput::Configure { baud } => world.port_configure(port + 1, baud),
+                        PortOutput::Write(bytes) => world.port_write(port + 1, &bytes),
+                    }
+                    moved = true;
+                }
             }
             while world.host_queue_free(0) > 6
                 && let Some(frame) = run.poll_transmit(now, BusIndex(0))

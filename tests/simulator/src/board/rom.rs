@@ -8,11 +8,11 @@
 use std::sync::Arc;
 
 use panel_protocol::frame::{Frame, Id};
-use panel_protocol::node::{Capabilities, ResetCause};
+use panel_protocol::node::{Capabilities, Protection, ResetCause};
 use rom_simulator::wire::{LineConfig, UartLine};
 use rom_simulator::{
-    CanDevice, CanFrame, CanKind, Chip as RomChip, Fault, Model, Nanos, Settings, State as RomState,
-    UsartDevice,
+    CanDevice, CanFrame, CanKind, Chip as RomChip, Fault, Model, Nanos, Protection as RomProtection,
+    Settings, State as RomState, UsartDevice,
 };
 
 use super::{Application, Board, State};
@@ -21,16 +21,15 @@ use crate::chip::FLASH_BASE;
 use crate::config::{AgentCode, RomConfig, RomLink};
 use crate::firmware::Firmware;
 use crate::flash::Flash;
-use crate::hardware::Hardware;
+use crate::hardware::{Hardware, OptionWrite};
 use crate::timers::NEVER;
 
 /// From Go to the first instruction that matters: clocks, vectors, controller.
 const AGENT_START: u64 = 5_000_000;
+/// What a ROM's write of option bytes takes (rom-simulator).
+const OPTION_WRITE: u64 = 30_000_000;
 /// Silence on the bus after which an agent takes part in it.
 pub(crate) const AGENT_SILENCE: u64 = 250_000_000;
-/// Bytes that are copied together between the two flashes.
-const CHUNK: usize = 256;
-
 /// What the host sees of a board's own port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PortNews {
@@ -54,6 +53,8 @@ pub(crate) struct Rom {
     told: Option<Nanos>,
     /// The agent that runs waits for silence on its bus.
     patient: bool,
+    /// Option bytes and protection as they were when somebody last looked.
+    options: (RomProtection, Vec<u8>),
 }
 
 impl Rom {
@@ -82,7 +83,8 @@ impl Rom {
             }
         };
         device.chip_mut().set_uid(uid);
-        Some(Self { device, agent: config.agent.clone(), told: None, patient: true })
+        let options = (RomProtection::Open, Vec::new());
+        Some(Self { device, agent: config.agent.clone(), told: None, patient: true, options })
     }
 
     pub(crate) fn set_boot0(&mut self, high: bool) {
@@ -139,6 +141,44 @@ impl Rom {
     }
 }
 
+impl Rom {
+    /// The chip is the ROM's: as its flash and option bytes are.
+    fn take_over(&mut self, flash: &Flash) {
+        let chip = self.device.chip_mut();
+        chip.flash_mut().preload(0, flash.data());
+        let protection = match flash.options().protection {
+            Protection::Open => RomProtection::Open,
+            Protection::Level1 => RomProtection::Level1,
+            Protection::Level2 => RomProtection::Level2,
+        };
+        chip.restore_options(protection, &flash.option_cells.image());
+        self.options = (protection, chip.option_bytes().to_vec());
+    }
+
+    /// Copies what the ROM has done to the chip. Whether it wrote option bytes, and among them the lock.
+    fn hand_back(&mut self, flash: &mut Flash) -> Option<bool> {
+        let chip = self.device.chip_mut();
+        for (at, len) in chip.flash_mut().take_changes() {
+            if let Some(bytes) = chip.flash().bytes().get(at..at + len) {
+                flash.preset(FLASH_BASE + at as u32, bytes);
+            }
+        }
+        let stored = chip.stored_protection();
+        if self.options.0 == stored && self.options.1 == chip.option_bytes() {
+            return None;
+        }
+        let locked = self.options.0 == RomProtection::Open && stored != RomProtection::Open;
+        self.options = (stored, chip.option_bytes().to_vec());
+        let protection = match stored {
+            RomProtection::Open => Protection::Open,
+            RomProtection::Level1 => Protection::Level1,
+            RomProtection::Level2 => Protection::Level2,
+        };
+        flash.preset_options(protection, &self.options.1);
+        Some(locked)
+    }
+}
+
 impl Device {
     fn board_mut(&mut self) -> &mut rom_simulator::Board {
         match self {
@@ -183,7 +223,7 @@ impl<F: Firmware> Board<F> {
     ) {
         let Some(rom) = &mut self.rom else { return };
         hardware.restart(now, cause);
-        into_rom(&hardware.flash, rom.device.chip_mut());
+        rom.take_over(&hardware.flash);
         rom.device.power(now, true);
         self.state = State::Rom(hardware);
         self.follow_rom(now, bus);
@@ -195,7 +235,10 @@ impl<F: Firmware> Board<F> {
         if let State::Rom(hardware) = &mut self.state {
             rom.advance(now);
             rom.device.power(now, false);
-            from_rom(rom.device.chip(), &mut hardware.flash);
+            rom.hand_back(&mut hardware.flash);
+        } else {
+            // Somebody else runs: the ROM starts from the beginning next time.
+            rom.device.power(now, false);
         }
     }
 
@@ -213,6 +256,11 @@ impl<F: Firmware> Board<F> {
     pub(super) fn run_rom(&mut self, now: u64, bus: &mut Bus) -> PortNews {
         let Some(rom) = &mut self.rom else { return PortNews::None };
         let news = rom.advance(now);
+        if let State::Rom(hardware) = &mut self.state
+            && let Some(protection) = rom.hand_back(&mut hardware.flash)
+        {
+            self.option_write_began(OptionWrite { start: now, end: now + OPTION_WRITE, protection });
+        }
         self.follow_rom(now, bus);
         news
     }
@@ -265,7 +313,7 @@ impl<F: Firmware> Board<F> {
         bus.disconnect(self.endpoint);
         let Some(rom) = &mut self.rom else { return };
         let mut hardware = self.state.take();
-        from_rom(rom.device.chip(), &mut hardware.flash);
+        rom.hand_back(&mut hardware.flash);
         let agent = rom.agent.as_ref().filter(|agent| entry == Some(agent.address));
         let address = entry.unwrap_or(FLASH_BASE);
         if agent.is_some_and(|agent| holds(rom.device.chip(), agent)) {
@@ -340,19 +388,6 @@ fn join_word(chip: &RomChip, address: u32) -> Option<[u8; 4]> {
 fn ram(chip: &RomChip, address: u32, len: usize) -> Option<&[u8]> {
     let at = address.checked_sub(chip.model().map.host_ram.0)? as usize;
     chip.ram().get(at..at.checked_add(len)?)
-}
-
-fn into_rom(flash: &Flash, chip: &mut RomChip) {
-    chip.flash_mut().preload(0, flash.data());
-}
-
-fn from_rom(chip: &RomChip, flash: &mut Flash) {
-    let bytes = chip.flash().bytes();
-    for (at, chunk) in (0..).step_by(CHUNK).zip(bytes.chunks(CHUNK)) {
-        if flash.data().get(at..at + chunk.len()) != Some(chunk) {
-            flash.preset(FLASH_BASE + at as u32, chunk);
-        }
-    }
 }
 
 fn frame(frame: &CanFrame) -> Option<Frame> {

@@ -110,7 +110,9 @@ impl Flash {
     pub(crate) fn blank(chip: &'static Chip, rng: Rng) -> Self {
         let size = chip.flash_size() as usize;
         let once = if chip.rule == WriteRule::Once { vec![0; size / 8 / 64] } else { Vec::new() };
-        Self { chip, facts: chip.flash_facts(), data: vec![0xFF; size], once, ..Self::detached(rng) }
+        let option_cells = OptionCells::new(chip.options);
+        let data = vec![0xFF; size];
+        Self { chip, facts: chip.flash_facts(), data, once, option_cells, ..Self::detached(rng) }
     }
 
     /// From now on nothing runs from this flash, so that no part of it protects itself.
@@ -374,6 +376,16 @@ impl Flash {
     /// Sets the protection that the board comes with.
     pub(crate) fn preset_protection(&mut self, level: Protection) {
         self.option_cells.preset(Options { protection: level, ..*self.option_cells.programmed() });
+        self.keep_options();
+    }
+
+    /// Takes option bytes over from whoever else had the chip.
+    pub(crate) fn preset_options(&mut self, protection: Protection, bytes: &[u8]) {
+        let mut options = Options { protection, ..*self.option_cells.programmed() };
+        for (old, new) in options.bytes.iter_mut().zip(bytes) {
+            *old = *new;
+        }
+        self.option_cells.preset(options);
         self.keep_options();
     }
 

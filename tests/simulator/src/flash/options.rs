@@ -166,6 +166,11 @@ impl OptionCells {
         &self.programmed
     }
 
+    /// The area as it will read once it is loaded.
+    pub(crate) fn image(&self) -> [u8; OPTION_BYTES] {
+        self.area.image(&self.programmed)
+    }
+
     /// In force.
     pub(crate) fn loaded(&self) -> &Options {
         &self.loaded

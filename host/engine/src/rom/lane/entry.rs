@@ -46,6 +46,28 @@ impl RomLane {
         }
     }
 
+    /// Boards that run an agent start their ROM instead; each has a line of its own (`rom/plan.rs`).
+    pub(super) fn restart_all(&mut self, now: Micros, slots: &[Slot]) {
+        self.boot0(slots, true);
+        let (ports, bus): (Vec<Slot>, Vec<Slot>) = slots.iter().partition(|s| self.way(**s).needs_port());
+        let (shared, ports): (Vec<Slot>, Vec<Slot>) =
+            ports.into_iter().partition(|s| self.is_multiplexed(*s));
+        for slot in ports {
+            self.restart(slot, Purpose::Entry(vec![slot]));
+        }
+        let by_power = self.with_line(&shared, OwnLine::Power);
+        if !by_power.is_empty() {
+            self.tell(Request::PowerOff(by_power));
+        }
+        self.channels.wait(shared);
+        self.connect_next();
+        if !bus.is_empty() {
+            self.hold(&bus);
+            self.queue.extend(bus);
+            self.next_turn(now);
+        }
+    }
+
     /// Another attempt of a board with a port of its own.
     pub(super) fn enter_again(&mut self, slot: Slot) {
         if self.is_multiplexed(slot) {
@@ -110,7 +132,11 @@ impl RomLane {
         let (Some(rom), true) = (&self.plan.rom, self.stage == Stage::Working) else { return };
         let way = self.way(slot);
         let shared = self.boards.keys().any(|s| self.way(*s).rom_on_bus());
-        let work = rom.work(way, shared);
+        let board = self.boards.get(&slot);
+        let work = match board.filter(|b| b.to_finish) {
+            Some(board) => rom.finish(board.uid),
+            None => rom.work(way, shared),
+        };
         let resettable = lines::own_line(&self.plan.panel, slot).is_some() || self.is_switched(slot);
         let entry = if resettable { Entry::Reset } else { Entry::AsIs };
         let chip = Chip::Expect(rom.device);
@@ -126,7 +152,9 @@ impl RomLane {
             Link::Can(CanSettings { kind, latency: LATENCY, entry, chip, ..CanSettings::classic() })
         };
         let total = self.total(work.goal);
-        self.phase(Phase::Discover);
+        if work.goal != Goal::Finish {
+            self.phase(Phase::Discover);
+        }
         let attempt = Attempt::new(work, link, now);
         self.working.insert(slot, Working { attempt, wait: now, fresh: resettable, done: (0, total) });
         self.pump(now, slot);
@@ -137,6 +165,7 @@ impl RomLane {
         match goal {
             Goal::Program => 2 * self.plan.regions.iter().map(|(_, bytes)| bytes.len() as u64).sum::<u64>(),
             Goal::LoadAgent => self.plan.agent_bytes() as u64,
+            Goal::Finish => 0,
         }
     }
 

@@ -3,7 +3,7 @@
 use panel_backplane::Slot;
 use panel_codes::Code;
 use panel_protocol::frame::{Frame, Id};
-use panel_protocol::node::Uid;
+use panel_protocol::node::{Protection, Uid};
 use panel_protocol::time::Micros;
 use stm32_rom_bootloader as stm32;
 use stm32_rom_bootloader::{LineAction, LineResult};
@@ -11,7 +11,9 @@ use stm32_rom_bootloader::{LineAction, LineResult};
 use super::{RateFor, RomLane};
 use crate::board::{Board, SlotState};
 use crate::event::{Event, Phase, PortOutput, Step};
-use crate::rom::attempt::{Done, Output, Trouble};
+use crate::finishing::{LockProof, RestartedBy};
+use crate::lines::{self, OwnLine};
+use crate::rom::attempt::{Answers, Output, Trouble};
 use crate::rom::session::Packet;
 use crate::verdict::Verdict;
 
@@ -31,6 +33,12 @@ impl RomLane {
                 Output::Line(action) => self.line(now, slot, action),
                 Output::Step(step) => self.step(slot, step),
                 Output::Identified(uid) => self.identified(now, slot, uid),
+                Output::Reserve => self.wait_for_identity(now, slot),
+                Output::IdentityWritten => self.events.push_back(Event::IdentityWritten { slot }),
+                Output::LockProved(answers) => self.lock_proved(slot, answers),
+                Output::Note(topic, text) => {
+                    self.events.push_back(Event::Note { slot: Some(slot), topic, text });
+                }
                 Output::Watch(event) => self.watch(slot, &event),
                 Output::Done(result) => self.ended(now, slot, result),
             }
@@ -85,7 +93,9 @@ impl RomLane {
                 self.set_state(slot, SlotState::Erasing);
             }
             Step::Verify => self.set_state(slot, SlotState::Verifying),
-            Step::Start => self.set_state(slot, SlotState::Finishing),
+            Step::Identity | Step::Options | Step::Lock | Step::ProveLock | Step::Start => {
+                self.set_state(slot, SlotState::Finishing);
+            }
             _ => {}
         }
     }
@@ -148,7 +158,7 @@ impl RomLane {
         }
     }
 
-    fn ended(&mut self, now: Micros, slot: Slot, result: Result<Done, Trouble>) {
+    fn ended(&mut self, now: Micros, slot: Slot, result: Result<(), Trouble>) {
         let step = self.boards.get(&slot).map_or(Step::Power, |b| b.step);
         match result {
             Err(Trouble { code, mut detail }) => {
@@ -164,18 +174,23 @@ impl RomLane {
                 }
                 self.conclude(now, slot, Verdict::failure(code, step, detail));
             }
-            Ok(done) => {
-                if done.needs_power_cycle {
-                    let text = "starts its ROM until its power has been off once".to_owned();
-                    self.events.push_back(Event::Note { slot: Some(slot), topic: "power-cycle", text });
-                }
-                if step == Step::Load {
-                    self.loaded(now, slot);
-                } else {
-                    self.conclude(now, slot, Verdict::pass());
-                }
-            }
+            Ok(()) if step == Step::Load => self.loaded(now, slot),
+            Ok(()) => self.conclude(now, slot, Verdict::pass()),
         }
+    }
+
+    /// It answers, and does not let itself be read.
+    fn lock_proved(&mut self, slot: Slot, answers: Answers) {
+        let by = match lines::own_line(&self.plan.panel, slot) {
+            Some(OwnLine::Power) => RestartedBy::Power,
+            Some(OwnLine::Nrst) | None => RestartedBy::Reset,
+        };
+        let Some(board) = self.boards.get_mut(&slot) else { return };
+        board.proved = true;
+        let Answers { get_id: identify, address: read_address, read } = answers;
+        let (level, restarted_by) = (Protection::Level1, Some(by));
+        let proof = LockProof { level, found_locked: false, restarted_by, identify, read_address, read };
+        self.events.push_back(Event::LockProved { slot, proof });
     }
 
     /// The agent runs. It stays powered, and silent until its bus is the panel's.
