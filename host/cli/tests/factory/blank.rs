@@ -1,0 +1,95 @@
+//! Work orders on blank boards: identity, lock and proof through the ROM bootloader of their chips, or after an agent.
+
+use serde_json::Value;
+
+use crate::owner::{Owner, Said, image};
+
+/// A station for 2 x 2 blank boards that get serial numbers and leave locked.
+fn station(way: &str, more: &str) -> Owner {
+    let owner = Owner::new();
+    owner.station();
+    let panel = format!(
+        "name = \"blank\"\nrows = 2\ncolumns = 2\nbinding = \"straps\"\nways = [\"{way}\"]\nport = \"sim\"\n\
+         [[bus]]\nlink = \"sim\"\n[fixture]\npower = \"sim:p{{slot}}\"\nnrst = \"sim:r{{slot}}\"\nboot0 = \"sim:b\"\n"
+    );
+    owner.file("panel.toml", &panel);
+    let agent: String = (0..2000).map(|at| char::from(b'a' + (at % 23) as u8)).collect();
+    owner.file("line/agent.bin", &agent);
+    let file = std::fs::read_to_string(owner.path("line/station.toml")).unwrap();
+    owner.file("line/station.toml", &format!("{file}{more}"));
+    let lines = "identity = { serial = true, region = { address = 0x080E0000, length = 512 } }";
+    owner.place_release("fw", lines, &image("application", "app", "bench-64k.bin", Some(0x0802_0000)));
+    let policy =
+        "policy = { lock = \"rdp1\", strikes = 9, retests = { contact = 1, station = 1, board = 1 } }";
+    owner.place_order("order", policy);
+    owner
+}
+
+fn serials(said: &Said) -> Vec<String> {
+    let boards = said.json()["boards"].as_array().unwrap().clone();
+    boards.iter().filter_map(|board: &Value| board["serial"].as_str().map(str::to_owned)).collect()
+}
+
+#[test]
+fn an_order_is_carried_out_on_blank_boards_whatever_the_way() {
+    let agent = "supply_mv = 3300\nagent = { file = \"agent.bin\", address = 0x20002000 }\n";
+    for (way, more) in [("rom-uart", "supply_mv = 3300\n"), ("rom-can", ""), ("rom-uart+agent", agent)] {
+        let owner = station(way, more);
+        let said = owner.run("WO-1", &[]).good();
+        assert_eq!(owner.balance("WO-1"), [10, 4, 0, 0, 0, 6], "{way}");
+        for (slot, serial) in (1..).zip(serials(&said)) {
+            let file = std::fs::read(owner.path(&format!("boards/slot-{slot}-F405.flash"))).unwrap();
+            assert_eq!(file[14], 1, "{way}: slot {slot} is locked");
+            assert_eq!(
+                &file[4096 + 0xE_0000 + 48..][..serial.len()],
+                serial.as_bytes(),
+                "{way}: in the chip"
+            );
+            let unit =
+                &owner.call(&["ledger", "show", &serial, "--records", "records", "--json"]).good().json()[0];
+            assert_eq!(unit["state"], "confirmed", "{way}");
+            assert!(unit["lock_proof"].is_string() && unit["record"].is_string(), "{way}: {unit}");
+        }
+        let steps = owner.call(&["report", "unit", &serials(&said)[0], "--records", "records", "--json"]);
+        assert!(steps.good().stdout.contains("lock-proof"), "{way}: the raw proof is in the record");
+    }
+}
+
+#[test]
+fn locked_boards_are_not_touched_by_another_run_and_consume_nothing() {
+    let owner = station("rom-uart", "");
+    owner.run("WO-1", &[]).good();
+    let files =
+        || (1..=4).map(|slot| std::fs::read(owner.path(&format!("boards/slot-{slot}-F405.flash"))).unwrap());
+    let before: Vec<_> = files().collect();
+    let said = owner.run("WO-1", &[]);
+    assert_eq!(said.exit, Some(1), "{said:?}");
+    assert!(said.stderr.contains("E705 rom-protected"), "{said:?}");
+    assert!(files().eq(before), "no byte of a board has changed");
+    assert_eq!(owner.balance("WO-1"), [10, 4, 0, 0, 0, 6]);
+}
+
+#[test]
+fn a_board_that_is_not_locked_does_not_pass_and_the_next_run_finishes_it_with_its_number() {
+    let owner = station("rom-uart", "");
+    owner.file("scenario.toml", "[[slot]]\nslot = 2\nfault = \"lock-ignored\"\n");
+    let said = owner.run("WO-1", &["--scenario", "scenario.toml"]);
+    assert!(said.stderr.contains("E661 lock-failed"), "{said:?}");
+    assert_eq!(owner.balance("WO-1"), [10, 3, 1, 0, 0, 6]);
+    let first = serials(&said);
+    let again = owner.run("WO-1", &[]);
+    assert_eq!(again.json()["boards"][1]["result"], "pass", "{again:?}");
+    assert_eq!(again.json()["boards"][1]["serial"], Value::String(first[1].clone()));
+    assert_eq!(owner.balance("WO-1"), [10, 4, 0, 0, 0, 6]);
+}
+
+#[test]
+fn an_unstable_port_and_a_missing_agent_are_refused_before_anything_is_touched() {
+    let owner = station("rom-uart+agent", "");
+    owner.run("WO-1", &[]).refused("E511", "agent");
+    let panel = std::fs::read_to_string(owner.path("panel.toml")).unwrap();
+    let panel = panel.replace("port = \"sim\"", "port = \"/dev/ttyUSB{slot}\"").replace("+agent", "");
+    owner.file("panel.toml", &panel);
+    owner.run("WO-1", &[]).refused("E723 port-unstable", "ttyUSB");
+    assert!(!owner.path("records/ledger.db").exists());
+}
