@@ -42,6 +42,20 @@ impl Finishing {
     }
 }
 
+impl Finishing {
+    /// Refuses an identity within this area, where RAM agents keep their records.
+    pub(crate) fn check_records(&self, from: u32, to: u32) -> Result<(), FinishingError> {
+        match self.identity.filter(|place| place.address <= to && place.address + (place.length - 1) >= from)
+        {
+            Some(IdentityPlace { address, length, .. }) => {
+                let why = format!("RAM agents keep their records from {from:#010x} to {to:#010x}");
+                Err(FinishingError::Place { address, length, why })
+            }
+            None => Ok(()),
+        }
+    }
+}
+
 /// What cannot be done to boards of this chip.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FinishingError {

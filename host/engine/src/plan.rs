@@ -342,6 +342,9 @@ impl Plan {
         let regions = padded(&recipe);
         let rom = RomPlan::new(&recipe, &panel, &ways, &regions)?;
         recipe.finishing.check(recipe.chip, &regions)?;
+        if let Some((from, to)) = agent_records(recipe.chip, &ways.of) {
+            recipe.finishing.check_records(from, to)?;
+        }
         let units = touched(&recipe, &regions);
         let images = panel.buses.iter().map(|bus| {
             let fd = matches!(bus.kind, BusKind::Fd { .. });
@@ -465,9 +468,7 @@ fn check_image(recipe: &Recipe, ways: &BTreeMap<Slot, Way>) -> Result<(), PlanEr
     let Recipe { image, chip, .. } = recipe;
     let resident = ways.values().any(|way| *way == Way::Multidrop);
     let from = if resident { chip.flash.app_base } else { chip.flash.base };
-    // The agent keeps its records in the last erase unit, where no bootloader of an image can be.
-    let records = chip.flash.erase_unit(chip.flash_end() - 1);
-    let records = records.filter(|_| ways.values().any(|w| is_agent(*w)));
+    let records = agent_records(chip, ways);
     if image.regions().is_empty() {
         return Err(PlanError::Empty);
     }
@@ -477,8 +478,8 @@ fn check_image(recipe: &Recipe, ways: &BTreeMap<Slot, Way>) -> Result<(), PlanEr
     }
     for region in image.regions() {
         let (from, end) = (region.address(), region.end());
-        if let Some(unit) = records.filter(|u| from < u.address + u.size && end > u.address) {
-            return Err(PlanError::AgentRecords { address: unit.address, chip: chip.name });
+        if let Some((address, _)) = records.filter(|(first, last)| from <= *last && end > *first) {
+            return Err(PlanError::AgentRecords { address, chip: chip.name });
         }
         let origin = |at: u32| image.origin(at).map_or_else(String::new, ToString::to_string);
         if from < chip.flash.base || end > chip.flash_end() {
@@ -498,6 +499,12 @@ fn check_image(recipe: &Recipe, ways: &BTreeMap<Slot, Way>) -> Result<(), PlanEr
         }
     }
     Ok(())
+}
+
+/// Where agents keep their records, if there are any: the last erase unit, where no bootloader of an image can be.
+fn agent_records(chip: &Chip, ways: &BTreeMap<Slot, Way>) -> Option<(u32, u32)> {
+    let unit = chip.flash.erase_unit(chip.flash_end() - 1)?;
+    ways.values().any(|way| is_agent(*way)).then_some((unit.address, unit.address + unit.size - 1))
 }
 
 /// Regions widened to whole programming units; neighbours that then touch become one.

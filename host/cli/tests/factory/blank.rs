@@ -17,7 +17,7 @@ fn station(way: &str, more: &str) -> Owner {
     owner.file("line/agent.bin", &agent);
     let file = std::fs::read_to_string(owner.path("line/station.toml")).unwrap();
     owner.file("line/station.toml", &format!("{file}{more}"));
-    let lines = "identity = { serial = true, region = { address = 0x080E0000, length = 512 } }";
+    let lines = "identity = { serial = true, region = { address = 0x080C0000, length = 512 } }";
     owner.place_release("fw", lines, &image("application", "app", "bench-64k.bin", Some(0x0802_0000)));
     let policy =
         "policy = { lock = \"rdp1\", strikes = 9, retests = { contact = 1, station = 1, board = 1 } }";
@@ -41,7 +41,7 @@ fn an_order_is_carried_out_on_blank_boards_whatever_the_way() {
             let file = std::fs::read(owner.path(&format!("boards/slot-{slot}-F405.flash"))).unwrap();
             assert_eq!(file[14], 1, "{way}: slot {slot} is locked");
             assert_eq!(
-                &file[4096 + 0xE_0000 + 48..][..serial.len()],
+                &file[4096 + 0xC_0000 + 48..][..serial.len()],
                 serial.as_bytes(),
                 "{way}: in the chip"
             );
@@ -86,10 +86,21 @@ fn a_board_that_is_not_locked_does_not_pass_and_the_next_run_finishes_it_with_it
 #[test]
 fn an_unstable_port_and_a_missing_agent_are_refused_before_anything_is_touched() {
     let owner = station("rom-uart+agent", "");
-    owner.run("WO-1", &[]).refused("E511", "agent");
+    owner.run("WO-1", &[]).refused("E515 way-not-offered", "agent");
     let panel = std::fs::read_to_string(owner.path("panel.toml")).unwrap();
     let panel = panel.replace("port = \"sim\"", "port = \"/dev/ttyUSB{slot}\"").replace("+agent", "");
     owner.file("panel.toml", &panel);
     owner.run("WO-1", &[]).refused("E723 port-unstable", "ttyUSB");
     assert!(!owner.path("records/ledger.db").exists());
+}
+
+#[test]
+fn an_identity_where_the_agent_keeps_its_records_is_refused_before_anything_is_touched() {
+    let owner = station("rom-uart+agent", "agent = { file = \"agent.bin\", address = 0x20002000 }\n");
+    let lines =
+        "version = \"1.4.3\"\nidentity = { serial = true, region = { address = 0x080E0000, length = 512 } }";
+    owner.place_release("late", lines, &image("application", "app", "bench-64k.bin", Some(0x0802_0000)));
+    let release = "release = { version = { name = \"widget-fw\", version = \"1.4.3\" } }\nid = \"WO-2\"";
+    owner.place_order("late", release);
+    owner.run("WO-2", &[]).refused("E501 job-file", "records");
 }
