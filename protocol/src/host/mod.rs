@@ -437,6 +437,9 @@ pub struct ProgramOptions {
     pub flash_time: Span,
     /// How much longer than that a board may take before the others stop waiting for it.
     pub patience: Span,
+    /// Time that boards which hear nothing while they erase may take to erase the image's units before they confirm the
+    /// start; zero if there are none.
+    pub erase_first: Span,
     /// Share of data frames a board may miss before the others stop repeating for it, in per mille.
     pub missed_per_mille: u32,
 }

@@ -451,7 +451,7 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
             Ok(session::Started::Now) => {
                 self.out.reply(&Reply::Done { opcode, refusal: None, detail: session.into() });
             }
-            Ok(session::Started::Comparing) => {} // answered when the comparison is done
+            Ok(session::Started::Later) => {} // answered when it has compared or erased
             Err(refusal) => {
                 self.out.reply(&Reply::Done { opcode, refusal: Some(refusal), detail: session.into() })
             }

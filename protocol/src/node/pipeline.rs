@@ -97,6 +97,13 @@ impl Session {
         if work == Work::None && matches!(self.op, Op::None) {
             work = self.hash_step(io);
         }
+        if self.start_reply
+            && self.record.is_none()
+            && matches!(self.op, Op::None)
+            && self.next_unerased(&io.port.facts().flash).is_none()
+        {
+            self.started(io.out); // everything is erased
+        }
         self.answer(io.out);
         let hold = self.renew_hold(io);
         let wake = match (work, self.op.until().into_iter().chain(hold).min_by_key(|at| at.since(io.now))) {
@@ -467,12 +474,18 @@ impl Session {
             Some(address) => self.fail(io.out, NodeFault::ReadbackDiffers, address, 0, 0),
             None => self.receive(io.port, io.manifest),
         }
-        if self.start_reply {
-            self.start_reply = false;
-            let opcode = Control::Start { session: self.begin.session }.opcode();
-            io.out.reply(&Reply::Done { opcode, refusal: None, detail: self.begin.session.into() });
+        if !self.erases_first(io.port) {
+            self.started(io.out);
         }
         Poll { wake: Wake::Now, work: Work::None }
+    }
+
+    /// Answers the Start that waits for its answer.
+    fn started(&mut self, out: &mut Outbox) {
+        if core::mem::take(&mut self.start_reply) {
+            let opcode = Control::Start { session: self.begin.session }.opcode();
+            out.reply(&Reply::Done { opcode, refusal: None, detail: self.begin.session.into() });
+        }
     }
 }
 

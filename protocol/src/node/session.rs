@@ -3,7 +3,7 @@
 
 use super::outbox::Outbox;
 use super::pipeline::{Compare, Hash, Op};
-use super::port::{BoardFacts, EraseUnit, FlashFacts, NodePort};
+use super::port::{BoardFacts, Capabilities, EraseUnit, FlashFacts, NodePort};
 use super::receive::{EntryState, ManifestEntry, SegmentBuffer, Stream};
 use super::record::{Mark, Scan};
 use super::{Node, NodeMemory};
@@ -66,7 +66,8 @@ pub(super) struct Session {
 /// How a session began.
 pub(super) enum Started {
     Now,
-    Comparing,
+    /// Answered when the board has compared, and erased what it cannot erase while it receives.
+    Later,
 }
 
 /// Whether the chip and its flash can take the image. Checked before anything is touched.
@@ -145,11 +146,11 @@ impl Session {
         manifest: &mut [ManifestEntry],
     ) -> Result<Started, Refusal> {
         if self.state > NodeState::Comparing && self.state != NodeState::Failed {
-            return Ok(Started::Now);
+            return Ok(if self.start_reply { Started::Later } else { Started::Now });
         }
         if self.state != NodeState::Manifest {
             return if self.state == NodeState::Comparing {
-                Ok(Started::Comparing)
+                Ok(Started::Later)
             } else {
                 Err(Refusal::WrongState)
             };
@@ -163,10 +164,16 @@ impl Session {
         if self.begin.flags.contains(BeginFlags::COMPARE) {
             self.state = NodeState::Comparing;
             self.start_reply = true;
-            return Ok(Started::Comparing);
+            return Ok(Started::Later);
         }
         self.receive(port, manifest);
-        Ok(Started::Now)
+        self.start_reply = self.erases_first(port);
+        Ok(if self.start_reply { Started::Later } else { Started::Now })
+    }
+
+    /// A board that hears nothing while it erases does all of that before it asks for data.
+    pub(super) fn erases_first(&self, port: &impl NodePort) -> bool {
+        self.record.is_some() && !port.facts().capabilities.contains(Capabilities::RECEIVES_WHILE_BUSY)
     }
 
     /// Everything needed is known: mark the image incomplete and begin.

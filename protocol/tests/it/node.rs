@@ -8,6 +8,7 @@ use panel_protocol::ident::DataPosition;
 use panel_protocol::message::{
     BlockKind, ChunkRange, Control, HostMessage, NodeMessage, NodeState, Refusal, Seek, StatusFlags,
 };
+use panel_protocol::node::Capabilities;
 use panel_protocol::reply::{ImageState, RegionCheck, Reply};
 use panel_protocol::time::Span;
 use sha2::{Digest, Sha256};
@@ -54,6 +55,37 @@ pub(crate) const BLOCK_END: Control = Control::BlockEnd { kind: BlockKind::Begin
 
 fn range(first: u8, last: u8) -> ChunkRange {
     ChunkRange { first, last }
+}
+
+// The start
+
+#[test]
+fn a_node_that_is_deaf_while_it_erases_confirms_the_start_when_everything_is_erased() {
+    for compare in [BeginFlags::empty(), BeginFlags::COMPARE] {
+        let sample = Sample::new(9, compare, &[(APP, Rng::new(5).bytes(4 * 2048 + 512))]);
+        let mut deaf = port();
+        deaf.facts.capabilities.remove(Capabilities::RECEIVES_WHILE_BUSY);
+        let mut solo = Solo::numbered(deaf, 6);
+        solo.begin(&sample.begin);
+        solo.manifest(&sample);
+        solo.heard.clear();
+        let start = Control::Start { session: sample.begin.session };
+        solo.send(start);
+        solo.send(start); // the host asks again
+        assert_eq!(done(&solo, start), None);
+        let flash = solo.port().facts.flash;
+        let index = |address| flash.erase_unit(address).map(|u| u64::from(u.index)).unwrap();
+        let units = index(APP + 4 * 2048 + 511) - index(APP) + 1;
+        while done(&solo, start).is_none() {
+            assert!(solo.port().erases <= units);
+            solo.wait(Span::from_millis(1));
+        }
+        assert_eq!(solo.port().erases, units);
+        assert_eq!((done(&solo, start), solo.state()), (Some((None, 9)), NodeState::Receiving));
+        assert_eq!(solo.replies().filter(|r| matches!(r, Reply::Done { .. })).count(), 1);
+        solo.send(start);
+        assert_eq!(solo.replies().filter(|r| matches!(r, Reply::Done { .. })).count(), 2, "at once now");
+    }
 }
 
 // Reports of what is missing

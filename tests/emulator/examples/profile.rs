@@ -3,6 +3,8 @@
 //! The program starts on an F405 board with an otherwise blank flash and nobody on its bus; the program counter is
 //! looked at every 10 us while the processor is awake. Prints the share of each function, and what went wrong.
 
+#![expect(clippy::print_stdout, reason = "a program for people")]
+
 use std::collections::BTreeMap;
 
 use panel_emulator::{Board, BoardConfig, Chip, Program};

@@ -8,18 +8,43 @@
 
 __attribute__((used)) const uint8_t ballast[BALLAST] = {[0 ... BALLAST - 1] = 0x5A};
 
+// The registers that it uses (RM0090; RM0440 for G431).
+#ifdef G431
+#define GPIOA 0x48000000u
+#define GPIOC 0x48000800u
+#define GPIO_CLOCKS REG(0x4002104C)  // RCC_AHB2ENR
+#define USART_CLOCK REG(0x40021060)  // RCC_APB2ENR
+#define USART_CLOCK_BIT 14
+#define USART_BRR REG(0x4001380C)
+#define USART_CR1 REG(0x40013800)
+#define USART_ON (1u << 3 | 1u)
+#define USART_STATUS REG(0x4001381C)
+#define USART_DATA REG(0x40013828)
+#else
+#define GPIOA 0x40020000u
+#define GPIOC 0x40020800u
+#define GPIO_CLOCKS REG(RCC + 0x30)  // AHB1ENR
+#define USART_CLOCK REG(RCC + 0x44)  // APB2ENR
+#define USART_CLOCK_BIT 4
+#define USART_BRR REG(0x40011008)
+#define USART_CR1 REG(0x4001100C)
+#define USART_ON (1u << 13 | 1u << 3)
+#define USART_STATUS REG(0x40011000)
+#define USART_DATA REG(0x40011004)
+#endif
+
 int main(void) {
-    REG(RCC + 0x30) |= 1u << 0 | 1u << 2; // AHB1ENR: ports A and C
-    REG(RCC + 0x44) |= 1u << 4;           // APB2ENR: USART1
-    REG(0x40020800) = (REG(0x40020800) & ~(3u << 2)) | 1u << 2; // PC1 output
-    REG(0x40020818) = 1u << 1;
-    REG(0x40020024) = (REG(0x40020024) & ~(0xFu << 4)) | 7u << 4; // PA9: AF7
-    REG(0x40020000) = (REG(0x40020000) & ~(3u << 18)) | 2u << 18;
-    REG(0x40011008) = 139;                // 16 MHz / 115200
-    REG(0x4001100C) = 1u << 13 | 1u << 3;
+    GPIO_CLOCKS |= 1u << 0 | 1u << 2; // ports A and C
+    USART_CLOCK |= 1u << USART_CLOCK_BIT;
+    REG(GPIOC) = (REG(GPIOC) & ~(3u << 2)) | 1u << 2; // PC1 output
+    REG(GPIOC + 0x18) = 1u << 1;
+    REG(GPIOA + 0x24) = (REG(GPIOA + 0x24) & ~(0xFu << 4)) | 7u << 4; // PA9: AF7
+    REG(GPIOA) = (REG(GPIOA) & ~(3u << 18)) | 2u << 18;
+    USART_BRR = 139; // 16 MHz / 115200
+    USART_CR1 = USART_ON;
     for (const char *text = "application " VERSION "\r\n"; *text; text++) {
-        while (!(REG(0x40011000) & 1u << 7)) {}
-        REG(0x40011004) = (uint8_t)*text;
+        while (!(USART_STATUS & 1u << 7)) {} // TXE
+        USART_DATA = (uint8_t)*text;
     }
     return 0;
 }

@@ -14,7 +14,8 @@ use unicorn_engine::unicorn_const::uc_error;
 
 use crate::elf::Program;
 use crate::f4::F405;
-use crate::flash::{FLASH_BASE, Flash, Noise};
+use crate::flash::{Flash, Noise};
+use crate::g4::G431;
 use crate::processor::{Crash, Processor, Ram};
 use crate::serial::Usart;
 use crate::soc::{CanAction, CanCounters, CanState, Soc};
@@ -30,6 +31,8 @@ const POWER_UP: u64 = 1_500_000;
 pub enum Chip {
     /// STM32F405.
     F405,
+    /// STM32G431.
+    G431,
 }
 
 impl Chip {
@@ -39,6 +42,8 @@ impl Chip {
                 Ram { address: 0x2000_0000, size: 128 * 1024 },
                 Ram { address: 0x1000_0000, size: 64 * 1024 },
             ],
+            // SRAM1, SRAM2 and the CCM's second address follow each other (RM0440 2.4); its first is not mapped.
+            Self::G431 => &[Ram { address: 0x2000_0000, size: 32 * 1024 }],
         }
     }
 }
@@ -103,6 +108,7 @@ impl Board {
     pub fn new(config: BoardConfig) -> Result<Self, uc_error> {
         let soc: Box<dyn Soc> = match config.chip {
             Chip::F405 => Box::new(F405::new(config.uid, config.crystal)),
+            Chip::G431 => Box::new(G431::new(config.uid, config.crystal)),
         };
         let processor = Processor::new(soc, config.chip.ram())?;
         let noise = Noise::new(config.seed);
@@ -136,11 +142,6 @@ impl Board {
     /// The flash; changes while the board has power are not seen by its processor.
     pub fn flash_mut(&mut self) -> &mut Flash {
         self.processor.soc_mut().flash_mut()
-    }
-
-    /// Replaces the whole flash.
-    pub fn set_flash(&mut self, bytes: &[u8]) {
-        self.flash_mut().preset(FLASH_BASE, bytes);
     }
 
     /// What the code did against the manual, what the models do not know, and how the processor died.

@@ -475,7 +475,7 @@ mod tests {
         let w = &mut wires;
         can.write(w, &mut filters, 0x00, INRQ | ABOM);
         assert_eq!(can.read(w, &filters, 0x04) & 3, 1, "INAK");
-        can.write(w, &mut filters, 0x1C, 0x001C_0000 & 0 | 11 << 16 | 2 << 20); // 1 + 12 + 3 quanta
+        can.write(w, &mut filters, 0x1C, 11 << 16 | 2 << 20); // 1 + 12 + 3 quanta
         for (offset, value) in [(0x240, 0), (0x244, 0), (0x20C, 1), (0x21C, 1), (0x200, 0x2A1C_0E00)] {
             can.write(w, &mut filters, offset, value);
         }

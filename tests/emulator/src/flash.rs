@@ -4,6 +4,8 @@
 //! anything in the bytes of that operation and touches no others. Every operation is kept in a journal, so that a
 //! test can cut the power at each of them. The controllers (`f4/flash.rs`, `g4/flash.rs`) enforce the registers' rules.
 
+use std::collections::BTreeSet;
+
 use crate::wires::NEVER;
 
 /// First address of every STM32's flash.
@@ -35,14 +37,17 @@ impl Operation {
     ///
     /// # Panics
     /// If the flash is too small for the operation.
-    pub fn leave(&self, flash: &mut [u8], how: Broken) {
-        let at = (self.address - FLASH_BASE) as usize;
-        let cells = &mut flash[at..at + self.after.len()];
+    pub fn leave(&self, cells: &mut Cells, how: Broken) {
         match how {
-            Broken::Done => cells.copy_from_slice(&self.after),
+            Broken::Done => cells.put(self.address, &self.after),
             Broken::Anything(seed) => {
                 let mut noise = Noise::new(seed ^ u64::from(self.address));
-                for (i, cell) in cells.iter_mut().enumerate() {
+                if cells.corrects {
+                    self.spoil(cells, &mut noise);
+                    return;
+                }
+                let at = (self.address - FLASH_BASE) as usize;
+                for (i, cell) in cells.bytes[at..at + self.after.len()].iter_mut().enumerate() {
                     *cell = match noise.next() & 3 {
                         0 => self.before[i],
                         1 => self.after[i],
@@ -50,6 +55,76 @@ impl Operation {
                     };
                 }
             }
+        }
+    }
+
+    /// With error correction a double word is as before, as after, something whose check bits happen to fit, or
+    /// something (its old or new data among it) whose check bits do not.
+    fn spoil(&self, cells: &mut Cells, noise: &mut Noise) {
+        for (n, after) in self.after.chunks(DOUBLE_WORD).enumerate() {
+            let from = n * DOUBLE_WORD;
+            let address = self.address + from as u32;
+            let before = &self.before[from..from + after.len()];
+            let anything = noise.next().to_le_bytes();
+            match noise.below(6) {
+                0 => {}
+                1 => cells.put(address, after),
+                2 => cells.put(address, &anything),
+                how => {
+                    cells.put(address, [before, after, &anything][how as usize - 3]);
+                    cells.spoilt.insert(address);
+                }
+            }
+        }
+    }
+}
+
+/// Bytes that G4 and G0 keep with common check bits.
+const DOUBLE_WORD: usize = 8;
+
+/// What the cells of a flash hold, its check bits included.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cells {
+    bytes: Vec<u8>,
+    /// The flash has check bits.
+    corrects: bool,
+    /// Double words whose check bits do not fit: reading one is an error that the processor is told of.
+    spoilt: BTreeSet<u32>,
+}
+
+impl Cells {
+    /// An erased flash of `size` bytes, with check bits or without.
+    pub(crate) fn new(size: u32, corrects: bool) -> Self {
+        Self { bytes: vec![0xFF; size as usize], corrects, spoilt: BTreeSet::new() }
+    }
+
+    /// The data, from [`FLASH_BASE`].
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Turns one bit over, as if it had been programmed so: check bits fit.
+    ///
+    /// # Panics
+    /// If the address is outside the flash.
+    pub fn flip(&mut self, address: u32, bit: u8) {
+        self.bytes[(address - FLASH_BASE) as usize] ^= 1 << bit;
+    }
+
+    /// Whether the double word that holds `address` has check bits that do not fit.
+    #[must_use]
+    pub fn is_spoilt(&self, address: u32) -> bool {
+        !self.spoilt.is_empty() && self.spoilt.contains(&(address & !(DOUBLE_WORD as u32 - 1)))
+    }
+
+    /// Puts bytes there, with check bits that fit.
+    fn put(&mut self, address: u32, bytes: &[u8]) {
+        let at = (address - FLASH_BASE) as usize;
+        self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
+        let end = address + bytes.len() as u32;
+        if self.spoilt.range(address..end).next().is_some() {
+            self.spoilt.retain(|a| !(address..end).contains(a));
         }
     }
 }
@@ -79,7 +154,7 @@ pub struct Defects {
 /// The cells.
 #[derive(Debug, Clone)]
 pub struct Flash {
-    data: Vec<u8>,
+    cells: Cells,
     running: Option<Operation>,
     /// Banks of this size can be read while another is busy; the whole flash if there is one bank.
     bank: u32,
@@ -93,10 +168,11 @@ pub struct Flash {
 }
 
 impl Flash {
-    /// An erased flash of `size` bytes.
-    pub(crate) fn new(size: u32) -> Self {
+    /// An erased flash of one bank.
+    pub(crate) fn new(cells: Cells) -> Self {
+        let size = cells.bytes.len() as u32;
         Self {
-            data: vec![0xFF; size as usize],
+            cells,
             running: None,
             bank: size,
             journal: Vec::new(),
@@ -109,7 +185,26 @@ impl Flash {
     /// What the cells hold, an operation that runs not counted.
     #[must_use]
     pub fn data(&self) -> &[u8] {
-        &self.data
+        &self.cells.bytes
+    }
+
+    /// The cells, an operation that runs not counted.
+    #[must_use]
+    pub fn cells(&self) -> &Cells {
+        &self.cells
+    }
+
+    /// Puts other cells in the place of these.
+    ///
+    /// # Panics
+    /// If they are those of another chip.
+    pub fn set_cells(&mut self, cells: &Cells) {
+        assert_eq!(
+            (cells.bytes.len(), cells.corrects),
+            (self.cells.bytes.len(), self.cells.corrects),
+            "cells of the same chip"
+        );
+        self.cells.clone_from(cells);
     }
 
     /// Every operation begun since the journal was last taken.
@@ -128,18 +223,17 @@ impl Flash {
     /// # Panics
     /// If they lie outside the flash.
     pub fn preset(&mut self, address: u32, bytes: &[u8]) {
-        let at = (address - FLASH_BASE) as usize;
-        self.data[at..at + bytes.len()].copy_from_slice(bytes);
+        self.cells.put(address, bytes);
     }
 
     pub(crate) fn contains(&self, address: u32, len: u32) -> bool {
         let at = u64::from(address.wrapping_sub(FLASH_BASE));
-        at + u64::from(len) <= self.data.len() as u64
+        at + u64::from(len) <= self.cells.bytes.len() as u64
     }
 
     pub(crate) fn bytes(&self, address: u32, len: u32) -> &[u8] {
         let at = (address - FLASH_BASE) as usize;
-        &self.data[at..at + len as usize]
+        &self.cells.bytes[at..at + len as usize]
     }
 
     /// Begins an operation that leaves `after` at `address`; false if one runs.
@@ -172,8 +266,7 @@ impl Flash {
     /// Lets an operation that has ended take effect; true if one did.
     pub(crate) fn settle(&mut self, now: u64) -> bool {
         let Some(operation) = self.running.take_if(|o| o.end <= now) else { return false };
-        let at = (operation.address - FLASH_BASE) as usize;
-        self.data[at..at + operation.after.len()].copy_from_slice(&operation.after);
+        self.cells.put(operation.address, &operation.after);
         true
     }
 
@@ -181,7 +274,7 @@ impl Flash {
     pub(crate) fn interrupt(&mut self, now: u64, seed: u64) {
         self.settle(now);
         if let Some(operation) = self.running.take() {
-            operation.leave(&mut self.data, Broken::Anything(seed));
+            operation.leave(&mut self.cells, Broken::Anything(seed));
         }
     }
 
@@ -245,7 +338,7 @@ mod tests {
 
     #[test]
     fn an_operation_takes_effect_when_it_ends_and_stalls_reads_until_then() {
-        let mut flash = Flash::new(16 * 1024);
+        let mut flash = Flash::new(Cells::new(16 * 1024, false));
         assert!(flash.begin(100, FLASH_BASE + 8, vec![1, 2, 3, 4], 16_000));
         assert!(!flash.begin(200, FLASH_BASE, vec![0; 4], 16_000), "one at a time");
         assert_eq!(flash.busy_until(FLASH_BASE, 200), 16_100);
@@ -258,7 +351,7 @@ mod tests {
 
     #[test]
     fn lost_power_spoils_the_cells_of_the_operation_and_no_others() {
-        let mut flash = Flash::new(64 * 1024);
+        let mut flash = Flash::new(Cells::new(64 * 1024, false));
         flash.preset(FLASH_BASE, &[0x55; 64 * 1024]);
         flash.begin(0, FLASH_BASE + 0x4000, vec![0xFF; 0x4000], 250_000_000);
         flash.interrupt(1000, 7);
@@ -267,5 +360,23 @@ mod tests {
         assert!(low.iter().chain(high).all(|&b| b == 0x55));
         assert!(erased.iter().any(|&b| b != 0x55) && erased.iter().any(|&b| b != 0xFF));
         assert!(!flash.is_busy());
+    }
+
+    #[test]
+    fn with_check_bits_a_cut_spoils_double_words_until_they_are_erased() {
+        let mut flash = Flash::new(Cells::new(64 * 1024, true));
+        flash.begin(0, FLASH_BASE + 2048, vec![0xFF; 2048], 22_000_000);
+        flash.interrupt(1000, 7);
+        let spoilt = |flash: &Flash| {
+            let words = (FLASH_BASE..FLASH_BASE + 64 * 1024).step_by(8);
+            words.filter(|&a| flash.cells().is_spoilt(a)).collect::<Vec<_>>()
+        };
+        let bad = spoilt(&flash);
+        assert!((50..250).contains(&bad.len()), "half of 256: {}", bad.len());
+        assert!(bad.iter().all(|a| (FLASH_BASE + 2048..FLASH_BASE + 4096).contains(a)));
+        assert!(flash.cells().is_spoilt(bad[0] + 7));
+        flash.begin(0, FLASH_BASE + 2048, vec![0xFF; 2048], 22_000_000);
+        assert!(flash.settle(22_000_000));
+        assert_eq!(spoilt(&flash), []);
     }
 }

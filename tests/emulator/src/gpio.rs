@@ -5,6 +5,7 @@ use crate::wires::Wires;
 /// Alternate function mode in MODER.
 const ALTERNATE: u32 = 2;
 const OUTPUT: u32 = 1;
+const ANALOG: u32 = 3;
 
 /// One port of sixteen pins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -80,12 +81,13 @@ impl Gpio {
         }
     }
 
-    /// An input is what drives it, else its pull resistor, else low.
+    /// An input is what drives it, else its pull resistor, else low; an analog pin reads as low.
     fn levels(&self) -> u16 {
         let (mask, out) = self.outputs();
+        let digital = (0..16).filter(|&pin| self.mode(pin) != ANALOG).fold(0, |m, pin| m | 1 << pin);
         let up = (0..16).filter(|pin| self.pupdr >> (pin * 2) & 3 == 1).fold(0, |m, pin| m | 1 << pin);
         let free = up & !self.driven.0 | self.driven.1 & self.driven.0;
-        free & !mask | out
+        (free & !mask | out) & digital
     }
 
     fn mode(&self, pin: u32) -> u32 {

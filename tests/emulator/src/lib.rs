@@ -14,7 +14,9 @@ mod bxcan;
 mod cost;
 mod elf;
 mod f4;
+mod fdcan;
 mod flash;
+mod g4;
 mod gpio;
 mod iwdg;
 mod nvic;
@@ -26,7 +28,7 @@ mod wires;
 
 pub use board::{Board, BoardConfig, Chip, Fitted, PinChange};
 pub use elf::{ElfError, Program};
-pub use flash::{Broken, Defects, FLASH_BASE, Flash, Noise, Operation};
+pub use flash::{Broken, Cells, Defects, FLASH_BASE, Flash, Noise, Operation};
 pub use processor::{Crash, CrashKind};
 pub use serial::Usart;
 pub use soc::CanCounters;

@@ -7,6 +7,7 @@
 use crate::wires::{NEVER, Now, Reset, Wires, ns};
 
 /// Exception numbers.
+const NMI: u16 = 2;
 pub(crate) const HARD_FAULT: u16 = 3;
 pub(crate) const SVC: u16 = 11;
 const PENDSV: u16 = 14;
@@ -29,6 +30,7 @@ pub(crate) struct Nvic {
     enabled: u128,
     pending: u128,
     ipr: Vec<u8>,
+    pend_nmi: bool,
     pend_sv: bool,
     pend_systick: bool,
     pend_svc: bool,
@@ -66,6 +68,7 @@ impl Nvic {
             enabled: 0,
             pending: 0,
             ipr: vec![0; 128],
+            pend_nmi: false,
             pend_sv: false,
             pend_systick: false,
             pend_svc: false,
@@ -173,7 +176,8 @@ impl Nvic {
     }
 
     /// Takes over the interrupt lines and lets SysTick run.
-    pub(crate) fn tick(&mut self, wires: &Wires) {
+    pub(crate) fn tick(&mut self, wires: &mut Wires) {
+        self.pend_nmi |= std::mem::take(&mut wires.nmi);
         if self.systick.ctrl & 1 != 0 && self.systick.due <= wires.now.ns {
             self.systick.wrap(wires);
             self.pend_systick |= self.systick.ctrl & 2 != 0;
@@ -192,11 +196,12 @@ impl Nvic {
     /// The exception to take now.
     pub(crate) fn take(&mut self, primask: bool, basepri: u8) -> Option<u16> {
         let (priority, number) = self.candidate()?;
-        let masked = primask || (basepri != 0 && priority >= i16::from(basepri));
+        let masked = priority >= 0 && (primask || (basepri != 0 && priority >= i16::from(basepri)));
         if masked || priority >= self.current() {
             return None;
         }
         match number {
+            NMI => self.pend_nmi = false,
             SVC => self.pend_svc = false,
             PENDSV => self.pend_sv = false,
             SYSTICK => self.pend_systick = false,
@@ -232,6 +237,9 @@ impl Nvic {
                 best = Some((priority, number));
             }
         };
+        if self.pend_nmi {
+            offer(NMI, self.priority(NMI));
+        }
         if self.pend_svc {
             offer(SVC, self.priority(SVC));
         }
@@ -345,12 +353,12 @@ mod tests {
         nvic.write(&mut wires, 0xE000_E401, 1, 0x40);
         nvic.write(&mut wires, 0xE000_E402, 1, 0x20);
         wires.irqs = 0b010;
-        nvic.tick(&wires);
+        nvic.tick(&mut wires);
         assert_eq!(nvic.take(false, 0), Some(17));
         wires.irqs = 0b110;
-        nvic.tick(&wires);
+        nvic.tick(&mut wires);
         assert_eq!(nvic.take(false, 0), Some(18), "0x20 interrupts 0x40");
-        nvic.tick(&wires);
+        nvic.tick(&mut wires);
         assert_eq!(nvic.take(false, 0), None, "what is being handled is not taken again");
         assert_eq!(nvic.end(), 17);
         assert_eq!(nvic.end(), 0);
@@ -360,10 +368,20 @@ mod tests {
     fn masked_interrupts_wait_but_end_a_sleep() {
         let (mut nvic, mut wires) = enabled(0b1);
         wires.irqs = 1;
-        nvic.tick(&wires);
+        nvic.tick(&mut wires);
         assert_eq!(nvic.take(true, 0), None);
         assert!(nvic.wakes());
         assert_eq!(nvic.take(false, 0), Some(16));
+    }
+
+    #[test]
+    fn the_nmi_is_taken_with_interrupts_masked_and_once() {
+        let (mut nvic, mut wires) = enabled(0);
+        wires.nmi = true;
+        nvic.tick(&mut wires);
+        assert_eq!(nvic.take(true, 0), Some(NMI));
+        nvic.tick(&mut wires);
+        assert_eq!(nvic.take(true, 0), None);
     }
 
     #[test]
@@ -373,7 +391,7 @@ mod tests {
         nvic.write(&mut wires, 0xE000_E010, 4, 7);
         assert_eq!(nvic.next_event(), 1_000_000, "16000 cycles of 16 MHz");
         wires.now.ns = 1_000_000;
-        nvic.tick(&wires);
+        nvic.tick(&mut wires);
         assert_eq!(nvic.take(false, 0), Some(SYSTICK));
         assert_eq!(nvic.next_event(), 2_000_000);
         wires.now.ns = 1_500_000;

@@ -1,9 +1,10 @@
 //! The processor: unicorn executes the instructions, everything around them is here.
 //!
-//! unicorn knows no Cortex-M exceptions, so entry (stack frame, vector) and return (EXC_RETURN) are done at block
-//! boundaries (ARMv7-M ARM, DDI 0403E, B1.5.6 to B1.5.8). Time is counted by blocks of code before they run, with
+//! unicorn knows no Cortex-M exceptions: `exceptions.rs` does them at boundaries of blocks. Time is counted by blocks of code before they run, with
 //! the costs of `cost.rs`; a model sees the time of its block's end. Invariants: the flash in unicorn's memory is
 //! the flash model's array; nothing runs while the bus is stalled. Called by the board.
+
+mod exceptions;
 
 use unicorn_engine::unicorn_const::{Arch, HookType, MemType, Mode, Permission, uc_error};
 use unicorn_engine::{ArmCpuModel, RegisterARM, Unicorn};
@@ -19,10 +20,6 @@ const NO_END: u64 = 0xE800_0000;
 /// unicorn's numbers of the exceptions that code raises (target/arm/cpu.h).
 const EXCP_SWI: u32 = 2;
 const EXCP_EXCEPTION_EXIT: u32 = 8;
-/// Cycles of exception entry and return at zero wait states (DDI 0439B, 3.9.1).
-const EXCEPTION: u64 = 12;
-/// EPSR with its Thumb bit and no IT state.
-const THUMB: u32 = 1 << 24;
 /// Blocks that a fault remembers.
 const TRAIL: usize = 8;
 /// Entries of the direct-mapped cache of block costs.
@@ -313,7 +310,7 @@ impl Processor {
         loop {
             let inner = self.uc.get_data_mut();
             inner.soc.tick(&mut inner.wires);
-            inner.nvic.tick(&inner.wires);
+            inner.nvic.tick(&mut inner.wires);
             if let Some(cause) = inner.wires.reset.take() {
                 return Some(cause);
             }
@@ -394,106 +391,6 @@ impl Processor {
         inner.crash = Some(crash);
     }
 
-    /// Exception entry: the frame is pushed on the main stack, the handler's vector fetched.
-    fn enter(&mut self, number: u16) {
-        let xpsr = self.register(RegisterARM::XPSR);
-        let pc = self.register(RegisterARM::PC) & !1;
-        let floating = self.register(RegisterARM::CONTROL) & 4 != 0;
-        let sp = self.register(RegisterARM::SP);
-        let size = if floating { 0x68 } else { 0x20 };
-        let frame = (sp - size) & !7;
-        let aligned = u32::from(sp & 4 != 0) << 9;
-        let names = [
-            RegisterARM::R0,
-            RegisterARM::R1,
-            RegisterARM::R2,
-            RegisterARM::R3,
-            RegisterARM::R12,
-            RegisterARM::LR,
-        ];
-        let mut words: Vec<u32> = names.iter().map(|&r| self.register(r)).collect();
-        words.extend([pc, xpsr & !0x200 | aligned]);
-        if floating {
-            words.extend((0..16).map(|n| self.float(n)));
-            words.push(self.register(RegisterARM::FPSCR));
-            words.push(0);
-        }
-        let bytes: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
-        if !self.set_memory(frame, &bytes) {
-            return self.die(CrashKind::Bus, frame);
-        }
-        let nested = xpsr & 0x1FF != 0;
-        let back = match (nested, floating) {
-            (true, false) => 0xFFFF_FFF1,
-            (false, false) => 0xFFFF_FFF9,
-            (true, true) => 0xFFFF_FFE1,
-            (false, true) => 0xFFFF_FFE9,
-        };
-        let vtor = self.uc.get_data().nvic.vtor;
-        let table = if vtor < FLASH_BASE { vtor + FLASH_BASE } else { vtor };
-        let handler = self.word(table + 4 * u32::from(number));
-        self.set_register(RegisterARM::SP, frame);
-        self.set_register(RegisterARM::LR, back);
-        self.set_register(RegisterARM::IPSR, number.into());
-        // A block may end within an IT block: the handler begins without its condition, which the frame keeps.
-        self.set_register(RegisterARM::EPSR, THUMB);
-        if floating {
-            let control = self.register(RegisterARM::CONTROL);
-            self.set_register(RegisterARM::CONTROL, control & !4);
-        }
-        self.set_register(RegisterARM::PC, handler);
-        self.uc.get_data_mut().pass(EXCEPTION);
-        if handler & 1 == 0 {
-            self.die(CrashKind::Vector(number), handler);
-        }
-    }
-
-    /// Exception return to what EXC_RETURN says.
-    fn leave(&mut self, back: u32) {
-        let floating = back & 0x10 == 0;
-        if back & 4 != 0 {
-            self.uc.get_data_mut().wires.complain("return to the process stack is not modelled");
-        }
-        let below = self.uc.get_data_mut().nvic.end();
-        let frame = self.register(RegisterARM::SP);
-        let word = |n: u32| self.word(frame + 4 * n);
-        let words: Vec<u32> = (0..if floating { 25 } else { 8 }).map(word).collect();
-        let names = [
-            RegisterARM::R0,
-            RegisterARM::R1,
-            RegisterARM::R2,
-            RegisterARM::R3,
-            RegisterARM::R12,
-            RegisterARM::LR,
-        ];
-        for (&name, &value) in names.iter().zip(&words) {
-            self.set_register(name, value);
-        }
-        let (pc, xpsr) = (words[6], words[7]);
-        if floating {
-            for n in 0..16 {
-                self.set_float(n, words[8 + n as usize]);
-            }
-            self.set_register(RegisterARM::FPSCR, words[24]);
-        }
-        let size = if floating { 0x68 } else { 0x20 };
-        self.set_register(RegisterARM::IPSR, below.into());
-        self.set_register(RegisterARM::XPSR_NZCVQG, xpsr & !0x200 & !0x1FF | u32::from(below));
-        self.set_register(RegisterARM::SP, (frame + size) | (xpsr >> 9 & 1) << 2);
-        if floating {
-            let control = self.register(RegisterARM::CONTROL);
-            self.set_register(RegisterARM::CONTROL, control | 4);
-        }
-        self.set_register(RegisterARM::PC, pc | 1);
-        self.uc.get_data_mut().pass(EXCEPTION);
-    }
-
-    fn masks(&self) -> (bool, u8) {
-        let primask = self.register(RegisterARM::PRIMASK) & 1 != 0;
-        let basepri = if self.soc().is_m0() { 0 } else { self.register(RegisterARM::BASEPRI) as u8 };
-        (primask, basepri)
-    }
-
     fn register(&self, register: RegisterARM) -> u32 {
         self.uc.reg_read(register).unwrap_or(0) as u32
     }
@@ -501,16 +398,6 @@ impl Processor {
     fn set_register(&mut self, register: RegisterARM, value: u32) {
         if self.uc.reg_write(register, value.into()).is_err() {
             self.uc.get_data_mut().wires.complain(format!("{register:?} cannot be set"));
-        }
-    }
-
-    fn float(&self, n: i32) -> u32 {
-        self.uc.reg_read(RegisterARM::S0 as i32 + n).unwrap_or(0) as u32
-    }
-
-    fn set_float(&mut self, n: i32, value: u32) {
-        if self.uc.reg_write(RegisterARM::S0 as i32 + n, value.into()).is_err() {
-            self.uc.get_data_mut().wires.complain("a floating point register cannot be set");
         }
     }
 
@@ -611,6 +498,10 @@ fn hook(uc: &mut Unicorn<'static, Inner>, flash_size: u32) -> Result<(), uc_erro
                     // unicorn's memory cannot be changed here, so this read would get the cells' old contents.
                     inner.wires.complain("cells are read in the very block of code that changes them");
                 }
+            }
+            if inner.soc.flash().cells().is_spoilt(address as u32) {
+                inner.soc.ecc_error(&mut inner.wires, address as u32);
+                inner.stop_at = 0;
             }
             true
         },

@@ -176,7 +176,7 @@ impl Usart {
         let divider = match (self.layout, over8) {
             (_, false) => self.brr,
             // BRR[2:0] is the fraction, shifted right by one bit (RM0090 30.3.4, RM0440 37.5.8).
-            (Layout::Old, true) => (self.brr & !0xF) / 2 | self.brr & 7,
+            (Layout::Old, true) => ((self.brr & !0xF) / 2) | self.brr & 7,
             (Layout::New, true) => (self.brr & !0xF | (self.brr & 7) << 1) / 2,
         };
         clock / divider.max(1)

@@ -69,6 +69,8 @@ pub(crate) trait Soc {
     fn write(&mut self, wires: &mut Wires, address: u32, size: usize, value: u32);
     /// Code stores into the flash's address range.
     fn store(&mut self, wires: &mut Wires, address: u32, size: usize, value: u64);
+    /// Code reads flash cells whose check bits do not fit; only chips with error correction have such cells.
+    fn ecc_error(&mut self, _wires: &mut Wires, _address: u32) {}
     /// Lets happen what is due.
     fn tick(&mut self, wires: &mut Wires);
     /// When something is due next, or `NEVER`.

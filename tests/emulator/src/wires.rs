@@ -58,6 +58,8 @@ pub(crate) struct Wires {
     pub pclk2: u32,
     /// Interrupt lines that are high, by number.
     pub irqs: u128,
+    /// The non-maskable interrupt was raised.
+    pub nmi: bool,
     /// A model asks for a reset.
     pub reset: Option<Reset>,
     /// The bus is stalled until then.
@@ -75,6 +77,7 @@ impl Wires {
             pclk1: hclk,
             pclk2: hclk,
             irqs: 0,
+            nmi: false,
             reset: None,
             stall: 0,
             stalled: 0,

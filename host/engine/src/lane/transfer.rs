@@ -5,8 +5,9 @@ use panel_codes::Code;
 use panel_protocol::host::{Demotion, ProgramOptions};
 use panel_protocol::ident::NodeId;
 use panel_protocol::message::{ErrorReport, NodeFault, Refusal, Status, StatusFlags};
-use panel_protocol::reply::ImageState;
-use panel_protocol::time::Micros;
+use panel_protocol::node::Capabilities;
+use panel_protocol::reply::{ImageState, Info};
+use panel_protocol::time::{Micros, Span};
 
 use super::{Lane, Stage};
 use crate::board::SlotState;
@@ -36,8 +37,21 @@ impl Lane {
             compare: false,
             flash_time: self.plan.flash_time,
             patience: limits.patience,
+            erase_first: self.erase_first(),
             missed_per_mille: limits.missed_per_mille,
         }
+    }
+
+    /// What boards that hear nothing while they erase may take to erase the whole image, and the records if they are full.
+    fn erase_first(&self) -> Span {
+        let boards = self.group.iter().filter_map(|s| self.boards.get(s)).filter(|b| b.is_active());
+        let deaf = |i: Info| !i.capabilities.contains(Capabilities::RECEIVES_WHILE_BUSY);
+        if !boards.filter_map(|b| b.info).any(deaf) {
+            return Span::ZERO;
+        }
+        let longest = self.plan.units.iter().map(|u| u.longest.0);
+        let records = longest.clone().max().unwrap_or(0);
+        Span(longest.sum::<u64>() + records)
     }
 
     /// First four bytes of the image's ID, as boards report it.

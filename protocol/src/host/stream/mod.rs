@@ -282,7 +282,8 @@ impl Stream {
         start.frames(None, out);
         // Comparing reads the whole image: allow 1 us a byte, ten times what the slowest board needs.
         let compare = if self.options.compare { self.image.segments().len() as u64 * 2048 } else { 0 };
-        self.stage = Stage::Start(ask(now, timing, nodes, &start, Span(compare), out));
+        let patience = Span(compare) + self.options.erase_first;
+        self.stage = Stage::Start(ask(now, timing, nodes, &start, patience, out));
     }
 
     fn begin_data(&mut self, now: Micros, timing: &Timing, out: &mut VecDeque<Frame>) {

@@ -64,6 +64,7 @@ pub(crate) fn options(compare: bool) -> ProgramOptions {
         compare,
         flash_time: Span::from_millis(200),
         patience: Span::from_millis(300),
+        erase_first: Span::ZERO,
         missed_per_mille: 100,
     }
 }

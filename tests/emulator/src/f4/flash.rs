@@ -3,7 +3,7 @@
 //! Cells can be cleared bit by bit and never set without an erase; no error tells of an attempt. Typical times of
 //! DS8626 (tables 39 and 40) at 2.7 to 3.6 V. A register or array write while busy stalls the bus until the end.
 
-use crate::flash::{FLASH_BASE, Flash};
+use crate::flash::{Cells, FLASH_BASE, Flash};
 use crate::wires::{Reset, Wires};
 
 const KEYS: [u32; 2] = [0x4567_0123, 0xCDEF_89AB];
@@ -56,7 +56,7 @@ pub(crate) struct FlashInterface {
 impl FlashInterface {
     pub(crate) fn new() -> Self {
         Self {
-            cells: Flash::new(1024 * 1024),
+            cells: Flash::new(Cells::new(1024 * 1024, false)),
             acr: 0,
             sr: 0,
             cr: LOCK,
@@ -149,7 +149,7 @@ impl FlashInterface {
             self.sr |= PGPERR;
             return wires.complain(format!("{size} bytes stored at {address:#010x} against PSIZE"));
         }
-        if address as usize % size != 0 {
+        if !(address as usize).is_multiple_of(size) {
             self.sr |= PGAERR;
             return wires.complain(format!("unaligned store of {size} bytes at {address:#010x}"));
         }

@@ -75,7 +75,7 @@ impl F405 {
     }
 
     /// The cell that an address belongs to, its clock gate and the offset of the register.
-    fn locate(address: u32) -> Option<(Block, Option<(usize, u32)>, u32)> {
+    fn locate(address: u32) -> Option<Place> {
         let found = |block, gate, base| Some((block, gate, address - base));
         match address & !0x3FF {
             base @ 0x4002_0000..=0x4002_2000 => {
@@ -151,6 +151,9 @@ impl F405 {
         self.route();
     }
 }
+
+/// Where an address leads: the cell, its clock gate as bus and bit, and the register's offset.
+type Place = (Block, Option<(usize, u32)>, u32);
 
 /// A group of registers.
 #[derive(Debug, Clone, Copy)]

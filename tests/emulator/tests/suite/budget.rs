@@ -3,19 +3,19 @@
 //! Figures are those of the pessimistic cost model of `cost.rs` at 16 MHz without PLL; each is printed as a line that
 //! begins with `budget:`.
 
-use panel_emulator::{Board, BoardConfig, Chip};
+use panel_emulator::{Board, BoardConfig};
 
-use crate::tools::{Station, all_pass, application, firmware};
+use crate::tools::{F405, Station, all_pass};
 
 const MS: u64 = 1_000_000;
 
 #[test]
 fn a_board_listens_soon_after_power_up_and_keeps_within_its_stack() {
-    let program = firmware("f405-bootloader");
+    let program = F405.bootloader();
     let (limit, top) = (program.symbol("_stack_limit"), program.symbol("_stack_top"));
     let (limit, top) = (limit.expect("linker script"), top.expect("linker script"));
     let board = |n| {
-        let config = BoardConfig { fill: Some(0xA5), ..BoardConfig::new(Chip::F405, n) };
+        let config = BoardConfig { fill: Some(0xA5), ..F405.config(n) };
         let mut board = Board::new(config).expect("unicorn works");
         board.program(&program);
         board
@@ -30,8 +30,8 @@ fn a_board_listens_soon_after_power_up_and_keeps_within_its_stack() {
     println!("budget: listens {listens} ms after power-up, {LISTENS_MS} allowed");
     assert!(listens <= LISTENS_MS);
 
-    let mut station = Station::with(vec![board(1)]);
-    let reports = station.program(&application("stack", 20_000), false);
+    let mut station = Station::with(&F405, vec![board(1)]);
+    let reports = station.program(&F405.application("stack", 20_000), false);
     all_pass(&station, &reports);
     let memory = station.boards[0].board().memory(limit, (top - limit) as usize);
     let untouched = memory.iter().position(|&b| b != 0xA5).unwrap_or(memory.len());
@@ -46,8 +46,8 @@ const SPARE_STACK: usize = 256;
 
 #[test]
 fn frames_back_to_back_at_1_mbit_are_never_missed_at_16_mhz() {
-    let mut station = Station::new(1, &firmware("f405-bootloader"));
-    let reports = station.program(&application("frames", 60_000), false);
+    let mut station = Station::new(&F405, 1);
+    let reports = station.program(&F405.application("frames", 60_000), false);
     all_pass(&station, &reports);
     let board = station.boards[0].board();
     let counters = board.can_counters();
@@ -62,9 +62,9 @@ const FRAME_INSTRUCTIONS: u64 = 900;
 
 #[test]
 fn a_data_frame_costs_no_more_instructions_than_its_budget() {
-    let mut station = Station::new(1, &firmware("f405-bootloader"));
+    let mut station = Station::new(&F405, 1);
     // While a sector is erased nothing can be programmed: what the processor does then is receive.
-    let (instructions, cycles, frames) = station.reception(&application("busy", 60_000));
+    let (instructions, cycles, frames) = station.reception(&F405.application("busy", 60_000));
     assert!(frames > 500, "{frames} frames while the first sector was erased");
     let (each, awake) = (instructions / frames, cycles / frames);
     println!(

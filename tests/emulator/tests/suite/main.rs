@@ -3,6 +3,12 @@
 //! Needs `arm-none-eabi-gcc` for the test programs and the firmware's ELF files in `target/firmware`
 //! (`panel-backplane/firmware/build`); `tests/firmware/run` brings both and runs this.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "tests; the printed lines are their measurements"
+)]
+
 mod budget;
 mod panel;
 mod processor;

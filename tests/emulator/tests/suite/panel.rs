@@ -3,12 +3,21 @@
 use panel_engine::Outcome;
 use panel_protocol::time::Span;
 
-use crate::tools::{Station, all_pass, application, firmware};
+use crate::tools::{F405, G431, Kit, Station, all_pass};
 
 #[test]
-fn four_boards_are_programmed_verified_and_start_their_application() {
-    let mut station = Station::new(4, &firmware("f405-bootloader"));
-    let image = application("1.0", 60_000);
+fn four_f405_boards_are_programmed_verified_and_start_their_application() {
+    four_boards(&F405);
+}
+
+#[test]
+fn four_g431_boards_are_programmed_over_can_fd_verified_and_start_their_application() {
+    four_boards(&G431);
+}
+
+fn four_boards(kit: &Kit) {
+    let mut station = Station::new(kit, 4);
+    let image = kit.application("1.0", 60_000);
     let reports = station.program(&image, true);
     all_pass(&station, &reports);
     // The fixture has switched everything off; the boards go to the customer, who switches them on.
@@ -26,15 +35,15 @@ fn four_boards_are_programmed_verified_and_start_their_application() {
         assert_eq!(board.complaints(), []);
         assert_eq!(board.can_counters().overruns, 0);
     }
-    println!("4 boards in {} ms of virtual time", station.now().0 / 1000);
+    println!("measured: 4 {} boards in {} ms of virtual time", kit.name, station.now().0 / 1000);
 }
 
 #[test]
 fn bad_cells_fail_their_boards_with_the_address_and_no_other() {
-    let mut station = Station::new(3, &firmware("f405-bootloader"));
+    let mut station = Station::new(&F405, 3);
     station.boards[1].board().flash_mut().defects.program_fails = Some(0x0800_8100);
     station.boards[2].board().flash_mut().defects.reads_back_wrong = Some(0x0800_8204);
-    let reports = station.program(&application("1.0", 4000), false);
+    let reports = station.program(&F405.application("1.0", 4000), false);
     let ends: Vec<_> = reports
         .iter()
         .filter_map(|r| r.verdict.as_ref())

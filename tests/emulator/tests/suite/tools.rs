@@ -40,11 +40,65 @@ pub(crate) fn compile(name: &str, script: &str, sources: &[&str], defines: &[&st
     program
 }
 
-/// The test application of this version, with so many bytes of ballast.
-pub(crate) fn application(version: &str, ballast: usize) -> Program {
-    let name = format!("app-{version}-{ballast}");
-    let defines = [format!("-DVERSION=\"{version}\""), format!("-DBALLAST={ballast}")];
-    compile(&name, "app.ld", &["start.c", "app.c"], &[&defines[0], &defines[1]])
+/// A chip on its reference board, and the bus of a panel of them.
+#[derive(Debug)]
+pub(crate) struct Kit {
+    chip: Chip,
+    /// Its firmware's name, and the macro that the test programs know it by.
+    pub(crate) name: &'static str,
+    macro_name: &'static str,
+    engine: &'static str,
+    crystal: Option<u32>,
+    speed: BusSpeed,
+}
+
+/// STM32F405 without a crystal, on classical CAN.
+pub(crate) static F405: Kit = Kit {
+    chip: Chip::F405,
+    name: "f405",
+    macro_name: "F405",
+    engine: "STM32F405",
+    crystal: None,
+    speed: BusSpeed::CAN_1M,
+};
+
+/// STM32G431 with a crystal of 8 MHz, on CAN FD.
+pub(crate) static G431: Kit = Kit {
+    chip: Chip::G431,
+    name: "g431",
+    macro_name: "G431",
+    engine: "STM32G431",
+    crystal: Some(8_000_000),
+    speed: BusSpeed::FD_1M_5M,
+};
+
+impl Kit {
+    /// Its resident bootloader.
+    pub(crate) fn bootloader(&self) -> Program {
+        firmware(&format!("{}-bootloader", self.name))
+    }
+
+    /// What the board of this number is made of.
+    pub(crate) fn config(&self, number: u8) -> BoardConfig {
+        BoardConfig { crystal: self.crystal, ..BoardConfig::new(self.chip, number) }
+    }
+
+    /// An empty board.
+    pub(crate) fn board(&self, number: u8) -> Board {
+        Board::new(self.config(number)).expect("unicorn works")
+    }
+
+    /// The test application of this version, with so many bytes of ballast.
+    pub(crate) fn application(&self, version: &str, ballast: usize) -> Program {
+        let name = format!("app-{}-{version}-{ballast}", self.name);
+        let defines = [
+            format!("-D{}", self.macro_name),
+            format!("-DVERSION=\"{version}\""),
+            format!("-DBALLAST={ballast}"),
+        ];
+        let defines = defines.each_ref().map(String::as_str);
+        compile(&name, "app.ld", &["start.c", "app.c"], &defines)
+    }
 }
 
 /// A simulated panel with emulated boards in its first slots.
@@ -57,37 +111,38 @@ pub(crate) struct Station {
 }
 
 impl Station {
-    /// `count` boards that carry `resident` in their flash, on one bus of 1 Mbit/s.
-    pub(crate) fn new(count: u8, resident: &Program) -> Self {
+    /// `count` boards that carry their resident bootloader, on one bus.
+    pub(crate) fn new(kit: &Kit, count: u8) -> Self {
+        let resident = kit.bootloader();
         let boards = (1..=count).map(|n| {
-            let mut board = Board::new(BoardConfig::new(Chip::F405, n)).expect("unicorn works");
-            board.program(resident);
+            let mut board = kit.board(n);
+            board.program(&resident);
             board
         });
-        Self::with(boards.collect())
+        Self::with(kit, boards.collect())
     }
 
     /// These boards, in slots 1, 2, 3...
-    pub(crate) fn with(boards: Vec<Board>) -> Self {
+    pub(crate) fn with(kit: &Kit, boards: Vec<Board>) -> Self {
         let count = boards.len() as u16;
-        let bit_rate = BitRate(1_000_000);
+        let data = kit.speed.data;
         let bus = Bus {
             name: "can".to_owned(),
-            kind: BusKind::Classical,
-            bit_rate,
+            kind: data.map_or(BusKind::Classical, |rate| BusKind::Fd { data_bit_rate: BitRate(rate) }),
+            bit_rate: BitRate(kit.speed.nominal),
             link: Link::Sim,
             ways: vec![Way::Multidrop],
         };
         let mut panel = Panel::grid(1, count, vec![bus]).expect("a panel");
         panel.binding = Binding::PowerGroups;
-        let simulated = panel_simulator::Chip::by_name("F405").expect("known");
-        let config = WorldConfig::panel(count, simulated, BusSpeed::CAN_1M);
+        let simulated = panel_simulator::Chip::by_name(kit.macro_name).expect("known");
+        let config = WorldConfig::panel(count, simulated, kit.speed);
         let mut world = World::new(config, 1).expect("a world");
         let boards: Vec<Fitted> = boards.into_iter().map(Fitted::new).collect();
         for (n, board) in boards.iter().enumerate() {
             assert!(world.install(n as u16 + 1, Box::new(board.clone())));
         }
-        let chip = panel_engine::chip::Chip::by_name("STM32F405").expect("known");
+        let chip = panel_engine::chip::Chip::by_name(kit.engine).expect("known");
         Self { world, boards, panel, chip, session: 1 }
     }
 

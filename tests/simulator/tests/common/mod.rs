@@ -126,6 +126,7 @@ impl Rig {
             compare: false,
             flash_time,
             patience: Span::from_millis(3000),
+            erase_first: Span::ZERO,
             missed_per_mille: 200,
         };
         for (master, nodes) in self.masters.iter_mut().zip(nodes) {
