@@ -9,10 +9,10 @@
 use core::ops::Add;
 
 /// What microseconds are counted in: 64 bits on a host.
-#[cfg(feature = "host")]
+#[cfg(not(target_os = "none"))]
 pub type Count = u64;
 /// What microseconds are counted in: 32 bits on a board.
-#[cfg(not(feature = "host"))]
+#[cfg(target_os = "none")]
 pub type Count = u32;
 
 /// A point in time, in microseconds since an origin the caller chose.

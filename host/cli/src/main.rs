@@ -24,6 +24,7 @@ mod report;
 mod result;
 mod rom;
 mod run;
+mod seal;
 mod setup;
 mod sim;
 mod sim_drive;

@@ -115,6 +115,18 @@ codes! {
         "another board is in the slot than the one identified",
         "The board was exchanged or its contact opened between identification and the last proof of the slot.",
         "Do not move boards during a run; close the fixture and run the panel again.";
+    NotSealed = 112 "not-sealed" Board,
+        "the board takes only sealed images, and this one has no seal",
+        "The bootloader has its product's public key; the job has no [seal], or the release was packed without a seal.",
+        "Run the release that was sealed for this product; a developer gives the job a [seal] with the product's key.";
+    BadSeal = 113 "bad-seal" Board,
+        "the image's seal is not one of this board's product",
+        "The signature was made with another key than the one in the bootloader, or over another image or chip.",
+        "Check that job or release belongs to this product; the board still has what it had.";
+    Downgrade = 114 "downgrade" Board,
+        "the board takes no image as old as this one",
+        "A newer release that was put on this board forbids going back behind the counter shown.",
+        "Run a release with that counter or a higher one; the board still has what it had.";
 
     // E2xx: the board's flash.
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use panel_backplane::{Binding, BusIndex, BusKind, LineIndex, Panel, PanelSlot, Slot, Way};
 use panel_codes::Code;
 use panel_image::Image;
+use panel_protocol::block::Seal;
 use panel_protocol::host::{self, Timing};
 use panel_protocol::node::EraseUnit;
 use panel_protocol::time::Span;
@@ -354,6 +355,23 @@ impl Plan {
         let flash_time = flash_time(&recipe, &regions, &units);
         let ports = ports(&panel, &ways.of);
         Ok(Self { recipe, panel, images, regions, units, flash_time, ways: ways.of, ports, rom })
+    }
+
+    /// SHA-256 over the image's table of regions, as boards report and seals name it; `None` without a bus.
+    #[must_use]
+    pub fn image_id(&self) -> Option<[u8; 32]> {
+        self.images.first().map(|image| image.begin().image_id())
+    }
+
+    /// The same plan, its image under this seal.
+    ///
+    /// # Errors
+    /// [`PlanError::Protocol`]: the image has too many regions for a seal.
+    pub fn sealed(mut self, seal: Seal) -> Result<Self, PlanError> {
+        for image in &mut self.images {
+            Arc::make_mut(image).seal(seal)?;
+        }
+        Ok(self)
     }
 
     /// Boards that are reached by their own ports alone are a group beside the buses; its number in events. `None`

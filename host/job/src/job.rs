@@ -38,6 +38,8 @@ pub struct Job {
     pub supply_mv: Option<u16>,
     /// The RAM agent for ways that load one, if it is not the program's own.
     pub agent: Option<AgentFile>,
+    /// What seals the image, for boards whose bootloader asks for that.
+    pub seal: Option<JobSeal>,
     /// Whether the application is started at the end.
     pub start_application: bool,
     /// Option bytes, protection.
@@ -75,6 +77,17 @@ pub struct AgentFile {
     pub path: PathBuf,
     /// Where it is loaded.
     pub address: u32,
+}
+
+/// A seal that is made when the job is run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobSeal {
+    /// The product's secret key: Ed25519, PKCS#8 PEM; the path is joined to the job's directory.
+    pub key: PathBuf,
+    /// Release counter of the image.
+    pub counter: u32,
+    /// The boards then take nothing with a lower counter; not above `counter`.
+    pub floor: u32,
 }
 
 /// How flash is compared with the image. Flash is read back in either case, never the received bytes.

@@ -10,7 +10,7 @@ use panel_protocol::time::Span;
 use toml::de::DeValue;
 
 use crate::finish::{self, Finish};
-use crate::job::{AgentFile, ImageFile, Job, Limits, Target, Verify};
+use crate::job::{AgentFile, ImageFile, Job, JobSeal, Limits, Target, Verify};
 
 impl Job {
     /// Reads the text of a job.toml. `directory` is where the file stands: relative paths in it begin there.
@@ -37,6 +37,7 @@ fn read(mut root: Section<'_>, directory: &Path) -> Option<Job> {
     let minimum_supply_mv = millivolts(&mut root, "minimum_supply_mv", 1620..=5500);
     let supply_mv = millivolts(&mut root, "supply_mv", 1800..=3600);
     let agent = root.section("agent").and_then(|section| read_agent(section, directory));
+    let seal = root.section("seal").and_then(|section| read_seal(section, directory));
     let start_application = root.get_or("start_application", true);
     let target = section(&mut root, "target").and_then(read_target);
     let images = read_images(&mut root, directory);
@@ -58,6 +59,7 @@ fn read(mut root: Section<'_>, directory: &Path) -> Option<Job> {
         minimum_supply_mv,
         supply_mv,
         agent,
+        seal,
         start_application,
         finish,
         identity,
@@ -94,6 +96,20 @@ fn read_agent(mut section: Section<'_>, directory: &Path) -> Option<AgentFile> {
     let file = section.need::<String>("file");
     let address = section.need::<Address>("address");
     Some(AgentFile { path: directory.join(file?.value), address: address?.value.0 })
+}
+
+fn read_seal(mut section: Section<'_>, directory: &Path) -> Option<JobSeal> {
+    let key = section.need::<String>("key");
+    let counter = section.need::<u32>("counter");
+    let floor = section.get::<u32>("floor");
+    if let (Some(counter), Some(floor)) = (&counter, &floor)
+        && floor.value > counter.value
+    {
+        let reason = format!("{} is above the image's own counter, {}", floor.value, counter.value);
+        section.bad_value("floor", floor.at, reason);
+    }
+    let floor = floor.map_or(0, |f| f.value);
+    Some(JobSeal { key: directory.join(key?.value), counter: counter?.value, floor })
 }
 
 fn read_target(mut section: Section<'_>) -> Option<Target> {

@@ -15,4 +15,4 @@ mod job_file;
 
 pub use finish::{Finish, IdentityArea, JobLock, OptionField};
 pub use fit::{FitError, ways_on};
-pub use job::{AgentFile, ImageFile, Job, Limits, Target, Verify};
+pub use job::{AgentFile, ImageFile, Job, JobSeal, Limits, Target, Verify};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use panel_backplane::{Panel, Slot, Way};
 use panel_codes::Code;
-use panel_job::{Finish, FitError, IdentityArea, Job, JobLock, Limits, Verify, demo};
+use panel_job::{Finish, FitError, IdentityArea, Job, JobLock, JobSeal, Limits, Verify, demo};
 use panel_protocol::time::Span;
 use proptest::prelude::*;
 
@@ -65,6 +65,17 @@ fn the_place_of_the_identity_is_read_and_a_place_that_cannot_be_is_named() {
     );
     assert_eq!(messages(&identity("address = 0x080E0000\nlength = 8\nunit = 3\n")).len(), 1);
     assert_eq!(messages(&identity("unit = 4\n")).len(), 2, "both are needed");
+}
+
+#[test]
+fn a_seal_needs_a_key_and_a_counter_that_its_floor_allows() {
+    let seal = |lines: &str| format!("{SHORT}[seal]\n{lines}");
+    let job = parse(&seal("key = 'p.pem'\ncounter = 4\nfloor = 4\n"));
+    assert_eq!(job.seal, Some(JobSeal { key: PathBuf::from("jobs/p.pem"), counter: 4, floor: 4 }));
+    assert_eq!(parse(&seal("key = 'p.pem'\ncounter = 4\n")).seal.unwrap().floor, 0);
+    let problems = messages(&seal("counter = 3\nfloor = 4\n"));
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    assert!(problems.iter().any(|p| p.starts_with("9: ") && p.contains("4 is above")), "{problems:?}");
 }
 
 #[test]

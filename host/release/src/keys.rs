@@ -142,7 +142,8 @@ impl SecretKey {
     }
 
     /// A signature over `message`.
-    pub(crate) fn sign(&self, message: &[u8]) -> [u8; 64] {
+    #[must_use]
+    pub fn sign(&self, message: &[u8]) -> [u8; 64] {
         self.0.sign(message).to_bytes()
     }
 }

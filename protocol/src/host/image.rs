@@ -4,7 +4,7 @@
 //! say so; a segment that is blank throughout is not sent at all.
 
 use crate::CRC32;
-use crate::block::{Begin, BeginFlags, Region};
+use crate::block::{Begin, BeginFlags, MAX_SEALED_REGIONS, Region, Seal};
 use crate::message::{CHUNK_CLASSICAL, CHUNK_FD, ChunkRange, SEGMENT};
 use alloc::vec::Vec;
 use sha2::{Digest, Sha256};
@@ -38,6 +38,9 @@ pub enum ImageError {
     /// More than 32767 segments (64 MiB).
     #[error("the image takes {0} segments, more than 32767")]
     Segments(u32),
+    /// More regions than the session block has room for beside a seal.
+    #[error("a sealed image has 1 to {MAX_SEALED_REGIONS} regions, not {0}")]
+    SealedRegions(usize),
 }
 
 impl Image {
@@ -67,6 +70,16 @@ impl Image {
             Segment { crc: CRC32.checksum(&data), ranges: ranges(&data, chunk), data }
         });
         Ok(Self { begin, chunk, segments: segments.collect() })
+    }
+
+    /// Puts the image under a seal.
+    ///
+    /// # Errors
+    /// [`ImageError::SealedRegions`].
+    pub fn seal(&mut self, seal: Seal) -> Result<(), ImageError> {
+        let regions = self.begin.regions().len();
+        self.begin = self.begin.sealed(seal).ok_or(ImageError::SealedRegions(regions))?;
+        Ok(())
     }
 
     /// The session block, with session number and flags filled in by the sender.

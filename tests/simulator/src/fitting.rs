@@ -12,6 +12,7 @@ use crate::fault::Fault;
 use crate::flash::{Flash, Store};
 use crate::hardware::{Hardware, Identity};
 use crate::rng::Rng;
+use crate::scenario::Scenario;
 use crate::set::Set;
 
 /// One slot's board.
@@ -36,10 +37,11 @@ pub(crate) fn stream(seed: u64, slot: &SlotConfig, part: Stream) -> Rng {
 /// Makes every slot's hardware, with the faults that lie in what is fitted.
 pub(crate) fn fit(
     slots: &[SlotConfig],
-    faults: &[(u16, Fault)],
+    scenario: &Scenario,
     flash_dir: Option<&Path>,
     seed: u64,
 ) -> Result<Vec<Fitted>, WorldError> {
+    let faults = &scenario.faults;
     let mut parts = Vec::with_capacity(slots.len());
     for (nth, slot) in slots.iter().enumerate() {
         let mut chip = slot.chip;
@@ -65,6 +67,7 @@ pub(crate) fn fit(
             hardware_revision: slot.hardware_revision,
             strap: if slot.select_line && slot.strap.is_none() { Some(0) } else { slot.strap },
             receives_while_busy: slot.receives_while_busy,
+            seal_key: scenario.seal_key,
         };
         for (_, fault) in faults.iter().filter(|f| f.0 == slot.slot) {
             match *fault {

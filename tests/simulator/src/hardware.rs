@@ -4,8 +4,10 @@
 //! next. It decides nothing about the protocol. Invariant: `now` and `counters` are set before every call into
 //! the node.
 
+use ed25519_dalek::{Signature, VerifyingKey};
+use panel_protocol::block::SEALED;
 use panel_protocol::node::{
-    BoardFacts, BusCounters, Capabilities, EraseUnit, FlashState, NodePort, Protection, ResetCause,
+    BoardFacts, BusCounters, Capabilities, EraseUnit, FlashState, NodePort, Protection, ResetCause, Seals,
     TestReading, Uid,
 };
 
@@ -16,6 +18,9 @@ use crate::rng::Rng;
 /// Test items that the simulated board knows: 1 supply in volts, 2 die temperature in degrees Celsius.
 const TEST_SUPPLY: u8 = 1;
 const TEST_TEMPERATURE: u8 = 2;
+
+/// What a Cortex-M4 at 168 MHz needs at most for one Ed25519 signature: some 10 million cycles, and as much again.
+const SEAL_CHECK_NS: u64 = 120_000_000;
 
 /// What the node asked the board to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +55,8 @@ pub struct Hardware {
     pub(crate) request: Option<Request>,
     /// An option write that has just begun.
     pub(crate) option_write: Option<OptionWrite>,
+    /// The public key of its product.
+    pub(crate) seal_key: Option<[u8; 32]>,
     /// The code at work does not look at the readout protection.
     pub(crate) unguarded: bool,
     rng: Rng,
@@ -63,14 +70,17 @@ pub(crate) struct Identity {
     pub(crate) hardware_revision: u16,
     pub(crate) strap: Option<u16>,
     pub(crate) receives_while_busy: bool,
+    /// The public key of its product: it takes only images sealed with it.
+    pub(crate) seal_key: Option<[u8; 32]>,
 }
 
 impl Hardware {
     pub(crate) fn new(identity: Identity, flash: Flash, rng: Rng) -> Self {
-        let Identity { chip, uid, hardware_revision, strap, receives_while_busy } = identity;
+        let Identity { chip, uid, hardware_revision, strap, receives_while_busy, seal_key } = identity;
         let mut capabilities = Capabilities::SUPPLY | Capabilities::OPTIONS | Capabilities::TESTS;
         capabilities.set(Capabilities::FD, chip.fd);
         capabilities.set(Capabilities::STRAPS, strap.is_some());
+        capabilities.set(Capabilities::SEALS, seal_key.is_some());
         capabilities.set(Capabilities::RECEIVES_WHILE_BUSY, receives_while_busy);
         Self {
             facts: BoardFacts {
@@ -92,6 +102,7 @@ impl Hardware {
             stalls: 0,
             request: None,
             option_write: None,
+            seal_key,
             unguarded: false,
             rng,
         }
@@ -106,6 +117,7 @@ impl Hardware {
             hardware_revision: 0,
             strap: None,
             receives_while_busy: false,
+            seal_key: None,
         };
         Self::new(identity, Flash::detached(rng.clone()), rng)
     }
@@ -204,6 +216,17 @@ impl NodePort for BoardPort {
             }
             _ => None,
         }
+    }
+
+    fn seals(&self) -> Seals {
+        let is_agent = self.0.facts.capabilities.contains(Capabilities::AGENT);
+        if self.0.seal_key.is_some() && !is_agent { Seals::Demanded } else { Seals::Kept }
+    }
+
+    fn seal_is_good(&mut self, message: &[u8; SEALED], signature: &[u8; 64]) -> bool {
+        self.0.stalled_until = self.0.stalled_until.max(self.0.now) + SEAL_CHECK_NS;
+        let key = self.0.seal_key.and_then(|bytes| VerifyingKey::from_bytes(&bytes).ok());
+        key.is_some_and(|key| key.verify_strict(message, &Signature::from_bytes(signature)).is_ok())
     }
 
     fn start_application(&mut self, address: u32) {

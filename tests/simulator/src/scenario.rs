@@ -6,6 +6,7 @@
 //! corruption = 0.0001        # share of frames destroyed by noise
 //! [all]
 //! loss = 0.001               # share of frames that each board misses on its own
+//! seal_key = "3d40..."       # boards take only images sealed with this Ed25519 key (64 hex digits)
 //! [[slot]]
 //! slot = 7
 //! fault = "brown-out"
@@ -34,6 +35,8 @@ pub struct Scenario {
     pub loss: f64,
     /// Time per received frame on every board, if not the default.
     pub service: Option<Span>,
+    /// Public key of the boards' product: they take only images sealed with it.
+    pub seal_key: Option<[u8; 32]>,
     /// Faults by slot number, in the order of the file.
     pub faults: Vec<(u16, Fault)>,
 }
@@ -79,6 +82,7 @@ struct BusTable {
 struct AllTable {
     loss: Option<Spanned<f64>>,
     service_us: Option<Spanned<u64>>,
+    seal_key: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
@@ -166,12 +170,14 @@ impl Scenario {
             None => Ok(0.0),
             Some(value) => share(&value, key).map_err(|e| at(e.offset, e.message, None)),
         };
+        let seal_key = file.all.seal_key.map(|text| public_key(&text)).transpose();
         let service = file.all.service_us.map(|value| service(Some(value), 0)).transpose();
         Ok(Self {
             seed: file.seed,
             corruption: share(file.bus.corruption, "corruption")?,
             loss: share(file.all.loss, "loss")?,
             service: service.map_err(|e| at(e.offset, e.message, None))?,
+            seal_key: seal_key.map_err(|e| at(e.offset, e.message, None))?,
             faults,
         })
     }
@@ -304,6 +310,17 @@ fn fault(table: SlotTable, start: usize) -> Result<Fault, Misuse> {
         Some((key, offset)) => Err(misuse(offset, format!("slot {slot}: this fault has no `{key}`"))),
         None => Ok(fault),
     }
+}
+
+fn public_key(text: &Spanned<String>) -> Result<[u8; 32], Misuse> {
+    let digits = text.get_ref().as_bytes();
+    let mut key = [0; 32];
+    let pairs = digits.chunks(2).map(|pair| u8::from_str_radix(core::str::from_utf8(pair).ok()?, 16).ok());
+    let read = digits.len() == 64
+        && key.iter_mut().zip(pairs).all(|(byte, value)| value.map(|v| *byte = v).is_some())
+        && ed25519_dalek::VerifyingKey::from_bytes(&key).is_ok();
+    let bad = || misuse(text.span().start, "`seal_key` is no Ed25519 public key of 64 hex digits".to_owned());
+    read.then_some(key).ok_or_else(bad)
 }
 
 fn rom_fault(text: &Spanned<String>) -> Result<rom_simulator::Fault, Misuse> {

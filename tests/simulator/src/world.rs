@@ -133,7 +133,7 @@ impl<F: Firmware> World<F> {
         let WorldConfig { buses: speeds, slots, adapter, scenario, flash_dir } = config;
         check(&slots, speeds.len(), &scenario.faults)?;
         let mut on_bus = vec![vec![usize::MAX]; speeds.len()];
-        let fitted = fit(&slots, &scenario.faults, flash_dir.as_deref(), seed)?;
+        let fitted = fit(&slots, &scenario, flash_dir.as_deref(), seed)?;
         let mut boards = Vec::with_capacity(slots.len());
         for (i, (slot, Fitted { chip, hardware })) in slots.iter().zip(fitted).enumerate() {
             let endpoint = on_bus[slot.bus].len();

@@ -22,3 +22,4 @@ mod locked;
 mod random_faults;
 mod relays;
 mod rom_ways;
+mod seal;

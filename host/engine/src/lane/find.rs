@@ -8,7 +8,7 @@ use panel_codes::Code;
 use panel_protocol::host::{Answer, Discovered, Found, Request};
 use panel_protocol::ident::NodeId;
 use panel_protocol::message::{Control, IdentifyPart};
-use panel_protocol::node::Protection;
+use panel_protocol::node::{Capabilities, Protection};
 use panel_protocol::reply::{ImageState, Info, Profile, uid_check};
 use panel_protocol::time::{Micros, Span};
 
@@ -267,6 +267,8 @@ impl Lane {
             let (level, state) = (info.protection as u8, info.image);
             let image = if same { "this image" } else { "another image" };
             Some((Code::AlreadyProtected, format!("level {level}, UID {uid}, {state:?} record of {image}")))
+        } else if let Some(trouble) = self.seal_trouble(&info) {
+            Some(trouble)
         } else {
             low.map(|min| (Code::SupplyLow, format!("{supply} mV, at least {min} mV needed")))
         };
@@ -278,6 +280,21 @@ impl Lane {
         self.events.push_back(Event::ImageFound { slot, state: info.image, same });
         if let Some((code, text)) = wrong {
             self.fail(now, slot, code, text);
+        }
+    }
+
+    /// Why a board that demands seals would not take the image.
+    fn seal_trouble(&self, info: &Info) -> Option<(Code, String)> {
+        let seal = self.plan.images.get(self.bus.index()).and_then(|image| image.begin().seal().copied());
+        match seal {
+            _ if !info.capabilities.contains(Capabilities::SEALS) => None,
+            None => Some((Code::NotSealed, "the board asks for a seal, the image has none".to_owned())),
+            Some(seal) if seal.counter < info.floor => {
+                let text =
+                    format!("release counter {} or newer expected, {} found", info.floor, seal.counter);
+                Some((Code::Downgrade, text))
+            }
+            Some(_) => None,
         }
     }
 

@@ -76,6 +76,9 @@ impl Lane {
         let code = match refusal {
             Refusal::WrongChip => Code::WrongChip,
             Refusal::Protected => Code::AlreadyProtected,
+            Refusal::NotSealed => Code::NotSealed,
+            Refusal::BadSeal => Code::BadSeal,
+            Refusal::Downgrade => Code::Downgrade,
             Refusal::OutsideFlash | Refusal::TooLarge | Refusal::Reserved | Refusal::Unaligned => {
                 Code::DoesNotFit
             }

@@ -23,6 +23,8 @@ use alloc::vec;
 use alloc::vec::Vec;
 use send::Window;
 
+/// How long a board may look at the signature of a seal before it answers.
+const SEAL_CHECK: Span = Span::from_millis(3000);
 /// Wait between two closing censuses while nodes still check what they have.
 const CLOSING_WAIT: Span = Span::from_millis(3);
 /// The same wait while a node asks for a pause: flash is slower than that.
@@ -400,7 +402,8 @@ fn ask_begin(
     let len = begin.encode(&mut block);
     let request = Request::Block(BlockKind::Begin, block[..len].to_vec());
     request.frames(None, out);
-    ask(now, timing, nodes, &request, Span::ZERO, out)
+    let patience = if begin.seal().is_some() { SEAL_CHECK } else { Span::ZERO };
+    ask(now, timing, nodes, &request, patience, out)
 }
 
 fn verdict(ask: &mut Ask, now: Micros, out: &mut VecDeque<Frame>) -> Verdict {
