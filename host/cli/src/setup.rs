@@ -65,7 +65,7 @@ pub(crate) fn load(
     let ways = Ways { of, agent, supply_mv: job.supply_mv };
     let plan = Plan::with_ways(recipe, panel, ways);
     let plan = plan.map_err(|e: PlanError| Failure::new(e.code(), e.to_string()))?;
-    let plan = crate::seal::sealed(plan, &job)?;
+    let plan = crate::seal::of_job(plan, &job)?;
     check_vectors(&plan)?;
     let scenario = scenario(scenario_file, &plan.panel)?;
     Ok(Setup { job, job_sha256: Sha256::digest(text.as_bytes()).into(), plan, scenario })

@@ -23,6 +23,6 @@ pub use finishing::{
     Consent, Finishing, FinishingError, IdentityPlace, Lock, LockProof, OptionWrite, Refused, Reserved,
     RestartedBy,
 };
-pub use plan::{Limits, Plan, PlanError, Recipe};
+pub use plan::{Limits, Plan, PlanError, Recipe, image_id};
 pub use run::{PortIndex, Run, SlotReport};
 pub use verdict::{Outcome, Verdict};

@@ -340,7 +340,7 @@ impl Plan {
         good.into_iter().for_each(|slot| _ = ways.of.entry(slot).or_insert(Way::Multidrop));
         check_panel(&panel, recipe.chip, &ways.of)?;
         check_image(&recipe, &ways.of)?;
-        let regions = padded(&recipe);
+        let regions = padded(&recipe.image, recipe.chip);
         let rom = RomPlan::new(&recipe, &panel, &ways, &regions)?;
         recipe.finishing.check(recipe.chip, &regions)?;
         if let Some((from, to)) = agent_records(recipe.chip, &ways.of) {
@@ -519,6 +519,14 @@ fn check_image(recipe: &Recipe, ways: &BTreeMap<Slot, Way>) -> Result<(), PlanEr
     Ok(())
 }
 
+/// SHA-256 over the table of regions of this image as it is laid on this chip: what [`Plan::image_id`] of such a run is.
+///
+/// # Errors
+/// [`host::ImageError`]: the protocol cannot express the image.
+pub fn image_id(image: &Image, chip: &Chip) -> Result<[u8; 32], host::ImageError> {
+    Ok(host::Image::new(chip.device_id, &padded(image, chip), false)?.begin().image_id())
+}
+
 /// Where agents keep their records, if there are any: the last erase unit, where no bootloader of an image can be.
 fn agent_records(chip: &Chip, ways: &BTreeMap<Slot, Way>) -> Option<(u32, u32)> {
     let unit = chip.flash.erase_unit(chip.flash_end() - 1)?;
@@ -526,10 +534,10 @@ fn agent_records(chip: &Chip, ways: &BTreeMap<Slot, Way>) -> Option<(u32, u32)> 
 }
 
 /// Regions widened to whole programming units; neighbours that then touch become one.
-fn padded(recipe: &Recipe) -> Vec<(u32, Vec<u8>)> {
-    let unit = u32::from(recipe.chip.flash.unit);
+fn padded(image: &Image, chip: &Chip) -> Vec<(u32, Vec<u8>)> {
+    let unit = u32::from(chip.flash.unit);
     let mut regions: Vec<(u32, Vec<u8>)> = Vec::new();
-    for region in recipe.image.regions() {
+    for region in image.regions() {
         let from = region.address() - region.address() % unit;
         let end = region.end().next_multiple_of(unit);
         match regions.last_mut() {

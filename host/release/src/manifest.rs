@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     canonical::MAX_INTEGER,
     hash::Sha256Hash,
+    keys::PublicKey,
     label,
     refusal::{Invalid, Refusal},
     schema,
@@ -176,6 +177,21 @@ pub struct IdentityNeeds {
     pub blobs: Vec<String>,
 }
 
+/// A seal over the whole image of one chip, for boards whose bootloader has the product's public key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImageSeal {
+    /// The chip's 12-bit device ID.
+    pub device_id: u16,
+    /// Boards that have taken the image take none with a lower release counter; at most the manifest's counter.
+    pub floor: u32,
+    /// The product's public key.
+    pub key: PublicKey,
+    /// Ed25519 signature over what docs/protocol.md (section 4) says: 128 hex digits.
+    #[serde(with = "hex::serde")]
+    pub signature: [u8; 64],
+}
+
 /// A place in an image into which a value per unit may be patched; nothing else may be patched.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -227,6 +243,9 @@ pub struct Manifest {
     /// Places that may be patched.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub patches: Vec<PatchWindow>,
+    /// Seals for boards that demand them, one for a chip.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub seals: Vec<ImageSeal>,
 }
 
 /// A span of addresses with the words that name it in a message.
@@ -282,6 +301,8 @@ impl Manifest {
             Some(name) => Err(Invalid::Twice { field, what: name.clone() }),
             None => Ok(()),
         };
+        let chips: Vec<String> = self.seals.iter().map(|seal| format!("{:#05x}", seal.device_id)).collect();
+        twice("seals", chips.iter().collect())?;
         twice("hardware", self.hardware.iter().collect())?;
         twice("patches", self.patches.iter().map(|patch| &patch.name).collect())?;
         twice("blobs", self.identity.blobs.iter().collect())
@@ -295,6 +316,7 @@ impl Manifest {
             ("images", self.images.len(), 1),
             ("patches", self.patches.len(), 0),
             ("blobs", self.identity.blobs.len(), 0),
+            ("seals", self.seals.len(), 0),
         ];
         for (field, got, min) in lists {
             if got < min || got > LIST_LIMIT {
@@ -316,6 +338,20 @@ impl Manifest {
                 field: "device id",
                 got: target.device_id.into(),
                 rule: "must be 12 bits",
+            });
+        }
+        if let Some(seal) = self.seals.iter().find(|seal| u64::from(seal.floor) > self.counter) {
+            return Err(Invalid::Number {
+                field: "floor of a seal",
+                got: seal.floor.into(),
+                rule: "must not be above the counter",
+            });
+        }
+        if !self.seals.is_empty() && u32::try_from(self.counter).is_err() {
+            return Err(Invalid::Number {
+                field: "counter",
+                got: self.counter,
+                rule: "of a sealed release must be below 2^32",
             });
         }
         if self.identity.certificate && self.identity.key.is_none() {

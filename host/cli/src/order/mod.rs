@@ -76,6 +76,7 @@ pub(crate) fn load(
     let of = panel_job::ways_on(&panel, &[], true).map_err(|e| Failure::new(e.code(), e.to_string()))?;
     let ways = Ways { of, agent: station.agent()?, supply_mv: station.supply_mv };
     let plan = Plan::with_ways(recipe, panel, ways).map_err(|e| Failure::new(e.code(), e.to_string()))?;
+    let plan = crate::seal::of_release(plan, release.manifest())?;
     let order_sha256 = Hash(order.sha256().0);
     let order = order.order().clone();
     let ordered =

@@ -162,6 +162,10 @@ fn show_release(manifest: &Manifest, hash: Sha256Hash, signers: &[PublicKey]) {
     if let Some(region) = identity.region {
         line(&format!("  identity region at {:#010x}, {} bytes", region.address, region.length));
     }
+    for seal in &manifest.seals {
+        let (chip, key, floor) = (seal.device_id, seal.key, seal.floor);
+        line(&format!("  sealed for device {chip:#05x} with key {key}, then nothing below counter {floor}"));
+    }
     if signers.is_empty() {
         line("  not signed");
     }

@@ -32,6 +32,8 @@ pub(crate) struct Release {
     pub(crate) manifest: Manifest,
     /// The images, paths joined to the description's directory.
     pub(crate) images: Vec<ImageFile>,
+    /// What the images are sealed with, the path joined likewise.
+    pub(crate) seal: Option<SealText>,
 }
 
 /// An image file of a release.
@@ -43,6 +45,17 @@ pub(crate) struct ImageFile {
     pub(crate) file: PathBuf,
     /// Where the data of a raw binary belongs.
     pub(crate) address: Option<u32>,
+}
+
+/// How a release is sealed.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SealText {
+    /// The product's secret key.
+    pub(crate) key: PathBuf,
+    /// Boards then take nothing with a lower counter.
+    #[serde(default)]
+    pub(crate) floor: u32,
 }
 
 /// Reads the description at `path`.
@@ -130,6 +143,7 @@ struct ReleaseText {
     identity: IdentityText,
     #[serde(default, rename = "patch")]
     patches: Vec<PatchWindow>,
+    seal: Option<SealText>,
     #[serde(rename = "image")]
     images: Vec<ImageFile>,
 }
@@ -181,6 +195,7 @@ impl ReleaseText {
             images: Vec::new(),
             identity: IdentityNeeds { serial, eui48, eui64, key, certificate, region, blobs: Vec::new() },
             patches: self.patches,
+            seals: Vec::new(),
         };
         if manifest.schema != SCHEMA {
             return Err(format!("schema = {} is not known, this program writes {SCHEMA}", manifest.schema));
@@ -189,7 +204,8 @@ impl ReleaseText {
             let file = directory.join(&image.file);
             ImageFile { file, ..image }
         });
-        Ok(Release { manifest, images: images.collect() })
+        let seal = self.seal.map(|seal| SealText { key: directory.join(&seal.key), ..seal });
+        Ok(Release { manifest, images: images.collect(), seal })
     }
 }
 

@@ -7,6 +7,7 @@ use clap::Args;
 use panel_codes::Code;
 use panel_image::{Format, Image};
 use panel_release::ImageInput;
+use panel_release::manifest::ImageRole;
 use serde::Serialize;
 
 use super::describe::{self, Description, ImageFile, Release};
@@ -79,7 +80,14 @@ fn pack_release(description: &Path, release: Release) -> Result<(Vec<u8>, Vec<Pa
         .zip(&images)
         .map(|(file, image)| ImageInput { role: file.role, name: &file.name, image })
         .collect();
-    let bytes = panel_release::pack(release.manifest, &inputs)
+    let mut manifest = release.manifest;
+    if let Some(seal) = &release.seal {
+        let burnt = inputs.iter().filter(|input| input.role != ImageRole::OptionBytes);
+        let parts: Vec<Image> = burnt.map(|input| input.image.clone()).collect();
+        let image = Image::merge(&parts).map_err(|e| crate::setup::image_failure(&e))?;
+        manifest.seals = crate::seal::for_targets(&image, &manifest, &seal.key, seal.floor)?;
+    }
+    let bytes = panel_release::pack(manifest, &inputs)
         .map_err(|e| Failure::new(e.code(), format!("{}: {e}", description.display())))?;
     Ok((bytes, report))
 }

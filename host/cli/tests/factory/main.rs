@@ -7,5 +7,6 @@ mod ledger;
 mod order;
 mod owner;
 mod release;
+mod seal;
 mod walk;
 mod whole;

@@ -88,6 +88,7 @@ pub(crate) fn manifest() -> Manifest {
             ..IdentityNeeds::default()
         },
         patches: vec![PatchWindow { name: "build-id".to_owned(), address: FLASH + 0x4020, length: 8 }],
+        seals: Vec::new(),
     }
 }
 

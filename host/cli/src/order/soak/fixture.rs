@@ -86,6 +86,7 @@ fn package(keyed: bool) -> Vec<u8> {
             ..IdentityNeeds::default()
         },
         patches: Vec::new(),
+        seals: Vec::new(),
     };
     panel_release::pack(manifest, &images).unwrap()
 }
