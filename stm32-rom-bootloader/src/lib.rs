@@ -25,8 +25,8 @@ pub use image::{Image, Region};
 pub use ops::{
     Compare, Compared, EraseFlash, EraseTarget, Erased, Execute, Executed, Field, Finish, Go, Identify, Info,
     Inspect, Job, MemoryRead, Operation, OptionsWritten, Program, ProgramShared, Programmed, Protect,
-    Protected, Protection, ProveReadout, ReadMemory, ReadoutProof, Resume, SharedImage, Started, Verified,
-    Verify, WriteOptions, WriteOptionsShared,
+    Protected, Protection, ProveReadout, ReadMemory, ReadoutProof, Recognize, Recognized, Resume,
+    SharedImage, Started, Verified, Verify, WriteOptions, WriteOptionsShared,
 };
 pub use plan::{
     Block, EraseChoice, Erasing, Estimate, LinkModel, LinkSpeed, Plan, PlanError, PlanEstimate, PlanOptions,

@@ -316,6 +316,7 @@ def main():
         check_stm32loader(*board)
     for board in CAN_BOARDS:
         check_canprog(*board)
+    side_by_side.count(check, options.simulator, options.stm32flash, options.panelflash, work)
     if options.clock:
         side_by_side.run(check, serial_board, options.stm32flash, options.panelflash, work, options.turns)
     print(f"peers took {time.monotonic() - start:.1f} s", file=sys.stderr)

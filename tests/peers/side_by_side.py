@@ -49,6 +49,44 @@ def compare(board, stm32flash, panelflash, data, more, path, turns):
     return ours, theirs
 
 
+def traffic(simulator, device, commands):
+    """What crosses the line of a board, unpaced, under each command: bytes either way, and how often the host had to
+    wait for an answer before it could go on. Neither depends on how busy the machine is."""
+    arguments = [simulator, "--uart", "1", "--device", device, "--unpaced", "--tally"]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        port = process.stdout.readline().strip()
+        for command in commands:
+            timed([*command, port])
+            _, tally = process.stderr.readline().split(": ")
+            host, board, waits, _ = tally.split()
+            yield int(host) + int(board), int(waits)
+        process.terminate()
+
+
+def count(check, simulator, stm32flash, panelflash, work):
+    """The same jobs by bytes and answers waited for instead of by the clock. Where flash of the chip comes in sizes
+    that matter for the plan, panelflash reads the size, so that nothing is erased for an image that does not fit."""
+    size_read = (14, 3)
+    cases = [
+        ("F405", "dense", dense(), (0, 0)),
+        ("L476", "dense", dense(), (0, 0)),
+        ("F103", "dense", dense(), size_read),
+        ("G431", "dense", dense(), size_read),
+        ("F405", "a quarter blank", quarter_blank(), (-30000, -300)),
+    ]
+    for device, name, data, most in cases:
+        with check(f"panelflash sends no more and waits no more often than stm32flash: {device}, {name}"):
+            path = work / "traffic.bin"
+            path.write_bytes(data)
+            theirs = [stm32flash, "-b", "0", "-m", "8n1", "-w", str(path), "-v", "-S", f"{FLASH:#x}"]
+            ours = [panelflash, "rom", "write", str(path), "--address", f"{FLASH:#x}", "--port"]
+            their, our = traffic(simulator, device, [theirs, ours])
+            said = f"panelflash {our[0]} bytes, {our[1]} answers; stm32flash {their[0]} bytes, {their[1]} answers"
+            print(f"   {device}, {name}: {said}", flush=True)
+            if our[0] > their[0] + most[0] or our[1] > their[1] + most[1]:
+                raise AssertionError(said)
+
+
 def run(check, board, stm32flash, panelflash, work, turns):
     """The checks; `check` and `board` are those of check.py."""
     cases = [

@@ -176,6 +176,61 @@ fn a_chip_is_never_closed_for_ever_by_accident() {
 }
 
 #[test]
+fn closing_a_chip_for_ever_needs_the_flag_that_says_so() {
+    let boards = Boards::start(&["--device", "G431"]);
+    let port = &boards.ports[0];
+    let before = good(port, &["option"]);
+    assert_eq!(before["readout_protection"], "Zero");
+    let level2 = format!("CC{}", &before["option_bytes"].as_str().expect("readable")[2..]);
+    let (exit, code) = bad(port, &["option", "--write", &level2, "--close-the-chip-for-ever"]);
+    // It must be reset before it takes the option bytes over, and this port has no lines.
+    assert_eq!((exit, code.as_str()), (1, "E710 rom-power-cycle"));
+    // Of an H5 no source says how the ROM gives out or takes its product state: it is said, and nothing is sent.
+    let h5 = Boards::start(&["--device", "H563"]);
+    let port = &h5.ports[0];
+    let written = rom(port, &["option", "--write", "5C000000", "--close-the-chip-for-ever"]);
+    let told = String::from_utf8_lossy(&written.stderr);
+    assert_eq!(written.status.code(), Some(2), "{told}");
+    assert!(told.contains("option bytes"), "{told}");
+    assert_eq!(good(port, &["info"])["product_id"], "0x484");
+}
+
+#[test]
+fn a_read_that_was_interrupted_goes_on_where_it_stopped() {
+    let boards = Boards::start(&["--device", "F405"]);
+    let port = &boards.ports[0];
+    good(port, &["write", &data("bench-64k.bin"), "--address", "0x08020000"]);
+    let out = scratch("out.bin");
+    let path = out.display().to_string();
+    let read = ["read", "--address", "0x08020000", "--length", "512KiB", "--output", &path];
+    let mut expected = std::fs::read(data("bench-64k.bin")).expect("committed");
+    expected.resize(512 * 1024, 0xFF);
+    let mut first = Command::new(BIN)
+        .args(["rom", "--port", port])
+        .args(read)
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("starts");
+    let mut lines = BufReader::new(first.stderr.take().expect("piped")).lines();
+    let half = lines.by_ref().map_while(Result::ok).any(|line| line.starts_with("read: 25 %"));
+    let signal = Command::new("kill").args(["-INT", &first.id().to_string()]).status().expect("runs");
+    let ended = first.wait().expect("ends");
+    assert!(half && signal.success());
+    assert_eq!(ended.code(), Some(130), "Ctrl-C");
+    assert!(!out.exists(), "a file that is there is whole");
+    let resumed = good(port, &[&read[..], &["--resume"]].concat());
+    assert!(resumed["resumed_at"].as_u64().expect("a number") >= 16384, "{resumed}");
+    assert!(std::fs::read(&out).expect("written") == expected);
+
+    // What is left of another board is not gone on with.
+    std::fs::write(format!("{path}.08020000.part"), [0x5A; 4096]).expect("writable");
+    let anew = good(port, &[&read[..], &["--resume"]].concat());
+    assert_eq!(anew["resumed_at"], 0);
+    assert!(std::fs::read(&out).expect("written") == expected);
+}
+
+#[test]
 fn ports_and_files_that_are_wrong_are_named_and_nothing_is_touched() {
     assert_eq!(bad("/dev/no-such-port", &["info"]), (3, "E722 port-missing".to_owned()));
     let boards = Boards::start(&["--device", "F405"]);

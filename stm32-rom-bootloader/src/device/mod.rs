@@ -226,6 +226,16 @@ impl Device {
             || quirk::QUIRKS.iter().any(|quirk| quirk.depends_on_version(self.family, self.product_id))
     }
 
+    /// Whether ROM versions of this product differ in how flash is erased and written over USART, or in its layout.
+    #[must_use]
+    pub fn version_matters_for_flash(&self) -> bool {
+        let layout = |row: &Self| (row.flash, row.write_align, row.family);
+        Self::with_product_id(self.product_id).any(|row| layout(row) != layout(self))
+            || quirk::QUIRKS
+                .iter()
+                .any(|q| q.kind.bears_on_flash() && q.depends_on_version(self.family, self.product_id))
+    }
+
     /// Where the 96 bits of the unique ID are: one run of 12 bytes, or on L0 and L1 two runs of 8 and 4
     /// (RM0038 and RM0377, unique device ID registers: offsets 0x00, 0x04 and 0x14).
     #[must_use]

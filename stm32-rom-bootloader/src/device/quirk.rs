@@ -81,6 +81,40 @@ pub enum Products {
     Ids(&'static [u16]),
 }
 
+impl QuirkKind {
+    /// Whether it changes what a session over USART does to erase, write and read flash.
+    pub(crate) const fn bears_on_flash(self) -> bool {
+        match self {
+            Self::SecondNack
+            | Self::TwoSyncBytes
+            | Self::FdCanShortestWrite(_)
+            | Self::FdCanMiscountsCommands
+            | Self::UidUnreadable
+            | Self::GoWithoutFirstAck
+            | Self::GoBroken
+            | Self::GoLeavesClocksOff
+            | Self::CanWriteUnprotectBroken
+            | Self::Advice(_) => false,
+            Self::PagesPerErase(_)
+            | Self::SettleAfterErase(_)
+            | Self::NoMassErase
+            | Self::NoBankErase
+            | Self::EraseAnswersEarly
+            | Self::WriteAlign(_)
+            | Self::WholeBlockReads
+            | Self::ResetsItself
+            | Self::OptionsNeedPowerCycle
+            | Self::EmptyFlagUntilPowerCycle
+            | Self::ClearsEmptyFlag
+            | Self::MaxBaud(_)
+            | Self::PreferBaud(_)
+            | Self::VoltageRange
+            | Self::StaleReads
+            | Self::BankOption(_) => true,
+        }
+    }
+}
+
 /// ROM versions a quirk concerns, by bootloader ID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Roms {

@@ -44,6 +44,14 @@ impl Identity {
 impl Rom {
     /// Connects as the settings say and finds out who is there. Every operation begins with this.
     pub(crate) async fn start(&mut self) -> Result<Identity, Error> {
+        self.start_reading_version_if(Device::version_matters).await
+    }
+
+    /// As [`Rom::start`]; the ROM's version is read only of chips of which it `matters`.
+    pub(crate) async fn start_reading_version_if(
+        &mut self,
+        matters: fn(&Device) -> bool,
+    ) -> Result<Identity, Error> {
         self.begin(Step::Connect);
         let greeting = match core::mem::take(&mut self.entry) {
             Entry::Connected(identity) => {
@@ -61,7 +69,7 @@ impl Rom {
             }
         };
         self.begin(Step::Identify);
-        let identity = self.identify(greeting).await?;
+        let identity = self.identify(greeting, matters).await?;
         self.port.event(Event::Identified(identity.clone()));
         Ok(identity)
     }
@@ -148,7 +156,11 @@ impl Rom {
         }
     }
 
-    async fn identify(&mut self, greeting: Greeting) -> Result<Identity, Error> {
+    async fn identify(
+        &mut self,
+        greeting: Greeting,
+        matters: fn(&Device) -> bool,
+    ) -> Result<Identity, Error> {
         let (protocol, commands) = self.first_get(greeting).await?;
         // GetId and Read must be possible before anything is known.
         self.wire.adopt(&self.traits, protocol, true);
@@ -160,7 +172,7 @@ impl Rom {
         let mut identity =
             Identity { protocol, commands, product_id, bootloader_id: None, device, protected: None };
         self.adopt(identity.clone());
-        if let Some(device) = device.filter(|device| device.version_matters()) {
+        if let Some(device) = device.filter(|device| matters(device)) {
             self.read_bootloader_id(device, &mut identity).await?;
             if !matches!(self.chip, Chip::Force(_)) {
                 identity.device = Device::find(product_id, identity.bootloader_id);

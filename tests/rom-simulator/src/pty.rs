@@ -73,6 +73,22 @@ pub struct PtyConfig {
     pub hangup: Hangup,
 }
 
+/// What crossed a line from one opening of its port to the next close. Unpaced, nothing of it depends on how busy
+/// the machine is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// Bytes that the host wrote.
+    pub host_bytes: u64,
+    /// Bytes that the board answered.
+    pub device_bytes: u64,
+    /// How often the host wrote after it had been answered: each costs a real adapter its latency.
+    pub turnarounds: u64,
+    /// Time that line and flash took, unpaced; without what the host took to think.
+    pub line: Duration,
+    /// The last to speak was the board.
+    answered: bool,
+}
+
 /// A port could not be opened or served.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {what} a pseudo-terminal")]
@@ -122,7 +138,19 @@ impl PtyBank {
     ///
     /// # Errors
     /// [`PtyError`] when a port breaks; a program closing it is no error.
-    pub fn serve(mut self, stop: &AtomicBool) -> Result<(), PtyError> {
+    pub fn serve(self, stop: &AtomicBool) -> Result<(), PtyError> {
+        self.serve_told(stop, &mut |_, _| {})
+    }
+
+    /// As [`Self::serve`]; `told` hears at each close what crossed the port of that number.
+    ///
+    /// # Errors
+    /// As [`Self::serve`].
+    pub fn serve_told(
+        mut self,
+        stop: &AtomicBool,
+        told: &mut dyn FnMut(usize, Tally),
+    ) -> Result<(), PtyError> {
         while !stop.load(Ordering::Relaxed) {
             let now = Nanos::ZERO + self.started.elapsed();
             let mut wait = STOP_LOOK;
@@ -136,6 +164,9 @@ impl PtyBank {
                 }
             }
             self.wait(wait)?;
+            for (number, port) in self.ports.iter_mut().enumerate() {
+                port.tallied.take().into_iter().for_each(|tally| told(number, tally));
+            }
         }
         Ok(())
     }
@@ -221,6 +252,11 @@ struct Port {
     pending: Vec<u8>,
     /// Unpaced: the device's own time.
     virtual_now: Nanos,
+    /// What has crossed the line since the port was opened, and the device's time then.
+    tally: Tally,
+    since: Nanos,
+    /// The same of the last host, which has closed the port.
+    tallied: Option<Tally>,
 }
 
 impl Port {
@@ -248,6 +284,9 @@ impl Port {
             reopened: false,
             pending: Vec::new(),
             virtual_now: Nanos::ZERO,
+            tally: Tally::default(),
+            since: Nanos::ZERO,
+            tallied: None,
         };
         port.make_raw().map_err(PtyError::at("set up"))?;
         Ok(port)
@@ -323,6 +362,8 @@ impl Port {
     }
 
     fn host_wrote(&mut self, now: Nanos, paced: bool, bytes: &[u8]) {
+        self.tally.host_bytes += bytes.len() as u64;
+        self.tally.turnarounds += u64::from(core::mem::take(&mut self.tally.answered));
         let speed = tcgetattr(&self.master).map_or(self.first_baud, |settings| settings.output_speed());
         // Speed 0 asks for a hang-up on a real port; here it means that the host does not care.
         let baud = if speed == 0 { self.first_baud } else { speed };
@@ -335,6 +376,9 @@ impl Port {
         if !paced {
             self.run_dry();
         }
+        let line = self.virtual_now.since(self.since);
+        self.tallied = Some(Tally { line, ..core::mem::take(&mut self.tally) });
+        self.since = self.virtual_now;
         let now = if paced { now } else { self.virtual_now };
         let config = LineConfig { baud: self.first_baud, ..self.line.config() };
         self.line.set_config(config);
@@ -365,6 +409,8 @@ impl Port {
     }
 
     fn flush(&mut self) -> Result<(), Errno> {
+        self.tally.device_bytes += self.pending.len() as u64;
+        self.tally.answered |= !self.pending.is_empty();
         while !self.pending.is_empty() {
             match rustix::io::write(&self.master, &self.pending) {
                 Ok(len) => {

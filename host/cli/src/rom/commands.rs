@@ -10,14 +10,17 @@ use serde_json::{Value, json};
 use stm32_rom_bootloader as stm32;
 use stm32_rom_bootloader::{
     Area, EraseFlash, EraseTarget, Event, Field, Finish, Go, Identify, Identity, Inspect, Plan, PlanOptions,
-    Program, Protect, Protection, ReadMemory, Region, Resume, Verify, WriteOptions,
+    Program, Protect, Protection, Recognize, Region, Resume, Verify, WriteOptions,
 };
 
+use super::read_out::Part;
 use super::{Command, ImageArgs, Port, RomArgs, plan_failure};
 use crate::failure::Failure;
 use crate::out::{line, note};
 
 const FLASH: u32 = 0x0800_0000;
+/// Where RAM begins on all STM32s.
+const RAM: u32 = 0x2000_0000;
 
 pub(crate) fn rom(args: RomArgs) -> Result<u8, Failure> {
     // Files are read before the port is opened: a bad file touches nothing.
@@ -29,7 +32,9 @@ pub(crate) fn rom(args: RomArgs) -> Result<u8, Failure> {
     let mut bench = Bench { port, connected: None, progress: Progress::default() };
     let value = match (args.command, image) {
         (Command::Info, _) => bench.info()?,
-        (Command::Read { address, length, output }, _) => bench.read(address, length, &output)?,
+        (Command::Read { address, length, output, resume }, _) => {
+            bench.read(address, length, &output, resume)?
+        }
         (Command::Write { mass_erase, resume, no_verify, go, unprotect, voltage, yes, .. }, Some(image)) => {
             let options = WriteChoice { mass_erase, resume, verify: !no_verify, go, unprotect, voltage, yes };
             bench.write(&image, &options)?
@@ -113,23 +118,17 @@ impl Bench {
         }))
     }
 
-    fn read(&mut self, address: u32, len: u32, output: &Path) -> Result<Value, Failure> {
-        let read = self.run(ReadMemory { address, len })?;
-        let name = output.display().to_string();
-        let image = || {
-            Image::from_bin(&read.data, &name, address)
-                .map_err(|e| Failure::new(Code::OutputFile, e.to_string()))
-        };
-        let extension = output.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
-        let bytes = match extension.as_str() {
-            "hex" | "ihex" => panel_image::intel_hex::write(&image()?).into_bytes(),
-            "srec" | "s19" | "s28" | "s37" | "mot" => panel_image::srec::write(&image()?).into_bytes(),
-            _ => read.data.clone(),
-        };
-        std::fs::write(output, bytes).map_err(|e| Failure::new(Code::OutputFile, format!("{name}: {e}")))?;
+    fn read(&mut self, address: u32, len: u32, output: &Path, resume: bool) -> Result<Value, Failure> {
+        let Self { port, connected, progress } = self;
+        let mut part = Part::open(output, address, len, resume)?;
+        let result = part.read(port, connected, progress);
+        progress.end();
+        result?;
+        let resumed_at = part.resumed_at();
+        let data = part.finish(output)?;
         Ok(json!({
-            "read": len, "address": format!("{address:#010x}"), "output": name,
-            "crc32": format!("{:08x}", panel_image::crc32(&read.data)),
+            "read": len, "address": format!("{address:#010x}"), "output": output.display().to_string(),
+            "resumed_at": resumed_at, "crc32": format!("{:08x}", panel_image::crc32(&data)),
         }))
     }
 
@@ -140,15 +139,13 @@ impl Bench {
         image: &stm32::Image<'_>,
         choice: Option<&WriteChoice>,
     ) -> Result<(Identity, Plan), Failure> {
-        let id = self.run(Identify)?;
+        let in_flash = image.regions().iter().all(|region| (FLASH..RAM).contains(&region.address));
+        let mut id = match in_flash && !self.port.is_can() {
+            true => self.run(Recognize::default())?.identity,
+            false => self.run(Identify)?,
+        };
         self.connected = Some(id.clone());
-        let device = id.device.ok_or_else(|| {
-            let text = format!(
-                "unknown product ID {:#05x}; --force-device NAME treats it as a known chip",
-                id.product_id
-            );
-            Failure::with_exit(Code::RomUnknownChip, text, 1)
-        })?;
+        let device = id.device.ok_or_else(|| unknown_chip(&id))?;
         let voltage = choice.and_then(|c| c.voltage).map(supply).transpose()?;
         let mut options = PlanOptions {
             bootloader_id: id.bootloader_id,
@@ -161,7 +158,9 @@ impl Bench {
             ..PlanOptions::default()
         };
         if id.protected != Some(true) && Plan::depends_on_flash_size(device, image, &options) {
-            options.flash_kib = self.run(Inspect)?.flash_kib.value().copied();
+            let size = self.run(Recognize { flash_size: true })?;
+            options.flash_kib = size.flash_kib;
+            id.protected = size.identity.protected;
         }
         let plan = Plan::new(device, image, &options).map_err(|e| plan_failure(&e))?;
         Ok((id, plan))
@@ -176,13 +175,9 @@ impl Bench {
                 area.start, area.end
             ));
         }
-        let locked = identity.protected == Some(true);
-        if locked && !choice.unprotect {
-            let text = "the chip is readout protected; --unprotect lifts it and ERASES THE WHOLE CHIP";
-            return Err(Failure::with_exit(Code::RomProtected, text, 1));
-        }
+        let mut locked = identity.protected == Some(true);
         if locked {
-            consent(choice.yes, "lifting readout protection erases the whole chip")?;
+            may_unprotect(choice)?;
         }
         let start = image.regions().first().map_or(FLASH, panel_image::Region::address);
         let mut program = Program::new(&plan, &regions);
@@ -190,7 +185,18 @@ impl Bench {
         program.verify = choice.verify;
         program.unprotect_readout = locked;
         program.finish = if choice.go { Finish::Go(start) } else { Finish::Stay };
-        let done = self.run(program)?;
+        let mut result = self.run(program);
+        if let Err(failure) = &result
+            && failure.code == Code::RomProtected
+            && !locked
+        {
+            // Nothing was read of the chip before, and it refused the first command that changes it.
+            may_unprotect(choice)?;
+            locked = true;
+            program.unprotect_readout = locked;
+            result = self.run(program);
+        }
+        let done = result?;
         Ok(json!({
             "chip": chip_name(&done.identity), "bytes": image.len(), "units_erased": done.units_erased,
             "blocks_written": done.blocks_written, "blank_blocks_skipped": plan.blank_blocks().len(),
@@ -246,6 +252,21 @@ impl Bench {
         let done = self.run(Protect { protection })?;
         Ok(json!({ "chip": chip_name(&done.identity), "unprotected": true, "erased": !write }))
     }
+}
+
+/// Consent to what lifting readout protection destroys.
+fn may_unprotect(choice: &WriteChoice) -> Result<(), Failure> {
+    if choice.unprotect {
+        return consent(choice.yes, "lifting readout protection erases the whole chip");
+    }
+    let text = "the chip is readout protected; --unprotect lifts it and ERASES THE WHOLE CHIP";
+    Err(Failure::with_exit(Code::RomProtected, text, 1))
+}
+
+fn unknown_chip(id: &Identity) -> Failure {
+    let text =
+        format!("unknown product ID {:#05x}; --force-device NAME treats it as a known chip", id.product_id);
+    Failure::with_exit(Code::RomUnknownChip, text, 1)
 }
 
 fn area_of(start: u32, len: u32) -> Result<Area, Failure> {

@@ -104,6 +104,11 @@ impl Port {
         }
     }
 
+    /// Whether the board is on a CAN bus.
+    pub(crate) fn is_can(&self) -> bool {
+        matches!(self.wire, Wire::Can(..))
+    }
+
     /// Whether the board can be reset or power cycled.
     pub(crate) fn has_lines(&self) -> bool {
         self.bench.lines.is_some()

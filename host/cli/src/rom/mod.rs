@@ -1,8 +1,8 @@
 //! `panelflash rom`: the engineer's tool for one board in its ROM bootloader, over a serial port or a CAN bus.
 //!
 //! `drive` and `can_drive` move bytes and frames between a session of `stm32-rom-bootloader` and the wire, `lines` resets the chip, `virtual_port` between it and a
-//! simulated chip, `commands` are the commands, `attempt` and `own` are one board's way through a job, `explain` turns
-//! errors into codes. Nothing here knows the ROM's protocol.
+//! simulated chip, `commands` are the commands, `attempt` and `own` are one board's way through a job, `read_out` reads memory into
+//! a file, `explain` turns errors into codes. Nothing here knows the ROM's protocol.
 
 pub(crate) mod attempt;
 mod can_drive;
@@ -11,6 +11,7 @@ mod drive;
 mod explain;
 mod lines;
 mod own;
+mod read_out;
 pub(crate) mod virtual_port;
 
 use std::path::PathBuf;
@@ -74,6 +75,9 @@ enum Command {
         /// File to write.
         #[arg(long, value_name = "FILE")]
         output: PathBuf,
+        /// A read was interrupted: go on behind what it left in FILE.ADDRESS.part, after comparing that with the chip.
+        #[arg(long)]
+        resume: bool,
     },
     /// Erase what the file touches, write it, and read it back.
     Write {

@@ -6,7 +6,7 @@
 
 use clap::Parser;
 use rom_simulator::fault::{FAULT_HELP, Fault};
-use rom_simulator::pty::{Hangup, PtyBank, PtyConfig};
+use rom_simulator::pty::{Hangup, PtyBank, PtyConfig, Tally};
 use rom_simulator::{CanDevice, CanKind, Model, Nanos, Settings, bridge, catalog};
 use std::io::Write;
 use std::sync::atomic::AtomicBool;
@@ -36,6 +36,9 @@ struct Arguments {
     /// What closing a port does to the board
     #[arg(long, value_enum, default_value_t = OnClose::Reset)]
     on_close: OnClose,
+    /// Say on standard error, each time a host closes a port, what crossed it
+    #[arg(long)]
+    tally: bool,
     /// Fixes unique IDs and all dice
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -91,7 +94,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     out.flush()?;
     drop(out);
     // Ended by a signal.
-    bank.serve(&AtomicBool::new(false))?;
+    bank.serve_told(&AtomicBool::new(false), &mut |port, tally| {
+        if arguments.tally {
+            let Tally { host_bytes, device_bytes, turnarounds, line, .. } = tally;
+            let seconds = line.as_secs_f64();
+            let line = format!("port {port}: {host_bytes} {device_bytes} {turnarounds} {seconds:.6}\n");
+            // Nobody who listens is no reason to stop.
+            _ = std::io::stderr().write_all(line.as_bytes());
+        }
+    })?;
     Ok(())
 }
 
