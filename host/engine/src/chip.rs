@@ -6,7 +6,7 @@
 use panel_protocol::node::{EraseRun, FlashFacts, MAX_RUNS};
 use panel_protocol::time::Span;
 
-use crate::options::{F1, F4, G4, L4, OptionFacts};
+use crate::options::{F1, F4, G0, G4, L4, OptionFacts};
 
 /// A chip that panelflash can plan for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,6 +123,16 @@ pub const CHIPS: &[Chip] = &[
         fd: true,
     },
     Chip {
+        name: "STM32G0B1",
+        device_id: 0x467,
+        family: "G0",
+        ram: &[(0x2000_0000, 144 * 1024)],
+        // DS13560: 22 to 40 ms a page, 85 to 125 us a double word.
+        flash: pages(256, 22_000, 40_000, 8, (85, 125)),
+        options: &G0,
+        fd: true,
+    },
+    Chip {
         name: "STM32L496",
         device_id: 0x461,
         family: "L4",
@@ -179,9 +189,17 @@ mod tests {
     #[test]
     fn flash_sizes_are_those_of_the_datasheets() {
         let kib = |name| Chip::by_name(name).map(|c| c.flash.size() / 1024);
-        let names =
-            ["STM32F405", "STM32F429", "STM32G431", "stm32g474", "STM32L496", "STM32F103xE", "STM32F103xG"];
-        assert_eq!(names.map(kib), [1024, 2048, 128, 512, 1024, 512, 1024].map(Some));
+        let names = [
+            "STM32F405",
+            "STM32F429",
+            "STM32G431",
+            "stm32g474",
+            "STM32G0B1",
+            "STM32L496",
+            "STM32F103xE",
+            "STM32F103xG",
+        ];
+        assert_eq!(names.map(kib), [1024, 2048, 128, 512, 512, 1024, 512, 1024].map(Some));
     }
 
     #[test]

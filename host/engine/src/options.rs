@@ -1,7 +1,7 @@
 //! Option bytes of the families: where they are, what they are called, how long they take, which of them keep the
 //! bootloader from being overwritten.
 //!
-//! Addresses and names are those of the reference manuals: PM0075 (F1), RM0090 (F4), RM0440 (G4), RM0351 (L4).
+//! Addresses and names are those of the reference manuals: PM0075 (F1), RM0090 (F4), RM0440 (G4), RM0444 (G0), RM0351 (L4).
 //! Readout protection is not among the names: it is set by its own step, last, and proven.
 
 use panel_protocol::time::Span;
@@ -104,6 +104,36 @@ pub static G4: OptionFacts = OptionFacts {
         field("nBOOT0", 3, 3, 1),
         field("NRST_MODE", 3, 4, 2),
         field("IRHEN", 3, 6, 1),
+    ],
+    bootloader: (24, &[0, 0, 7], &[0x7F, 0, 0x7F]),
+};
+
+/// RM0444, 3.4 and DS13560: a page erase and its double words.
+pub static G0: OptionFacts = OptionFacts {
+    base: 0x1FFF_7800,
+    length: 32,
+    rdp: 0,
+    level2: true,
+    longest: Span(42_000),
+    fields: &[
+        field("BOR_EN", 1, 0, 1),
+        field("BORR_LEV", 1, 1, 2),
+        field("BORF_LEV", 1, 3, 2),
+        field("nRST_STOP", 1, 5, 1),
+        field("nRST_STDBY", 1, 6, 1),
+        field("nRST_SHDW", 1, 7, 1),
+        field("IWDG_SW", 2, 0, 1),
+        field("IWDG_STOP", 2, 1, 1),
+        field("IWDG_STDBY", 2, 2, 1),
+        field("WWDG_SW", 2, 3, 1),
+        field("nSWAP_BANK", 2, 4, 1),
+        field("DUAL_BANK", 2, 5, 1),
+        field("RAM_PARITY_CHECK", 2, 6, 1),
+        field("nBOOT_SEL", 3, 0, 1),
+        field("nBOOT1", 3, 1, 1),
+        field("nBOOT0", 3, 2, 1),
+        field("NRST_MODE", 3, 3, 2),
+        field("IRHEN", 3, 5, 1),
     ],
     bootloader: (24, &[0, 0, 7], &[0x7F, 0, 0x7F]),
 };

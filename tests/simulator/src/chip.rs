@@ -1,13 +1,13 @@
 //! The chips that boards can carry: geometry, rules and times of their flash, speed of their processor.
 //!
 //! Times are the datasheets' typical and longest values (DS5792 and DS5319 for F1, DS8626 and DS9405 for F4 at
-//! 32-bit parallelism, DS12589 and DS12288 for G4, DS11585 for L4). Layout on every chip: 16 KiB of resident
+//! 32-bit parallelism, DS12589 and DS12288 for G4, DS13560 for G0, DS11585 for L4). Layout on every chip: 16 KiB of resident
 //! bootloader, then one erase unit for the image records, then the application.
 
 use panel_protocol::node::{EraseRun, FlashFacts, MAX_RUNS};
 use panel_protocol::time::Span;
 
-use crate::flash::{F1_OPTIONS, F4_OPTIONS, G4_OPTIONS, L4_OPTIONS, OptionArea};
+use crate::flash::{F1_OPTIONS, F4_OPTIONS, G0_OPTIONS, G4_OPTIONS, L4_OPTIONS, OptionArea};
 
 /// What a flash demands of a unit that is to be programmed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,11 +126,26 @@ const F1: Chip = Chip {
 };
 
 /// Every chip type.
-pub static CHIPS: [Chip; 7] = [
+pub static CHIPS: [Chip; 8] = [
     F4,
     Chip { name: "F429", device_id: 0x419, runs: &[F4_16, F4_64, F4_128, F4_16, F4_64, F4_128], ..F4 },
     Chip { name: "G431", device_id: 0x468, runs: &[run(64, 2, 22_020, 24_470)], segments: 6, ..G4 },
     G4,
+    // A Cortex-M0+ without the others' shifts and instruction cache is slower with software.
+    Chip {
+        name: "G0B1",
+        device_id: 0x467,
+        silicon_revision: 0x1000,
+        runs: &[run(256, 2, 22_000, 40_000)],
+        program_ns: 85_000,
+        program_longest_ns: 125_000,
+        segments: 48,
+        digest_ns: 420,
+        checksum_ns: 105,
+        copy_ns: 14,
+        options: &G0_OPTIONS,
+        ..G4
+    },
     Chip {
         name: "L496",
         device_id: 0x461,
@@ -202,6 +217,7 @@ mod tests {
                 ("F429", 2048),
                 ("G431", 128),
                 ("G474", 512),
+                ("G0B1", 512),
                 ("L496", 1024),
                 ("F103xE", 512),
                 ("F103xG", 1024)

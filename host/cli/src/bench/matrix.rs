@@ -18,13 +18,20 @@ pub(crate) enum BenchWay {
     Factory,
     RomUart,
     RomCan,
+    RomFdcan,
     #[value(name = "rom-uart+agent")]
     RomUartAgent,
     #[value(name = "rom-can+agent")]
     RomCanAgent,
+    #[value(name = "rom-fdcan+agent")]
+    RomFdcanAgent,
 }
 
 impl BenchWay {
+    const fn is_fdcan(self) -> bool {
+        matches!(self, Self::RomFdcan | Self::RomFdcanAgent)
+    }
+
     /// As in rows.
     pub(super) const fn name(self) -> &'static str {
         if matches!(self, Self::Factory) { "factory" } else { self.way().name() }
@@ -35,8 +42,10 @@ impl BenchWay {
             Self::Multidrop | Self::Factory => Way::Multidrop,
             Self::RomUart => Way::RomUart,
             Self::RomCan => Way::RomCan,
+            Self::RomFdcan => Way::RomFdcan,
             Self::RomUartAgent => Way::RomUartAgent,
             Self::RomCanAgent => Way::RomCanAgent,
+            Self::RomFdcanAgent => Way::RomFdcanAgent,
         }
     }
 }
@@ -50,6 +59,8 @@ pub(crate) enum Family {
     G4,
     #[value(name = "F1")]
     F1,
+    #[value(name = "G0")]
+    G0,
 }
 
 /// A kind of bus with its rates.
@@ -82,7 +93,7 @@ pub(crate) struct Filters {
     /// Way to the boards. `rom-uart` without `--boards` is one board's session alone, at every rate.
     #[arg(long, value_delimiter = ',', value_name = "WAY")]
     way: Vec<BenchWay>,
-    /// Chip family [reference: F4; on CAN FD: G4].
+    /// Chip family [reference: F4; on CAN FD: G4; through an FDCAN ROM: G0].
     #[arg(long, value_delimiter = ',', value_name = "FAMILY", ignore_case = true)]
     family: Vec<Family>,
     /// Number of boards [reference: 21].
@@ -206,7 +217,11 @@ impl Filters {
     fn product(&self) -> Vec<Point> {
         let mut points = Vec::new();
         for (way, bus) in self.ways_and_buses() {
-            let family = if bus == BusName::Fd1M5M { Family::G4 } else { REFERENCE.family };
+            let family = match bus {
+                _ if way.is_fdcan() => Family::G0,
+                BusName::Fd1M5M => Family::G4,
+                _ => REFERENCE.family,
+            };
             for family in or(&self.family, &[family]) {
                 for image in or(&self.image, &[REFERENCE.image]) {
                     for boards in or(&self.boards, &[REFERENCE.boards]) {
@@ -244,7 +259,11 @@ impl Filters {
             if by_port && self.boards.is_empty() {
                 continue;
             }
-            let usual = if by_port { BusName::Uart115200 } else { REFERENCE.bus };
+            let usual = match way {
+                _ if by_port => BusName::Uart115200,
+                _ if way.is_fdcan() => BusName::Fd1M5M,
+                _ => REFERENCE.bus,
+            };
             let buses = or(&self.bus, &[usual]).into_iter().filter(|bus| bus.baud().is_some() == by_port);
             pairs.extend(buses.map(|bus| (way, bus)));
         }
@@ -286,6 +305,10 @@ fn selection() -> Vec<Point> {
         points.extend([ImageSize::K64, r.image].map(|image| Point { way, image, ..r.clone() }));
     }
     points.push(Point { way: BenchWay::RomCan, image: ImageSize::K64, ..r.clone() });
+    for way in [BenchWay::RomFdcan, BenchWay::RomFdcanAgent] {
+        let (family, bus) = (Family::G0, BusName::Fd1M5M);
+        points.push(Point { way, image: ImageSize::K64, family, bus, ..r.clone() });
+    }
     let way = BenchWay::RomUart;
     points.push(Point { way, image: ImageSize::K64, bus: BusName::Uart115200, ..r });
     points
@@ -310,10 +333,16 @@ impl Point {
             let way = self.way.way();
             return Some(format!("no row for {family} by {way}: the ROM of its chips has no CAN loader"));
         }
-        if self.way != BenchWay::Multidrop && self.bus == BusName::Fd1M5M {
+        if self.way.is_fdcan() && (self.family != Family::G0 || self.bus != BusName::Fd1M5M) {
+            let way = self.way.way();
+            return Some(format!(
+                "no row for {family} on {bus} by {way}: of the chips here only those of G0 have an FDCAN loader, on CAN FD"
+            ));
+        }
+        if !(self.way == BenchWay::Multidrop || self.way.is_fdcan()) && self.bus == BusName::Fd1M5M {
             return Some(format!("no row for {bus} by {}: no chip here has both", self.way.way()));
         }
-        if self.bus == BusName::Fd1M5M && self.family != Family::G4 {
+        if self.bus == BusName::Fd1M5M && !matches!(self.family, Family::G4 | Family::G0) {
             return Some(format!("no row for {family} on {bus}: its chips have no FDCAN"));
         }
         if firmware::chip_for(self.family, self.image).is_none() {
@@ -347,6 +376,7 @@ impl Family {
             Self::F4 => "F4",
             Self::G4 => "G4",
             Self::F1 => "F1",
+            Self::G0 => "G0",
         }
     }
 }

@@ -40,6 +40,7 @@ fn model(family: Family) -> Option<&'static Model> {
         Family::F4 => "F405",
         Family::G4 => "G474",
         Family::F1 => "F103HD",
+        Family::G0 => "G0B1",
     })
 }
 

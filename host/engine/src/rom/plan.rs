@@ -80,7 +80,11 @@ impl RomPlan {
             return Ok(None);
         }
         let chip = recipe.chip;
-        let device = Device::find(chip.device_id, None).ok_or(PlanError::NoRom { chip: chip.name })?;
+        // Members of one die may have other ROMs: an STM32G0B0 has no FDCAN, and the product ID of an STM32G0B1.
+        let named = Device::with_product_id(chip.device_id).find(|row| row.name.starts_with(chip.name));
+        let device = named
+            .or_else(|| Device::find(chip.device_id, None))
+            .ok_or(PlanError::NoRom { chip: chip.name })?;
         for slot in panel.slots.iter().filter(|s| !s.bad) {
             if let Some(&way) = ways.get(&slot.slot) {
                 check_slot(panel, slot, way, device, chip.name)?;

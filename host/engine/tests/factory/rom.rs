@@ -44,7 +44,7 @@ fn check_passed(station: &Station, report: &Report, slots: &[u16]) {
 
 #[test]
 fn every_family_gets_its_identity_through_its_port_and_leaves_locked_and_proven() {
-    for chip in ["STM32F405", "STM32F103xE", "STM32G474", "STM32G431", "STM32L496"] {
+    for chip in ["STM32F405", "STM32F103xE", "STM32G474", "STM32G431", "STM32G0B1", "STM32L496"] {
         let mut station = blank(chip, Way::RomUart, 3, whole_of(chip));
         let report = station.run("", Until::End);
         check_passed(&station, &report, &[1, 2, 3]);
@@ -79,6 +79,19 @@ fn boards_that_share_a_bus_are_locked_one_after_the_other() {
     // ACK, the product ID, ACK: a frame each, as AN3154 has it.
     assert_eq!(report.proofs()[&3].identify, [0x79, 0x04, 0x13, 0x79]);
     assert_eq!(report.proofs()[&3].read, [0x1F]);
+}
+
+#[test]
+fn boards_with_an_fdcan_loader_are_programmed_and_locked_over_a_bus_with_fd_frames() {
+    for way in [Way::RomFdcan, Way::RomFdcanAgent] {
+        let mut station = blank("STM32G0B1", way, 3, whole(PLACE));
+        let report = station.run("", Until::End);
+        check_passed(&station, &report, &[1, 2, 3]);
+        assert_eq!(report.proofs()[&3].read, [0x1F], "{way}");
+        let fault = "[[slot]]\nslot = 2\nfault = \"rom\"\nrom = \"mute\"\n";
+        let mut station = blank("STM32G0B1", way, 3, whole(PLACE));
+        assert_eq!(station.run(fault, Until::End).failures(), [(2, "E701 rom-no-sync".to_owned())], "{way}");
+    }
 }
 
 #[test]

@@ -164,10 +164,17 @@ impl Station {
         let port = if self.way.needs_port() { "port = \"sim\"\n" } else { "" };
         let text = format!(
             "name = \"p\"\nrows = 1\ncolumns = {}\nbinding = \"straps\"\nways = [\"{}\"]\n{port}\
-             bus = [{{ link = \"sim\" }}]\n[fixture]\n{}\n",
-            self.boards, self.way, self.fixture
+             bus = [{{ link = \"sim\"{} }}]\n[fixture]\n{}\n",
+            self.boards,
+            self.way,
+            if self.is_fd() { ", kind = \"fd\", data_bit_rate = \"5M\"" } else { "" },
+            self.fixture
         );
         Panel::parse(&text).unwrap()
+    }
+
+    fn is_fd(&self) -> bool {
+        matches!(self.way, Way::RomFdcan | Way::RomFdcanAgent)
     }
 
     /// What is fitted in the slots: boards with a bootloader, or blank ones.
@@ -189,7 +196,7 @@ impl Station {
         let chip = panel_simulator::Chip::by_name(self.chip.trim_start_matches("STM32")).unwrap();
         let config = WorldConfig {
             slots: (1..=self.boards).map(|slot| self.slot(slot, chip)).collect(),
-            buses: vec![BusSpeed::CAN_1M],
+            buses: vec![if self.is_fd() { BusSpeed::FD_1M_5M } else { BusSpeed::CAN_1M }],
             scenario: Scenario::parse(scenario).unwrap(),
             flash_dir: Some(self.dir.path().to_owned()),
             ..WorldConfig::default()

@@ -16,7 +16,7 @@ use crate::timers::NEVER;
 
 pub use options::Options;
 pub(crate) use options::{
-    F1_OPTIONS, F4_OPTIONS, G4_OPTIONS, L4_OPTIONS, OPTION_BYTES, OptionArea, OptionCells,
+    F1_OPTIONS, F4_OPTIONS, G0_OPTIONS, G4_OPTIONS, L4_OPTIONS, OPTION_BYTES, OptionArea, OptionCells,
 };
 pub(crate) use store::Store;
 pub use store::StoreError;

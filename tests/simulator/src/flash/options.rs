@@ -27,7 +27,7 @@ pub(crate) enum Complement {
     None,
     /// Every second byte (F1).
     Bytes,
-    /// Every second word (G4, L4).
+    /// Every second word (G0, G4, L4).
     Words,
 }
 
@@ -99,6 +99,10 @@ const PAGED: OptionArea = OptionArea {
     factory: &[(1, 0xF8), (26, 0x00)],
     wrp: WriteProtection::Range(0x7F),
 };
+
+/// RM0444, 3.4.1: OPTR is 0xFFFF FEAA from the factory.
+pub(crate) static G0_OPTIONS: OptionArea =
+    OptionArea { write_ns: 22_000_000 + 4 * 85_000, factory: &[(1, 0xFE), (26, 0x00)], ..PAGED };
 
 pub(crate) static L4_OPTIONS: OptionArea = OptionArea { wrp: WriteProtection::Range(0xFF), ..PAGED };
 
