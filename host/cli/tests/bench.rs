@@ -155,9 +155,16 @@ fn a_board_in_its_rom_is_programmed_within_two_percent_of_the_bound() {
 
 #[test]
 fn blank_panels_are_programmed_close_to_the_bound_whatever_the_way() {
-    let ways = "--way rom-uart,rom-can,rom-uart+agent,rom-can+agent";
+    let ways = "--way rom-uart,rom-can,rom-uart+agent,rom-can+agent,rom-fdcan,rom-fdcan+agent";
     let all = rows(&format!("{ways} --boards 21 --image 64K"));
-    let most = [("rom-uart", 1.02), ("rom-can", 1.03), ("rom-uart+agent", 1.08), ("rom-can+agent", 1.10)];
+    let most = [
+        ("rom-uart", 1.02),
+        ("rom-can", 1.03),
+        ("rom-uart+agent", 1.08),
+        ("rom-can+agent", 1.10),
+        ("rom-fdcan", 1.03),
+        ("rom-fdcan+agent", 1.10),
+    ];
     assert_eq!(all.len(), most.len());
     for (row, (way, most)) in all.iter().zip(most) {
         assert_eq!(row["way"], way);

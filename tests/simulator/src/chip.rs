@@ -126,11 +126,13 @@ const F1: Chip = Chip {
 };
 
 /// Every chip type.
-pub static CHIPS: [Chip; 8] = [
+pub static CHIPS: [Chip; 9] = [
     F4,
     Chip { name: "F429", device_id: 0x419, runs: &[F4_16, F4_64, F4_128, F4_16, F4_64, F4_128], ..F4 },
     Chip { name: "G431", device_id: 0x468, runs: &[run(64, 2, 22_020, 24_470)], segments: 6, ..G4 },
     G4,
+    // The ROM version that hides the unique ID (AN2606, STM32G431xx, limitations of V13.3).
+    Chip { name: "G431-V13.3", device_id: 0x468, runs: &[run(64, 2, 22_020, 24_470)], segments: 6, ..G4 },
     // A Cortex-M0+ without the others' shifts and instruction cache is slower with software.
     Chip {
         name: "G0B1",
@@ -217,6 +219,7 @@ mod tests {
                 ("F429", 2048),
                 ("G431", 128),
                 ("G474", 512),
+                ("G431-V13.3", 128),
                 ("G0B1", 512),
                 ("L496", 1024),
                 ("F103xE", 512),

@@ -173,7 +173,7 @@ impl PortArgs {
 }
 
 /// A number: decimal, hexadecimal with 0x, or with the unit KiB or MiB.
-fn number(text: &str) -> Result<u32, String> {
+pub(crate) fn number(text: &str) -> Result<u32, String> {
     let (digits, scale) = match text.to_ascii_lowercase() {
         t if t.ends_with("kib") => (t[..t.len() - 3].trim_end().to_owned(), 1024),
         t if t.ends_with("mib") => (t[..t.len() - 3].trim_end().to_owned(), 1024 * 1024),

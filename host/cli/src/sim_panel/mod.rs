@@ -9,8 +9,9 @@ mod socket;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use panel_backplane::{Link, Panel, PanelSlot, Port};
@@ -18,7 +19,7 @@ use panel_codes::Code;
 use panel_job::demo;
 use panel_links::BusRates;
 use panel_protocol::time::{Micros, Span};
-use panel_simulator::{AdapterConfig, Chip, RomConfig, RomLink, World};
+use panel_simulator::{AdapterConfig, AgentCode, Chip, RomConfig, RomLink, World};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::failure::Failure;
@@ -53,6 +54,13 @@ pub(crate) struct PanelArgs {
     /// The chip fitted in every slot, such as F405, G431, F103.
     #[arg(long, value_parser = chip, default_value = "F405")]
     device: &'static Chip,
+    /// The RAM agent for panels with a way `+agent`: a blank board that is told to start these very bytes joins its
+    /// bus. What the bytes do is simulated, so that any file will do; say the job's.
+    #[arg(long, value_name = "FILE", requires = "agent_address")]
+    agent: Option<PathBuf>,
+    /// Where the agent is loaded, as in the job, such as 0x20003000.
+    #[arg(long, value_name = "ADDRESS", value_parser = crate::rom::number, requires = "agent")]
+    agent_address: Option<u32>,
     /// What is wrong with the boards and buses.
     #[arg(long, value_name = "FILE")]
     scenario: Option<PathBuf>,
@@ -183,7 +191,17 @@ fn gates(args: &PanelArgs, panel: &Panel) -> Result<Vec<Gate>, Failure> {
 
 fn world(args: &PanelArgs, panel: &Panel, in_kernel: bool) -> Result<World, Failure> {
     let scenario = setup::scenario(args.scenario.as_deref(), panel)?;
-    let mut config = setup::world_of(panel, args.device, 1, scenario, blank);
+    let agent = match (&args.agent, args.agent_address) {
+        (Some(file), Some(address)) => {
+            let bytes = setup::agent(file, address)?.bytes;
+            Some(Arc::new(AgentCode { address, bytes }))
+        }
+        _ => None,
+    };
+    let rom = |slot: &PanelSlot| {
+        blank(slot).map(|link| RomConfig { link, agent: agent.clone(), latency: Duration::ZERO })
+    };
+    let mut config = setup::world_of(panel, args.device, 1, scenario, rom);
     if in_kernel {
         for speed in &mut config.buses {
             speed.nominal = behind_kernel(speed.nominal);
@@ -198,15 +216,14 @@ fn world(args: &PanelArgs, panel: &Panel, in_kernel: bool) -> Result<World, Fail
     World::new(config, args.seed).map_err(|e| Failure::new(Code::ScenarioFile, e.to_string()))
 }
 
-/// A board whose slot is reached through its ROM first is blank.
-fn blank(slot: &PanelSlot) -> Option<RomConfig> {
-    let link = setup::rom_link(*slot.ways.first()?)?;
-    Some(RomConfig { link, agent: None, latency: std::time::Duration::ZERO })
+/// A board whose slot is reached through its ROM first is blank; where its ROM listens.
+fn blank(slot: &PanelSlot) -> Option<RomLink> {
+    setup::rom_link(*slot.ways.first()?)
 }
 
 /// The serial ports that the panel names, for boards that are blank.
 fn slot_ports(panel: &Panel) -> Result<Vec<SlotPort>, Failure> {
-    let blank = |slot: &&PanelSlot| blank(slot).is_some_and(|rom| rom.link == RomLink::Uart);
+    let blank = |slot: &&PanelSlot| blank(slot) == Some(RomLink::Uart);
     let mut ports: Vec<(&PanelSlot, SlotPort)> = Vec::new();
     for slot in panel.slots.iter().filter(blank) {
         if let Some((_, port)) = ports.iter_mut().find(|(first, _)| first.shares_port(slot)) {

@@ -361,3 +361,45 @@ fn blank_boards_at_serial_ports_are_programmed_side_by_side_and_a_mute_one_is_to
     let failed: Vec<u64> = run.failures().iter().map(|f| f.0).collect();
     assert_eq!((run.exit, failed), (Some(1), vec![2]), "{}", run.stderr);
 }
+
+#[test]
+fn blank_boards_of_another_process_get_an_agent_through_their_ports_and_then_the_image_over_their_bus() {
+    let place = Place::new();
+    let (dir, socket) = (place.path("ports"), place.path("fixture"));
+    std::fs::create_dir(&dir).expect("the test's own directory");
+    let lines: Vec<String> = ["power", "nrst", "boot0"]
+        .iter()
+        .map(|l| format!("{l} = \"sim:{}#{l}-{{slot}}\"\n", socket.display()))
+        .collect();
+    let dir = dir.display();
+    let panel = place.file(
+        "panel.toml",
+        format!(
+            "name = \"blank\"\nrows = 1\ncolumns = 3\nbinding = \"straps\"\nways = [\"rom-uart+agent\"]\n\
+             port = \"{dir}/{{slot}}\"\n[[bus]]\nlink = \"slcan:{dir}/can\"\nbit_rate = \"500k\"\n[fixture]\n{}",
+            lines.concat()
+        ),
+    );
+    place.file("image.bin", (0..3000_u32).map(|at| (at * 7 + at / 256) as u8).collect::<Vec<u8>>());
+    let agent =
+        place.file("agent.bin", (0..2000_u32).map(|at| (at * 13 + at / 64) as u8).collect::<Vec<u8>>());
+    let job = place.file(
+        "job.toml",
+        "name = \"rom\"\nstart_application = false\n[target]\nchip = \"STM32F405\"\ndevice_id = 0x413\n\
+         [[image]]\nfile = \"image.bin\"\naddress = 0x08004000\n[agent]\nfile = \"agent.bin\"\naddress = 0x20003000\n",
+    );
+    let far = Far::start(&[
+        "--panel".as_ref(),
+        panel.as_os_str(),
+        "--agent".as_ref(),
+        agent.as_os_str(),
+        "--agent-address".as_ref(),
+        "0x20003000".as_ref(),
+    ]);
+    assert_eq!(far.links.len(), 4, "{:?}", far.links);
+    let mut command = place.command();
+    command.arg(&job).arg("--panel").arg(&panel).arg("--json").stdin(Stdio::null());
+    let run = Run::of(&command.output().expect("the binary starts"));
+    run.assert_all_pass();
+    assert_eq!(run.boards().len(), 3);
+}

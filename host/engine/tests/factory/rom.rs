@@ -260,6 +260,54 @@ fn boards_at_ports_of_their_own_are_reserved_in_one_go_and_one_that_is_late_is_n
 }
 
 #[test]
+fn a_port_that_is_unplugged_at_any_step_ends_its_slot_with_its_code_and_no_other() {
+    let whole_run = blank("STM32F405", Way::RomUart, 3, whole(PLACE)).run("", Until::End).seconds;
+    for part in 0..8 {
+        let mut station = blank("STM32F405", Way::RomUart, 3, whole(PLACE));
+        station.retries = 1;
+        station.unplug = Some((2, Micros((whole_run * 1e6) as u64 * part / 8)));
+        let report = station.run("", Until::End);
+        assert_eq!(
+            report.failures(),
+            [(2, "E721 port-gone".to_owned())],
+            "part {part}: {}",
+            report.detail(2)
+        );
+        assert_eq!(report.passed(), [1, 3], "part {part}");
+    }
+}
+
+#[test]
+fn two_boards_with_one_uid_are_both_stopped_before_anything_is_written() {
+    let twin = "[[slot]]\nslot = 3\nfault = \"same-uid\"\nas = 1\n";
+    let mut station = blank("STM32F405", Way::RomUart, 3, whole(PLACE));
+    let report = station.run(twin, Until::End);
+    let code = "E102 duplicate-uid".to_owned();
+    assert_eq!(report.failures(), [(1, code.clone()), (3, code)], "{}", report.detail(1));
+    for slot in [1, 3] {
+        assert!(report.memory(slot, 0x0801_0000, 8192).iter().all(|&b| b == 0xFF), "slot {slot}");
+        assert!(report.detail(slot).contains("slots"), "{}", report.detail(slot));
+    }
+}
+
+#[test]
+fn a_rom_that_hides_the_uid_is_named_and_the_board_not_touched() {
+    let hidden = "[[slot]]\nslot = 2\nfault = \"wrong-chip\"\nchip = \"G431-V13.3\"\n";
+    let mut station = blank("STM32G431", Way::RomUart, 3, whole_of("STM32G431"));
+    let report = station.run(hidden, Until::End);
+    let failures = report.failures();
+    let [(2, code)] = failures.as_slice() else { panic!("{failures:?}") };
+    assert!(code.ends_with("rom-unsupported"), "{code}");
+    assert!(
+        report.detail(2).contains("UID") && report.detail(2).contains("rom write"),
+        "{}",
+        report.detail(2)
+    );
+    assert_eq!(report.steps(2).last(), Some(&"identify"));
+    assert!(report.memory(2, 0x0801_0000, 8192).iter().all(|&b| b == 0xFF), "nothing was written");
+}
+
+#[test]
 fn a_run_cut_off_at_any_event_is_finished_by_the_next_or_the_board_is_locked_and_says_so() {
     let mut batch = 1;
     let mut locked = 0;

@@ -9,8 +9,8 @@ use panel_backplane::{BusIndex, LineFunction, Panel, Slot, Way};
 use panel_engine::chip::Chip;
 use panel_engine::rom::{Agent, Ways};
 use panel_engine::{
-    BusRate, Event, Finishing, IdentityPlace, Limits, Lock, LockProof, Outcome, Plan, PortIndex, PortOutput,
-    Recipe, Refused, Reserved, Run,
+    BusRate, Event, Finishing, IdentityPlace, Limits, LinkEvent, Lock, LockProof, Outcome, Plan, PortIndex,
+    PortOutput, Recipe, Refused, Reserved, Run,
 };
 use panel_image::Image;
 use panel_protocol::node::Uid;
@@ -100,6 +100,8 @@ pub(crate) struct Station {
     pub(crate) image_bytes: u32,
     /// Blank boards are reached this way.
     pub(crate) way: Way,
+    /// The port of this slot is unplugged at this time.
+    pub(crate) unplug: Option<(u16, Micros)>,
 }
 
 /// The RAM agent of these boards: any bytes will do, the simulated chip knows them.
@@ -134,6 +136,7 @@ impl Station {
             image: 1,
             image_bytes: 8192,
             way: Way::Multidrop,
+            unplug: None,
         }
     }
 
@@ -226,6 +229,9 @@ impl Station {
                     }
                     _ => {}
                 }
+            }
+            if let Some((slot, _)) = self.unplug.take_if(|(_, at)| now >= *at) {
+                run.handle_port_link(now, PortIndex(slot - 1), LinkEvent::Down);
             }
             if due.is_some_and(|due| now >= due) {
                 run.handle_timeout(now);

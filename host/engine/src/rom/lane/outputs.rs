@@ -112,7 +112,12 @@ impl RomLane {
         } else if crate::board::implausible(&uid) {
             self.fail(now, slot, Code::ImplausibleUid, format!("UID {uid}"));
         } else if let Some(twin) = twin {
-            self.fail(now, slot, Code::DuplicateUid, format!("UID {uid} is in slots {twin}, {slot}"));
+            // Nobody knows which of them is which: neither goes on.
+            let text = format!("UID {uid} is in slots {twin}, {slot}");
+            if self.boards.get(&twin).is_some_and(Board::is_active) {
+                self.fail(now, twin, Code::DuplicateUid, text.clone());
+            }
+            self.fail(now, slot, Code::DuplicateUid, text);
         }
     }
 
