@@ -421,6 +421,11 @@ impl Plan {
         // 160 bits: the longest classical frame with every stuff bit.
         let frame = Span(160_000_000 / bit_rate);
         let Limits { quiet, answer, tries, census, .. } = *limits;
+        // On a slow bus a frame of somebody else and the answer alone may take longer than the usual silence.
+        let quiet = quiet.max(Span(4 * frame.0));
+        // Nor may the answers to censuses fill it: a twentieth of its time at most.
+        let boards = self.panel.slots.iter().filter(|s| s.bus.is_some_and(|b| b.index() == bus)).count();
+        let census = census.max(Span(20 * boards as u64 * frame.0));
         Timing { quiet, answer, frame, tries, census }
     }
 

@@ -53,7 +53,8 @@ pub trait CanLink {
     fn restore(&mut self, now: Micros) -> Result<(), CanOpenError>;
 
     /// Goes to other rates, as boards reached through their ROM need it; what was under way is lost. `false` if the
-    /// link cannot: the rates of a kernel's interface are root's to set, and a gateway has its own.
+    /// link cannot: a gateway has rates of its own, and those of a kernel's interface are set by whoever has the right to
+    /// configure networks.
     fn set_rates(&mut self, now: Micros, rates: BusRates) -> bool;
 
     /// Counters since the link was first opened.

@@ -1,6 +1,7 @@
 //! What the kernel says about a CAN interface, and whether that is what panel.toml wants.
 //!
-//! Read-only: setting an interface up takes root's rights and is one command, which every error here spells out.
+//! Setting an interface up takes root's rights and is one command, which every error here spells out. Only the rates that
+//! boards in their ROM bootloader need are set by the program, where it has the right to ([`set_rates`]).
 
 use std::fs;
 
@@ -103,11 +104,17 @@ impl CanInterfaceState {
         Ok(())
     }
 
+    /// Whether it has no bit rate at all, as `vcan` has none.
+    #[must_use]
+    pub const fn is_virtual(&self) -> bool {
+        self.bit_rate.is_none() && self.state.is_none()
+    }
+
     /// What brings the interface up at these rates.
     #[must_use]
     pub fn command(&self, rates: BusRates) -> String {
         let name = &self.name;
-        if self.bit_rate.is_none() && self.state.is_none() {
+        if self.is_virtual() {
             // Virtual: there is nothing to set but whether it carries FD frames.
             let mtu = if rates.data.is_some() { " mtu 72" } else { "" };
             return format!("sudo ip link set {name} down && sudo ip link set {name}{mtu} up");
@@ -119,6 +126,19 @@ impl CanInterfaceState {
              set {name} up"
         )
     }
+}
+
+/// Takes an interface down, gives it other rates and brings it up again; takes the right to configure networks.
+///
+/// # Errors
+/// What the kernel said; the interface is up again then, at the rates it has.
+pub(crate) fn set_rates(name: &str, rates: BusRates) -> Result<(), String> {
+    let interface = CanInterface::open(name).map_err(|e| e.to_string())?;
+    interface.bring_down().map_err(|e| e.to_string())?;
+    let set = interface.set_bitrate(rates.nominal, None);
+    let set = set.and_then(|()| rates.data.map_or(Ok(()), |data| interface.set_data_bitrate(data, None)));
+    let up = interface.bring_up();
+    set.and(up).map_err(|e| e.to_string())
 }
 
 /// The CAN interfaces of this machine, by name.

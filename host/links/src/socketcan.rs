@@ -20,7 +20,7 @@ use socketcan::{
 
 use crate::can::{BusRates, CanCounters, CanEvent, CanInput, CanLink, CanOpenError, Stamp};
 use crate::flight::Flight;
-use crate::netlink::CanInterfaceState;
+use crate::netlink::{self, CanInterfaceState};
 
 /// First pause after a full queue; it doubles up to the longest.
 const PAUSE: Span = Span(250);
@@ -42,6 +42,8 @@ pub struct SocketCanLink {
     name: String,
     interface: String,
     rates: BusRates,
+    /// The rates with which the interface was found: it has them again when the link is closed.
+    usual: BusRates,
     /// `None` while the interface is away.
     socket: Option<CanFdSocket>,
     flight: Flight,
@@ -65,6 +67,7 @@ impl SocketCanLink {
             name: format!("socketcan:{interface}"),
             interface: interface.to_owned(),
             rates,
+            usual: rates,
             socket: Some(open_socket(interface, rates)?),
             flight: Flight::new(rates),
             kept: VecDeque::new(),
@@ -203,12 +206,16 @@ impl CanLink for SocketCanLink {
         if let Some(event) = self.events.pop_front() {
             return Some(CanInput::Event(event));
         }
+        // Before anything is read: what was lost explains what comes.
+        self.look_for_drops(now);
+        if let Some(event) = self.events.pop_front() {
+            return Some(CanInput::Event(event));
+        }
         let input = self.read(now);
         self.offer(now);
         if input.is_some() {
             return input;
         }
-        self.look_for_drops(now);
         self.events.extend(self.flight.watch(now, self.counters.queue_full));
         self.events.pop_front().map(CanInput::Event)
     }
@@ -225,12 +232,37 @@ impl CanLink for SocketCanLink {
         Ok(())
     }
 
-    fn set_rates(&mut self, _now: Micros, rates: BusRates) -> bool {
-        rates == self.rates
+    fn set_rates(&mut self, now: Micros, rates: BusRates) -> bool {
+        if rates == self.rates {
+            return true;
+        }
+        let Ok(state) = CanInterfaceState::read(&self.interface) else { return false };
+        // Without this the interface would go down and up for nothing.
+        if rates.data.is_some() && !state.fd {
+            return false;
+        }
+        if !state.is_virtual() && netlink::set_rates(&self.interface, rates).is_err() {
+            return false;
+        }
+        self.rates = rates;
+        self.kept.clear();
+        (self.again, self.pause) = (None, PAUSE);
+        self.flight = Flight::new(rates);
+        self.restore(now).is_ok()
     }
 
     fn counters(&self) -> CanCounters {
         self.counters
+    }
+}
+
+impl Drop for SocketCanLink {
+    fn drop(&mut self) {
+        // Best effort: if it fails, the next run says which rate it found and how to set it.
+        let left = self.rates != self.usual;
+        if left && CanInterfaceState::read(&self.interface).is_ok_and(|state| !state.is_virtual()) {
+            _ = netlink::set_rates(&self.interface, self.usual);
+        }
     }
 }
 

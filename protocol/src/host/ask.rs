@@ -145,6 +145,16 @@ impl Request {
         }
     }
 
+    /// Frames that one answer has at most.
+    fn answer_frames(&self) -> u64 {
+        match self {
+            Self::Control(Control::Census) => 1,
+            Self::Control(Control::Read { len, .. }) => (5 + u64::from(*len)).div_ceil(7),
+            Self::Control(Control::Identify(IdentifyPart::Profile)) => PROFILE_FRAMES,
+            Self::Control(_) | Self::Block(..) => ANSWER_FRAMES,
+        }
+    }
+
     pub(super) fn frames(&self, to: Option<NodeId>, out: &mut impl Extend<Frame>) {
         match self {
             Self::Control(control) => out.extend([HostMessage::Control(to, *control).to_frame()]),
@@ -164,6 +174,10 @@ impl Request {
     }
 }
 
+/// Frames of a digest, the longest of the usual answers: 34 bytes in parts of 7.
+const ANSWER_FRAMES: u64 = 5;
+/// Frames of a profile with eight runs of erase units: 22 bytes and 8 for each run.
+const PROFILE_FRAMES: u64 = 13;
 /// How often the silent are reminded at most, beside the tries.
 const REMINDERS: u8 = 4;
 /// So few that reminding them costs nothing even if they are merely at work.
@@ -176,10 +190,12 @@ pub(super) struct Ask {
     tries: u8,
     /// When this try is over.
     over: Micros,
-    /// How long an answer takes at most, if there is nothing to do for it.
+    /// How long an answer takes at most, if there is nothing to do for it and the bus is free.
     answer: Span,
-    /// Silence after an answer that tells that the others have missed the question.
+    /// Time without a whole answer that tells that the others have missed the question.
     quiet: Span,
+    /// The longest frame's time on the bus.
+    frame: Span,
     reminders: u8,
     /// An answer has come since deadlines were last looked at.
     answered: bool,
@@ -203,15 +219,18 @@ impl Ask {
         now: Micros,
     ) -> Self {
         let sent = Span(timing.frame.0 * queued as u64);
-        let patience = patience + timing.answer + sent;
+        let longest = pending.values().map(Request::answer_frames).max().unwrap_or(0);
+        let [answer, quiet] = [timing.answer, timing.quiet].map(|wait| wait + Span(timing.frame.0 * longest));
+        let patience = patience + answer + sent;
         let repeatable = pending.values().all(Request::may_be_repeated);
         let mut ask = Self {
             pending,
             patience,
             tries: timing.tries,
             over: now + patience,
-            answer: timing.answer,
-            quiet: timing.quiet,
+            answer,
+            quiet,
+            frame: timing.frame,
             reminders: if repeatable { REMINDERS } else { 0 },
             answered: false,
             remind: None,
@@ -258,15 +277,19 @@ impl Ask {
         if self.pending.is_empty() {
             return Verdict::Done(Vec::new());
         }
-        if core::mem::take(&mut self.answered) && self.reminders > 0 {
-            self.remind = Some(now + self.quiet);
+        if core::mem::take(&mut self.answered) {
+            // Answers come one after another: as long as they come, the next one waited for its turn on the bus.
+            self.over = self.over.max(now + self.answer);
+            if self.reminders > 0 {
+                self.remind = Some(now + self.quiet);
+            }
         }
         if now >= self.over {
             self.tries = self.tries.saturating_sub(1);
             if self.tries == 0 {
                 return Verdict::Done(core::mem::take(&mut self.pending).into_keys().collect());
             }
-            self.over = now + self.patience;
+            self.over = now + self.patience + Span(self.frame.0 * self.pending.len() as u64);
             self.remind = None;
         } else if self.remind.is_some_and(|at| now >= at) {
             self.reminders -= 1;
@@ -294,8 +317,14 @@ mod tests {
     }
 
     fn ask(nodes: u8, control: Control) -> Ask {
+        ask_over(nodes, control, Span::ZERO)
+    }
+
+    /// On a bus whose frames take so long.
+    fn ask_over(nodes: u8, control: Control, frame: Span) -> Ask {
         let pending = (0..nodes).map(|n| (node(n), Request::Control(control))).collect();
-        let timing = Timing { quiet: QUIET, answer: Span::from_millis(40), tries: 2, ..Timing::default() };
+        let answer = Span::from_millis(40);
+        let timing = Timing { quiet: QUIET, answer, frame, tries: 2, ..Timing::default() };
         Ask::new(pending, &timing, Span::from_millis(500), 0, Micros::ZERO)
     }
 
@@ -346,6 +375,25 @@ mod tests {
             assert!(matches!(ask.handle_timeout(Micros(400_000), &mut out), Verdict::Wait));
             assert_eq!((ask.deadline(), out.len()), (Micros::ZERO + WHOLE, 0));
         }
+    }
+
+    #[test]
+    fn nobody_is_asked_again_as_long_as_answers_come_one_after_another_over_a_slow_bus() {
+        // 125 kbit/s: a frame takes 1.3 ms and an answer five of them, so that 60 take longer than any try.
+        let frame = Span(1280);
+        let verify = Control::Verify { region: 0 };
+        let mut ask = ask_over(60, verify, frame);
+        let mut out = vec![];
+        let mut now = Micros(500_000);
+        for n in 0..59 {
+            now = now + Span(5 * frame.0);
+            let check = RegionCheck { region: 0, matches: true, crc: 0 };
+            assert!(matches!(ask.handle_timeout(now, &mut out), Verdict::Wait));
+            assert!(ask.handle(node(n), &Answer::RegionCheck(check)));
+            assert!(matches!(ask.handle_timeout(now, &mut out), Verdict::Wait));
+        }
+        assert_eq!(out.len(), 0);
+        assert_eq!(ask.deadline(), now + Span(5 * frame.0) + QUIET, "the last one is reminded");
     }
 
     #[test]

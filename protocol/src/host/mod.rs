@@ -11,6 +11,7 @@ mod assemble;
 mod chunks;
 mod discover;
 mod image;
+mod pauses;
 mod stream;
 
 pub use ask::{Answer, Request};
@@ -30,6 +31,7 @@ use alloc::vec::Vec;
 use ask::{Ask, Verdict};
 use assemble::Assembler;
 use discover::Discover;
+use pauses::Pauses;
 use stream::Stream;
 
 /// Waits of one bus, as data.
@@ -152,6 +154,7 @@ pub struct BusMaster {
     tally: BusTally,
     /// The last frame received, when, and how often it was repeated without a pause.
     repeat: (Option<Frame>, Micros, u32),
+    pauses: Pauses,
 }
 
 impl BusMaster {
@@ -169,6 +172,7 @@ impl BusMaster {
             counters: StreamCounters::default(),
             tally: BusTally::default(),
             repeat: (None, Micros::ZERO, 0),
+            pauses: Pauses::default(),
         }
     }
 
@@ -334,6 +338,7 @@ impl BusMaster {
                     self.counters.holds += u64::from(stream.begins_pause(node, &message));
                     stream.handle_message(now, node, &message, &mut self.events);
                 }
+                _ if self.pauses.excuse(now, node, &message) => {}
                 _ => self.tally.late += 1,
             },
         }

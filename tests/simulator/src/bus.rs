@@ -54,6 +54,8 @@ pub(crate) struct Bus {
     rates: Vec<u32>,
     /// Whether controllers of two rates may be on the bus.
     mixed: bool,
+    /// Every controller understands every other, whatever its rate.
+    rateless: bool,
     controllers: Vec<Controller>,
     connected: Set,
     classical: Set,
@@ -90,6 +92,7 @@ impl Bus {
             nominal: speed.nominal,
             rates: vec![speed.nominal; endpoints],
             mixed: false,
+            rateless: false,
             controllers: (0..endpoints).map(|_| Controller::new(false)).collect(),
             connected: Set::default(),
             classical: Set::default(),
@@ -121,6 +124,11 @@ impl Bus {
         } else {
             self.classical.insert(e)
         };
+    }
+
+    /// Rates are of no account from now on.
+    pub(crate) const fn ignore_rates(&mut self) {
+        self.rateless = true;
     }
 
     /// Endpoint `e` has this (nominal) bit rate from now on.
@@ -314,7 +322,7 @@ impl Bus {
         let whole = self.duration(length) - u64::from(bits::INTERFRAME) * self.bit;
         let (sent, doomed) = if let Some(sent) = collision {
             (self.duration(sent), Some(ErrorKind::Collision))
-        } else if self.mixed && self.meets_other_rate() {
+        } else if self.mixed && !self.rateless && self.meets_other_rate() {
             // After the longest run that its own rate allows it sees a stuff error.
             (self.duration(bits::prefix_length(&self.frame, WRONG_RATE_BITS)), Some(ErrorKind::WrongRate))
         } else if self.breaks_classical() {

@@ -246,6 +246,11 @@ impl<F: Firmware> World<F> {
         }
     }
 
+    /// Bit rates do not matter on any bus: what leads to the boards has none, as a kernel's virtual interface.
+    pub fn ignore_bit_rates(&mut self) {
+        self.buses.iter_mut().for_each(Bus::ignore_rates);
+    }
+
     /// The host writes to a slot's own port.
     pub fn port_write(&mut self, slot: u16, bytes: &[u8]) {
         if let Some(i) = self.index(slot) {

@@ -7,6 +7,8 @@ import contextlib
 import json
 import pathlib
 import shutil
+import socket
+import struct
 import subprocess
 import time
 
@@ -15,24 +17,28 @@ from checks import FIRMWARE, PANELFLASH, SCRATCH, environment, expect, serving
 COUNT = iter(range(1, 1000))
 
 
-def panel_file(folder, rows, columns, link, rates='bit_rate = "1M"', lines=True):
-    """A panel whose power and NRST are lines of a simulated panel with this folder."""
+def panel_file(folder, rows, columns, link, rates='bit_rate = "1M"', lines=True, ways=""):
+    """A panel whose power and NRST (and BOOT0, for ways through a ROM) are lines of a simulated panel with this folder.
+
+    Without lines its boards have power all the time.
+    """
     socket = folder / "fixture"
-    text = f'name = "vm-{rows * columns}"\nrows = {rows}\ncolumns = {columns}\n'
+    text = f'name = "vm-{rows * columns}"\nrows = {rows}\ncolumns = {columns}\n{ways}'
     text += f'[[bus]]\nname = "can"\nlink = "{link}"\n{rates}\n'
     if lines:
-        text += f'[fixture]\npower = "sim:{socket}#power-{{slot}}"\nnrst = "sim:{socket}#nrst-{{slot}}"\n'
+        names = ("power", "nrst", "boot0") if ways else ("power", "nrst")
+        text += "[fixture]\n" + "".join(f'{name} = "sim:{socket}#{name}-{{slot}}"\n' for name in names)
     path = folder / "panel.toml"
     path.write_text(text)
     return path
 
 
-def job_file(where, chip, device_id, image, address):
+def job_file(where, chip, device_id, image, address, limits=""):
     """A job for data that is not started, so that any image will do for any chip."""
     path = where / "job.toml"
     path.write_text(
         f'name = "vm"\nstart_application = false\n[target]\nchip = "{chip}"\ndevice_id = {device_id:#x}\n'
-        f'[[image]]\nfile = "{FIRMWARE / image}"\naddress = {address:#x}\n'
+        f'[[image]]\nfile = "{FIRMWARE / image}"\naddress = {address:#x}\n{limits}'
     )
     return path
 
@@ -89,6 +95,51 @@ class Run:
             expect(time.monotonic() < self.started + seconds, f"no traffic: {self.said()}")
             expect(self.process.poll() is None, f"the run ended before its traffic: {self.said()}")
             time.sleep(0.02)
+
+
+class Observer:
+    """A third program on a CAN interface: keeps every frame of a run, and says whether the data is whole and in order.
+
+    It reads only when the run is over, so that it costs the programs under test nothing.
+    """
+
+    FRAME = struct.Struct("=IB3x8s")
+    BUFFER = 64 << 20
+    SO_RCVBUFFORCE = 33
+
+    def __init__(self, interface):
+        self.socket = socket.socket(socket.AF_CAN, socket.SOCK_RAW, socket.CAN_RAW)
+        self.socket.setsockopt(socket.SOL_SOCKET, self.SO_RCVBUFFORCE, self.BUFFER)
+        self.socket.bind((interface,))
+        self.socket.setblocking(False)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.socket.close()
+
+    def check(self):
+        """Every chunk that a Seek announces comes, once and in order, before the next Seek; gives how many came."""
+        wanted, count = [], 0
+        while True:
+            try:
+                identifier, length, data = self.FRAME.unpack(self.socket.recv(self.FRAME.size))
+            except BlockingIOError:
+                break
+            if identifier == 0x300 and data[0] == 0x20:
+                expect(not wanted, f"{len(wanted)} chunks did not come before the next Seek")
+                # Opcode, segment (bit 15: a repair, of which only a part comes), first and last chunk of one or two ranges.
+                expect(not data[2] & 0x80, "a repair on a bus that loses nothing")
+                pairs = zip(data[3:length:2], data[4:length:2])
+                wanted = [(data[1] % 4, n) for first, last in pairs for n in range(first, last + 1)]
+                wanted.reverse()
+            elif 0x400 <= identifier < 0x800:
+                got = (identifier >> 8 & 3, identifier & 0xFF)
+                expect(wanted and wanted.pop() == got, f"chunk {got} came out of order")
+                count += 1
+        expect(not wanted and count, f"{len(wanted)} chunks did not come, {count} came")
+        return count
 
 
 def expect_pass(code, result, count, run):

@@ -26,13 +26,15 @@ pub(super) const fn behind_kernel(rate: u32) -> u32 {
 }
 /// Bytes for a host that does not read; more are lost, as in an adapter whose buffer is full.
 const BACKLOG: usize = 1 << 16;
+/// Frames from a kernel's interface that the simulated bus has not carried yet; more stay in the kernel.
+const INBOX: usize = 4096;
 /// How often an interface that went away is looked for.
 const RETRY: Span = Span::from_millis(100);
 
 /// The outside of one bus.
 pub(super) enum Gate {
     Bytes { peer: Box<dyn WirePeer>, end: End, out: VecDeque<u8> },
-    Kernel { link: Box<SocketCanLink>, out: VecDeque<Frame>, retry: Option<Micros> },
+    Kernel { link: Box<SocketCanLink>, inbox: VecDeque<Frame>, out: VecDeque<Frame>, retry: Option<Micros> },
 }
 
 /// What carries bytes.
@@ -57,7 +59,7 @@ impl Gate {
 
     pub(super) fn kernel(interface: &str, rates: BusRates) -> Result<Self, CanOpenError> {
         let link = Box::new(SocketCanLink::open(interface, rates)?);
-        Ok(Self::Kernel { link, out: VecDeque::new(), retry: None })
+        Ok(Self::Kernel { link, inbox: VecDeque::new(), out: VecDeque::new(), retry: None })
     }
 
     /// The link as panel.toml names it.
@@ -78,6 +80,14 @@ impl Gate {
                 Some(stream.as_ref().map_or_else(|| listener.as_fd(), AsFd::as_fd))
             }
             Self::Kernel { link, .. } => link.fd(),
+        }
+    }
+
+    /// Whether to wait for something to read: a host that is held back would only wake us up.
+    pub(super) fn wants_read(&self, world: &World, bus: usize) -> bool {
+        match self {
+            Self::Bytes { .. } => world.host_queue_free(bus) > 0,
+            Self::Kernel { inbox, .. } => inbox.len() < INBOX,
         }
     }
 
@@ -128,18 +138,25 @@ impl Gate {
                 }
                 end.write(out);
             }
-            Self::Kernel { link, out, retry } => {
+            Self::Kernel { link, inbox, out, retry } => {
                 if retry.is_some_and(|at| now >= at) {
                     *retry = link.restore(now).is_err().then_some(now + RETRY);
                 }
-                while world.host_queue_free(bus) > 0
+                // Whatever waits for the simulated bus: the boards' own frames, seen back, come the same way, and
+                // without them the boards could not go on.
+                while inbox.len() < INBOX
                     && let Some(input) = link.receive(now)
                 {
                     match input {
-                        CanInput::Received(frame, _) => _ = world.host_send(bus, &frame),
+                        CanInput::Received(frame, _) => inbox.push_back(frame),
                         CanInput::Event(CanEvent::Down { .. }) => *retry = Some(now + RETRY),
                         CanInput::Sent(_) | CanInput::Event(_) => {}
                     }
+                }
+                while world.host_queue_free(bus) > 0
+                    && let Some(frame) = inbox.pop_front()
+                {
+                    _ = world.host_send(bus, &frame);
                 }
                 while link.has_room(now)
                     && let Some(frame) = out.pop_front()

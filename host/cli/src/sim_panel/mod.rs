@@ -213,7 +213,13 @@ fn world(args: &PanelArgs, panel: &Panel, in_kernel: bool) -> Result<World, Fail
     if let Some(dir) = &args.boards {
         std::fs::create_dir_all(dir).map_err(|e| cannot_write(dir, &e))?;
     }
-    World::new(config, args.seed).map_err(|e| Failure::new(Code::ScenarioFile, e.to_string()))
+    let mut world =
+        World::new(config, args.seed).map_err(|e| Failure::new(Code::ScenarioFile, e.to_string()))?;
+    if in_kernel {
+        // The rate at which a frame was sent cannot be seen there.
+        world.ignore_bit_rates();
+    }
+    Ok(world)
 }
 
 /// A board whose slot is reached through its ROM first is blank; where its ROM listens.
@@ -321,8 +327,7 @@ fn wait(
     let sleep = due.map_or(LONGEST, |due| due.since(now)).max(SHORTEST).min(LONGEST);
     let mut fds: Vec<PollFd<'_>> = Vec::new();
     for (bus, gate) in gates.iter().enumerate() {
-        // A host that is held back would only wake us up.
-        let read = if world.host_queue_free(bus) > 0 { PollFlags::IN } else { PollFlags::empty() };
+        let read = if gate.wants_read(world, bus) { PollFlags::IN } else { PollFlags::empty() };
         let write = if gate.wants_write() { PollFlags::OUT } else { PollFlags::empty() };
         if let Some(fd) = gate.fd() {
             fds.push(PollFd::from_borrowed_fd(fd, read | write));

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod binding;
+mod bit_rates;
 #[expect(
     clippy::unwrap_used,
     clippy::disallowed_methods,

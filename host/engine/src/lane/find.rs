@@ -153,31 +153,34 @@ impl Lane {
             .map(|b| (b.slot, b.current))
             .collect();
         let nobody = self.active().is_empty();
+        // Where no currents are measured, one silent slot may be empty; a bus on which nobody ever spoke is dead.
+        let dead = nobody && missing.len() > 1 && self.master.tally().received == 0;
         for (slot, current) in missing {
             let loaded = self.boards.get(&slot).is_some_and(|b| b.loaded);
+            let draws = current.map_or_else(String::new, |ma| format!(", draws {ma} mA"));
             let (code, text) = match current {
-                _ if loaded && current != Some(0) => {
-                    let draws = current.map_or_else(String::new, |ma| format!(", draws {ma} mA"));
-                    (
-                        Code::AgentNotStarted,
-                        format!("the agent was loaded and started, and does not answer{draws}"),
-                    )
+                Some(0) => (Code::BoardAbsent, "no answer, 0 mA".to_owned()),
+                _ if loaded => {
+                    let text = "the agent was loaded and started, and does not answer";
+                    (Code::AgentNotStarted, format!("{text}{draws}"))
+                }
+                _ if nobody && self.bus_off => {
+                    let text = "no answer: the station's controller is off the bus";
+                    (Code::StationBusOff, format!("{text}{draws}"))
+                }
+                _ if nobody && self.no_ack => {
+                    (Code::BusDead, format!("no other node on the bus acknowledges{draws}"))
+                }
+                _ if nobody && self.is_disturbed() => {
+                    (Code::BusDisturbed, format!("{} error frames and no answer{draws}", self.errors))
+                }
+                None if dead => {
+                    (Code::BusDead, "no other node on the bus: nobody was heard in any slot".to_owned())
                 }
                 None => (Code::BoardAbsent, "no answer".to_owned()),
-                Some(0) => (Code::BoardAbsent, "no answer, 0 mA".to_owned()),
-                Some(ma) if nobody && self.bus_off => {
-                    let text = format!("no answer: the station's controller is off the bus; draws {ma} mA");
-                    (Code::StationBusOff, text)
-                }
-                Some(ma) if nobody && self.no_ack => {
-                    (Code::BusDead, format!("no board of the bus acknowledges; this one draws {ma} mA"))
-                }
-                Some(ma) if nobody && self.is_disturbed() => {
-                    (Code::BusDisturbed, format!("{} error frames and no answer; draws {ma} mA", self.errors))
-                }
-                Some(ma) if ma < ALIVE_MA => (Code::BoardSilent, format!("no answer, draws {ma} mA")),
-                Some(ma) if self.binding.strays > 0 => {
-                    (Code::SlotBinding, format!("a board answers, but not in every round; draws {ma} mA"))
+                Some(ma) if ma < ALIVE_MA => (Code::BoardSilent, format!("no answer{draws}")),
+                Some(_) if self.binding.strays > 0 => {
+                    (Code::SlotBinding, format!("a board answers, but not in every round{draws}"))
                 }
                 Some(ma) => (Code::BoardBusOff, format!("no answer, but draws {ma} mA")),
             };

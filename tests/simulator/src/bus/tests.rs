@@ -166,6 +166,21 @@ fn a_classical_controller_destroys_fd_frames_until_it_is_passive() {
 }
 
 #[test]
+fn a_controller_at_another_rate_destroys_frames_but_not_where_rates_are_of_no_account() {
+    for ignored in [false, true] {
+        let mut bus = bus(2, 0.0);
+        bus.set_rate(2, 125_000);
+        if ignored {
+            bus.ignore_rates();
+        }
+        bus.submit(1, &frame(0x100, &[1]), 0);
+        let first = run(&mut bus, 300 * MICRO).first().map(|seen| seen.1);
+        let expected = if ignored { Outcome::Delivered } else { Outcome::Destroyed(ErrorKind::WrongRate) };
+        assert_eq!(first, Some(expected));
+    }
+}
+
+#[test]
 fn a_frame_whose_transmitter_vanishes_is_broken_and_not_repeated() {
     let mut bus = bus(2, 0.0);
     bus.submit(1, &frame(0x10, &[1; 8]), 0);
