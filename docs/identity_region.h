@@ -6,12 +6,17 @@
  *
  * Little-endian. The region lies at an address that the release names, in flash or OTP, and is followed by
  * 0xFF up to the next flash programming unit. Texts are printable ASCII and end with at least one zero.
+ *
+ * Named blobs may follow, the first one PANEL_IDENTITY_BLOBS bytes after the beginning of the region, each at a multiple
+ * of PANEL_BLOB_ALIGN bytes from there: a head, its bytes, their CRC-32. A unit whose release asks for a certificate
+ * carries it as the blob "certificate" (X.509, DER).
  */
 #ifndef PANEL_IDENTITY_H
 #define PANEL_IDENTITY_H
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #define PANEL_IDENTITY_MAGIC   UINT32_C(0x44494650)
 #define PANEL_IDENTITY_VERSION 1
@@ -37,6 +42,16 @@ typedef struct {
     uint32_t crc32;                 /* CRC-32/ISO-HDLC of all bytes before it */
 } panel_identity_t;
 
+#define PANEL_IDENTITY_BLOBS 352
+#define PANEL_BLOB_MAGIC     UINT32_C(0x4c424650)
+#define PANEL_BLOB_ALIGN     16
+
+typedef struct {
+    uint32_t magic;                 /* PANEL_BLOB_MAGIC, the bytes "PFBL" */
+    uint32_t length;                /* bytes that follow this head, without the CRC-32 behind them */
+    char     name[24];              /* what it is, such as "certificate" (X.509, DER) */
+} panel_blob_t;
+
 #if defined(__STDC_VERSION__) && __STDC_VERSION__ >= 201112L
 _Static_assert(sizeof(panel_identity_t) == PANEL_IDENTITY_LENGTH, "the structure has gaps");
 _Static_assert(offsetof(panel_identity_t, magic) == 0, "magic lies elsewhere");
@@ -56,6 +71,10 @@ _Static_assert(offsetof(panel_identity_t, key_kind) == 200, "key_kind lies elsew
 _Static_assert(offsetof(panel_identity_t, key_use) == 204, "key_use lies elsewhere");
 _Static_assert(offsetof(panel_identity_t, key_data) == 208, "key_data lies elsewhere");
 _Static_assert(offsetof(panel_identity_t, crc32) == 336, "crc32 lies elsewhere");
+_Static_assert(sizeof(panel_blob_t) == 32, "the head has gaps");
+_Static_assert(offsetof(panel_blob_t, magic) == 0, "magic lies elsewhere");
+_Static_assert(offsetof(panel_blob_t, length) == 4, "length lies elsewhere");
+_Static_assert(offsetof(panel_blob_t, name) == 8, "name lies elsewhere");
 #endif
 
 /* CRC-32/ISO-HDLC (zlib, Ethernet): reflected, polynomial 0xEDB88320, start and final XOR 0xFFFFFFFF. */
@@ -83,6 +102,35 @@ static inline const panel_identity_t *panel_identity_at(const void *address)
         return NULL;
     }
     return identity;
+}
+
+/*
+ * The bytes of the blob called `name` behind the identity at `address`, and their number; NULL if there is none or it is
+ * damaged. `space` is what the release sets aside for the region.
+ */
+static inline const uint8_t *panel_identity_blob(const void *address, size_t space, const char *name, uint32_t *length)
+{
+    const uint8_t *memory = (const uint8_t *)address;
+    size_t at = PANEL_IDENTITY_BLOBS;
+    while (at + sizeof(panel_blob_t) + 4u <= space) {
+        panel_blob_t head;
+        memcpy(&head, memory + at, sizeof head);
+        if (head.magic != PANEL_BLOB_MAGIC || head.length > space - at - sizeof head - 4u) {
+            return NULL;
+        }
+        const size_t end = sizeof head + head.length;
+        uint32_t crc;
+        memcpy(&crc, memory + at + end, sizeof crc);
+        if (panel_identity_crc32(memory + at, end) != crc) {
+            return NULL;
+        }
+        if (strncmp(head.name, name, sizeof head.name) == 0) {
+            *length = head.length;
+            return memory + at + sizeof head;
+        }
+        at += (end + 4u + PANEL_BLOB_ALIGN - 1u) / PANEL_BLOB_ALIGN * PANEL_BLOB_ALIGN;
+    }
+    return NULL;
 }
 
 #endif

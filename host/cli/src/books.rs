@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use panel_backplane::Slot;
 use panel_codes::Code;
-use panel_engine::{Event, Plan, Refused, Reserved};
+use panel_engine::{Event, KeyMade, Plan, Refused, Reserved};
 use panel_ledger::{Hash, SqliteLedger};
 use panel_protocol::node::Uid;
 use panel_protocol::time::Micros;
@@ -22,7 +22,7 @@ use crate::order::recovery::Recovery;
 use crate::out::note;
 use crate::records::Recorder;
 use crate::result::RunResult;
-use crate::sim_drive::Reservation;
+use crate::sim_drive::{Certification, Reservation, no_ledger};
 
 /// Records, and the ledger if the run is one of a work order.
 pub(crate) struct Books {
@@ -141,6 +141,14 @@ impl Books {
             *passed |= known.map_err(|e| Refused { code: Code::RecordStore, text: e.to_string() })?;
         }
         Ok(())
+    }
+
+    /// Answers boards that made keys of their own, durably; without a ledger nobody does.
+    pub(crate) fn certify(&mut self, made: &[KeyMade]) -> Vec<Certification> {
+        match &mut self.keeper {
+            Some(keeper) => keeper.certify(made),
+            None => made.iter().map(|key| (key.slot, Err(no_ledger()))).collect(),
+        }
     }
 
     /// Whether a unit may be run once more, by the order's policy and what is recorded of it.

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use panel_backplane::{BusIndex, Slot};
 use panel_codes::Code;
-use panel_engine::{Event, Outcome, Plan, Run};
+use panel_engine::{Event, KeyMade, Outcome, Plan, Run};
 use panel_protocol::node::Uid;
 use panel_protocol::time::Micros;
 use panel_simulator::Scenario;
@@ -23,7 +23,7 @@ use crate::failure::Failure;
 use crate::order::Ordered;
 use crate::result::RunResult;
 use crate::setup::{self, Setup};
-use crate::sim_drive::{Observer, Reservation};
+use crate::sim_drive::{Certification, Observer, Reservation};
 use crate::stage::{Stage, Traffic, is_simulation};
 use crate::view::{Closing, View};
 
@@ -238,6 +238,10 @@ impl Observer for Watcher {
 
     fn reserve(&mut self, now: Micros, boards: &[(Slot, Uid)]) -> Vec<Reservation> {
         self.books.reserve(now, boards)
+    }
+
+    fn certify(&mut self, _: Micros, made: &[KeyMade]) -> Vec<Certification> {
+        self.books.certify(made)
     }
 
     fn tick(&mut self, now: Micros) -> bool {

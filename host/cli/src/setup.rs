@@ -202,6 +202,7 @@ pub(crate) fn finishing(finish: &panel_job::Finish, chip: &Chip) -> Result<Finis
     }
     Ok(Finishing {
         reserve: false,
+        key: None,
         identity: None,
         options,
         lock: match finish.lock {

@@ -7,7 +7,10 @@
 use std::time::Duration;
 
 use panel_backplane::{BusIndex, LineAction, LineFunction, Panel, Slot};
-use panel_engine::{BusRate, Event, LinkEvent, PortIndex, PortOutput, Refused, Reserved, Run};
+use panel_codes::Code;
+use panel_engine::{
+    BusRate, Event, IdentityBytes, KeyMade, LinkEvent, PortIndex, PortOutput, Refused, Reserved, Run,
+};
 use panel_protocol::node::Uid;
 use panel_protocol::time::{Micros, Span};
 use panel_simulator::{BusSpeed, HostEvent, World};
@@ -34,6 +37,14 @@ pub(crate) fn in_flight(latency: Span, bit_rate: u32) -> usize {
 /// A slot, and what its board is to become or why not.
 pub(crate) type Reservation = (Slot, Result<Reserved, Refused>);
 
+/// A slot, and its board's identity with a certificate for the key that it made, or why there is none.
+pub(crate) type Certification = (Slot, Result<IdentityBytes, Refused>);
+
+/// Without a ledger no key is certified.
+pub(crate) fn no_ledger() -> Refused {
+    Refused { code: Code::Certificate, text: "keys are certified in runs of a work order".to_owned() }
+}
+
 /// Whoever watches a run: records, view.
 pub(crate) trait Observer {
     /// Events in order, before their effects.
@@ -44,6 +55,10 @@ pub(crate) trait Observer {
     /// What becomes of these boards, durable when it returns. Without a ledger nobody gets an identity.
     fn reserve(&mut self, _now: Micros, boards: &[(Slot, Uid)]) -> Vec<Reservation> {
         boards.iter().map(|&(slot, _)| (slot, Ok(Reserved::default()))).collect()
+    }
+    /// What becomes of the keys that these boards made, durable when it returns.
+    fn certify(&mut self, _now: Micros, made: &[KeyMade]) -> Vec<Certification> {
+        made.iter().map(|key| (key.slot, Err(no_ledger()))).collect()
     }
     /// The simulated panel as the events just told left it.
     fn look(&mut self, _now: Micros, _world: &World, _events: &[Event]) {}
@@ -171,6 +186,11 @@ fn flush(
         if let Some(boards) = run.poll_reserve() {
             let answers = observer.reserve(now, &boards);
             run.handle_reserved(now, answers);
+            continue;
+        }
+        if let Some(made) = run.poll_certify() {
+            let answers = observer.certify(now, &made);
+            run.handle_certified(now, answers);
             continue;
         }
         let mut moved = false;

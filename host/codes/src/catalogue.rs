@@ -480,11 +480,11 @@ codes! {
         "Import the other station's ledger, or keep the board apart.";
     Certificate = 636 "certificate" Usage,
         "a key or certificate is malformed",
-        "A certificate, request or key does not parse, or does not belong to its issuer or key.",
-        "Check the issuer's files named in the message.";
+        "The issuer's certificate, a link of its chain or its key does not parse, does not belong together, or is not valid now.",
+        "Correct the file that the message names; it says which certificate of it, and what is wrong.";
     BoardKey = 637 "board-key" Board,
         "the board could not make its key",
-        "The firmware's key generation or certificate request failed or was malformed.",
+        "Its key generation said that it failed, never came back, or left no certificate request to read.",
         "Run the board once more; if it fails again, send it to repair.";
     LedgerBroken = 638 "ledger-broken" Station,
         "the identity ledger fails its check",
@@ -510,6 +510,10 @@ codes! {
         "the ledger has no unit for this chip",
         "The board never got an identity under these records, or the ledger is another station's.",
         "Look at the directory of the records; a board that was never made is run under its work order, not recovered.";
+    KeyRequest = 645 "key-request" Board,
+        "the board's certificate request is not acceptable",
+        "It is malformed, signed with another key, for another unit, or for a key of another kind.",
+        "Run the board once more; if it fails again, correct the firmware that makes the request.";
     OptionBytesFailed = 660 "option-bytes-failed" Board,
         "the option bytes could not be set",
         "The chip refused them, or they read back different after the reset.",

@@ -29,6 +29,8 @@ pub enum Step {
     Program,
     /// Flash is read back: CRC-32 and SHA-256 per region.
     Verify,
+    /// It makes a key of its own, which is certified.
+    Key,
     /// Its identity is written and read back.
     Identity,
     /// The valid mark is written.
@@ -55,6 +57,7 @@ impl Step {
             Self::Reserve => "reserve",
             Self::Program => "program",
             Self::Verify => "verify",
+            Self::Key => "key",
             Self::Identity => "identity",
             Self::Commit => "commit",
             Self::Options => "options",

@@ -1,11 +1,16 @@
 //! What a factory does to a board beside its image: identity, option bytes, protection, and the proof of it.
 //!
 //! Plain data of the recipe, and what passes between a run and whoever keeps the identities. The order is the
-//! engine's and no recipe changes it: identify, reserve, erase, program, verify, identity, commit, options, lock,
-//! prove the lock, start. A board whose recipe asks for a lock does not pass without [`LockProof`].
+//! engine's and no recipe changes it: identify, reserve, erase, program, verify, key, identity, commit, options,
+//! lock, prove the lock, start. A board whose recipe asks for a lock does not pass without [`LockProof`].
 
+use core::fmt;
+use core::ops::Deref;
+
+use panel_backplane::Slot;
 use panel_codes::Code;
-use panel_protocol::node::Protection;
+use panel_protocol::node::{KeyKind, Protection, Uid};
+use zeroize::Zeroizing;
 
 use crate::chip::Chip;
 
@@ -14,6 +19,9 @@ use crate::chip::Chip;
 pub struct Finishing {
     /// Boards that were found and checked wait for [`crate::Run::handle_reserved`] before anything is erased.
     pub reserve: bool,
+    /// Kind of key that a board makes for itself if it can; its certificate comes with
+    /// [`crate::Run::handle_certified`]. Boards that cannot get the key that [`Reserved`] brings.
+    pub key: Option<KeyKind>,
     /// Where the identity is written that [`Reserved`] brings.
     pub identity: Option<IdentityPlace>,
     /// Option bytes.
@@ -199,11 +207,69 @@ pub struct Consent {
     pub by: String,
 }
 
+/// Bytes of an identity region, which may hold a key: wiped when dropped, and never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct IdentityBytes(Zeroizing<Vec<u8>>);
+
+impl IdentityBytes {
+    /// These bytes followed by as many 0xFF as whole programming units of `unit` bytes need.
+    pub(crate) fn padded(&self, unit: usize) -> Self {
+        let len = self.len().next_multiple_of(unit);
+        let mut bytes = Zeroizing::new(Vec::with_capacity(len));
+        bytes.extend_from_slice(self);
+        bytes.resize(len, 0xFF);
+        Self(bytes)
+    }
+}
+
+impl From<Vec<u8>> for IdentityBytes {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+}
+
+impl From<Zeroizing<Vec<u8>>> for IdentityBytes {
+    fn from(bytes: Zeroizing<Vec<u8>>) -> Self {
+        Self(bytes)
+    }
+}
+
+impl Deref for IdentityBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for IdentityBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "IdentityBytes({})", self.len())
+    }
+}
+
+/// A key that a board made for itself, and what it asks to be certified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyMade {
+    /// Slot.
+    pub slot: Slot,
+    /// The board.
+    pub uid: Uid,
+    /// Its certificate request (PKCS#10, DER), as received.
+    pub request: Vec<u8>,
+}
+
+/// The name of a unit in certificate and request: its serial number, without one the UID of its chip.
+#[must_use]
+pub fn common_name(serial: Option<&str>, uid: Uid) -> String {
+    serial.map_or_else(|| uid.to_string(), str::to_owned)
+}
+
 /// The answer to a reservation: what this board is to become.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Reserved {
     /// Bytes of the identity region, at most as long as its place. `None`: nothing is written.
-    pub identity: Option<Vec<u8>>,
+    pub identity: Option<IdentityBytes>,
     /// Serial number, for records and screens.
     pub serial: Option<String>,
     /// This very identity was read back from this very chip in an earlier run. A board that is found locked can

@@ -401,7 +401,7 @@ impl Plan {
     /// Steps without which no board passes, beside [`Step::Verify`].
     #[must_use]
     pub fn required_steps(&self) -> Vec<Step> {
-        let Finishing { reserve, identity, options, lock } = &self.recipe.finishing;
+        let Finishing { reserve, identity, options, lock, .. } = &self.recipe.finishing;
         let wanted = [
             (Step::Reserve, *reserve),
             (Step::Identity, identity.is_some()),

@@ -1,8 +1,8 @@
 //! A batch run: every bus of the panel at once, one fixture, one stream of events.
 //!
 //! Contract: after every `handle_*` call or [`Run::interrupt`], take [`Run::poll_event`] until it is empty and
-//! make those events durable; only then carry out [`Run::poll_reserve`], [`Run::poll_line`],
-//! [`Run::poll_sense`], [`Run::poll_bit_rate`], [`Run::poll_transmit`] and [`Run::poll_bytes`]; then wait for a
+//! make those events durable; only then carry out [`Run::poll_reserve`], [`Run::poll_certify`],
+//! [`Run::poll_line`], [`Run::poll_sense`], [`Run::poll_bit_rate`], [`Run::poll_transmit`] and [`Run::poll_bytes`]; then wait for a
 //! frame, bytes, an answer or [`Run::next_timeout`]. Events describe what
 //! follows, so this order is what makes records true whatever happens to the station.
 
@@ -18,7 +18,7 @@ use panel_protocol::time::Micros;
 
 use crate::board::Board;
 use crate::event::{BusRate, Event, LinkEvent, PortOutput};
-use crate::finishing::{Refused, Reserved};
+use crate::finishing::{IdentityBytes, KeyMade, Refused, Reserved};
 use crate::lane::Lane;
 use crate::plan::{Home, Plan};
 use crate::rom::{RomLane, Ticket};
@@ -217,6 +217,18 @@ impl Run {
         self.settle(now);
     }
 
+    /// What became of the keys asked about by [`Self::poll_certify`]: the board's identity with its certificate, durable
+    /// in the ledger, or why there is none. Boards of a bus go on when each of them has its answer.
+    pub fn handle_certified(&mut self, now: Micros, answers: Vec<(Slot, Result<IdentityBytes, Refused>)>) {
+        for (slot, answer) in answers {
+            let lane = self.lanes.iter_mut().find(|lane| lane.boards.contains_key(&slot));
+            if let Some(lane) = lane {
+                lane.certified(now, slot, answer);
+            }
+        }
+        self.settle(now);
+    }
+
     /// The fixture could not switch a line: nothing more is powered, the run ends.
     pub fn handle_fixture_fault(&mut self, now: Micros, why: &str) {
         self.sequencer.stop_waiting();
@@ -275,6 +287,13 @@ impl Run {
             self.lanes.iter_mut().flat_map(|lane| lane.reserve.drain(..)).collect();
         asked.extend(self.roms.iter_mut().flat_map(|rom| rom.reserve.drain(..)));
         (!asked.is_empty()).then_some(asked)
+    }
+
+    /// Boards that made keys of their own and wait for their certificates, if the recipe asks for keys. Check the
+    /// requests, make what comes of them durable, then call [`Self::handle_certified`].
+    pub fn poll_certify(&mut self) -> Option<Vec<KeyMade>> {
+        let made: Vec<KeyMade> = self.lanes.iter_mut().flat_map(|lane| lane.certify.drain(..)).collect();
+        (!made.is_empty()).then_some(made)
     }
 
     /// The next frame for a bus; call while its link has room.

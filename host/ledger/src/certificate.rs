@@ -14,8 +14,8 @@ use x509_cert::{
     builder::{self, Builder, CertificateBuilder, profile::BuilderProfile},
     certificate::TbsCertificate,
     der::{
-        Decode, DecodePem, Encode, EncodePem, asn1::BitString, asn1::GeneralizedTime, asn1::UtcTime,
-        flagset::FlagSet, pem::LineEnding,
+        Decode, Encode, EncodePem, asn1::BitString, asn1::GeneralizedTime, asn1::UtcTime, flagset::FlagSet,
+        pem::LineEnding,
     },
     ext::{
         Extension, ToExtension,
@@ -30,15 +30,16 @@ use x509_cert::{
 use zeroize::Zeroizing;
 
 use crate::{
+    issuer_chain,
     types::Hash,
-    unit_key::{KeyPair, UnitKey, fingerprint},
+    unit_key::{KeyKind, KeyPair, UnitKey, fingerprint},
 };
 
 /// id-Ed25519 (RFC 8410) and ecdsa-with-SHA256 (RFC 5758).
 const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 const ECDSA_SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.2");
 /// Greatest certificate or request looked at, in bytes.
-const LIMIT: usize = 16 * 1024;
+pub(crate) const LIMIT: usize = 16 * 1024;
 
 /// Why a key, request or certificate is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -80,12 +81,49 @@ pub enum CertificateError {
     /// The issuer's key is not the one of its certificate.
     #[error("issuer's key does not belong to its certificate")]
     IssuerKey,
-    /// The issuer's certificate may not issue.
-    #[error("issuer's certificate is not one of a certificate authority")]
-    NotAnAuthority,
-    /// The issuer's certificate is not valid now, or ends before what it should issue.
-    #[error("issuer's certificate is valid until {until}, wanted from {from} to {wanted}")]
+    /// A certificate of the issuer's file may not issue.
+    #[error(
+        "certificate {position} of the file, {subject}, is not one of a certificate authority: it lacks {lacks}"
+    )]
+    NotAnAuthority {
+        /// Its place in the file, from 1.
+        position: usize,
+        /// Its subject.
+        subject: String,
+        /// What it lacks.
+        lacks: &'static str,
+    },
+    /// The certificates of the issuer's file do not follow each other.
+    #[error("certificate {position} of the file is not vouched for by certificate {next}: {detail}")]
+    Chain {
+        /// Its place in the file, from 1.
+        position: usize,
+        /// The place of the one that should vouch for it.
+        next: usize,
+        /// Why not.
+        detail: String,
+    },
+    /// A certificate of the issuer's file is not valid now.
+    #[error(
+        "certificate {position} of the file, {subject}, is valid from {from} to {until}, and now is {now}"
+    )]
+    NotNow {
+        /// Its place in the file, from 1.
+        position: usize,
+        /// Its subject.
+        subject: String,
+        /// Its begin.
+        from: Timestamp,
+        /// Its end.
+        until: Timestamp,
+        /// The time of use.
+        now: Timestamp,
+    },
+    /// The issuer's certificate begins after, or ends before what it should issue.
+    #[error("issuer's certificate is valid from {begin} to {until}, wanted from {from} to {wanted}")]
     IssuerValidity {
+        /// Its begin.
+        begin: Timestamp,
         /// Its end.
         until: Timestamp,
         /// Begin of the validity wanted.
@@ -183,6 +221,12 @@ impl VerifiedRequest {
         Ok(Self { common_name: got, public: info.public_key })
     }
 
+    /// Kind of its key.
+    #[must_use]
+    pub fn kind(&self) -> KeyKind {
+        if self.public.algorithm.oid == ED25519 { KeyKind::Ed25519 } else { KeyKind::P256 }
+    }
+
     /// Fingerprint of its key, for the ledger.
     ///
     /// # Errors
@@ -195,21 +239,22 @@ impl VerifiedRequest {
 /// Who signs certificates at the station. Its key is wiped when dropped.
 pub struct Issuer {
     certificate: Certificate,
+    /// What vouches for it, as far as its file says.
+    chain: Vec<Certificate>,
     key: KeyPair,
 }
 
 impl Issuer {
-    /// Opens an issuer from its certificate (PEM) and key (PKCS#8 PEM).
+    /// Opens an issuer from its certificate (PEM), which those that vouch for it may follow, and its key (PKCS#8 PEM).
     ///
     /// # Errors
-    /// [`CertificateError::Malformed`], [`CertificateError::IssuerKey`],
-    /// [`CertificateError::NotAnAuthority`].
+    /// [`CertificateError::Malformed`], [`CertificateError::IssuerKey`], [`CertificateError::NotAnAuthority`],
+    /// [`CertificateError::Chain`].
     pub fn open(certificate_pem: &str, key_pem: &str) -> Result<Self, CertificateError> {
-        limit("issuer's certificate", certificate_pem.as_bytes())?;
-        let certificate = Certificate::from_pem(certificate_pem)
-            .map_err(CertificateError::malformed("issuer's certificate"))?;
+        let mut chain = issuer_chain::read(certificate_pem)?;
+        let certificate = chain.remove(0);
         let key = read_key(key_pem)?;
-        Self::new(certificate, key)
+        Self::new(certificate, chain, key)
     }
 
     /// Makes an issuer of its own, for demonstrations and small makers: a self-signed authority.
@@ -218,21 +263,26 @@ impl Issuer {
     /// [`CertificateError::Name`], [`CertificateError::Validity`], [`CertificateError::Encoding`].
     pub fn make(key: UnitKey, contents: &Contents<'_>) -> Result<Self, CertificateError> {
         let certificate = build(contents, key.public(), None, &key.pair, true)?;
-        Self::new(certificate, key.pair)
+        Self::new(certificate, Vec::new(), key.pair)
     }
 
-    fn new(certificate: Certificate, key: KeyPair) -> Result<Self, CertificateError> {
-        let tbs = certificate.tbs_certificate();
-        if *tbs.subject_public_key_info() != key.public()? {
+    fn new(
+        certificate: Certificate,
+        chain: Vec<Certificate>,
+        key: KeyPair,
+    ) -> Result<Self, CertificateError> {
+        if *certificate.tbs_certificate().subject_public_key_info() != key.public()? {
             return Err(CertificateError::IssuerKey);
         }
-        let constraints = tbs
-            .get_extension::<BasicConstraints>()
-            .map_err(CertificateError::malformed("issuer's certificate"))?;
-        if !constraints.is_some_and(|(_, constraints)| constraints.ca) {
-            return Err(CertificateError::NotAnAuthority);
-        }
-        Ok(Self { certificate, key })
+        Ok(Self { certificate, chain, key })
+    }
+
+    /// Refuses to be used at a time at which its certificate, or one that vouches for it, is not valid.
+    ///
+    /// # Errors
+    /// [`CertificateError::NotNow`].
+    pub fn check_time(&self, now: Timestamp) -> Result<(), CertificateError> {
+        issuer_chain::check_time(core::iter::once(&self.certificate).chain(&self.chain), now)
     }
 
     /// The issuer's certificate, DER.
@@ -298,7 +348,7 @@ impl Issuer {
         let (begin, until) = (timestamp(*not_before), timestamp(*not_after));
         if contents.from < begin || contents.until > until {
             let (from, wanted) = (contents.from, contents.until);
-            return Err(CertificateError::IssuerValidity { until, from, wanted });
+            return Err(CertificateError::IssuerValidity { begin, until, from, wanted });
         }
         let issuer = self.certificate.tbs_certificate().subject().clone();
         issued(&build(contents, public, Some(issuer), &self.key, false)?, public)
@@ -336,6 +386,18 @@ pub fn check_issued(der: &[u8], issuer_der: &[u8]) -> Result<(), CertificateErro
         return Err(CertificateError::Signature { what: WHAT });
     }
     check_signature(WHAT, public, certificate.signature_algorithm(), &message, certificate.signature())
+}
+
+/// What a certificate that was issued earlier is worth now: the fingerprint of its key, and the end of its validity.
+///
+/// # Errors
+/// [`CertificateError::Malformed`].
+pub fn certificate_facts(der: &[u8]) -> Result<(Hash, Timestamp), CertificateError> {
+    const WHAT: &str = "certificate";
+    limit(WHAT, der)?;
+    let certificate = Certificate::from_der(der).map_err(CertificateError::malformed(WHAT))?;
+    let tbs = certificate.tbs_certificate();
+    Ok((fingerprint(tbs.subject_public_key_info())?, timestamp(tbs.validity().not_after)))
 }
 
 /// A certificate as PEM, for people's tools.
@@ -441,7 +503,7 @@ fn validity(contents: &Contents<'_>) -> Result<Validity, CertificateError> {
     Ok(Validity::new(time(from)?, time(until)?))
 }
 
-fn timestamp(time: Time) -> Timestamp {
+pub(crate) fn timestamp(time: Time) -> Timestamp {
     let seconds = i64::try_from(time.to_unix_duration().as_secs()).unwrap_or(i64::MAX);
     Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX)
 }

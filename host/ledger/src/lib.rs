@@ -16,6 +16,7 @@
 mod certificate;
 mod check_digit;
 mod error;
+mod issuer_chain;
 mod ledger;
 mod report;
 mod sqlite;
@@ -31,7 +32,8 @@ pub mod serial;
 pub mod suite;
 
 pub use certificate::{
-    CertificateError, Contents, Issued, Issuer, VerifiedRequest, certificate_pem, check_issued, self_signed,
+    CertificateError, Contents, Issued, Issuer, VerifiedRequest, certificate_facts, certificate_pem,
+    check_issued, self_signed,
 };
 pub use error::LedgerError;
 pub use eui::{Assignment, Eui, EuiBlock, EuiError, EuiKind};

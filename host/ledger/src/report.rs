@@ -123,6 +123,16 @@ pub enum Finding {
         /// The number.
         value: String,
     },
+    /// A key or certificate that the log gave to a unit is not there any more.
+    #[error("{unit} was given {kind} {value}, which is not in the ledger any more")]
+    Forgotten {
+        /// The unit.
+        unit: UnitId,
+        /// [`NumberKind::Key`] or [`NumberKind::Certificate`].
+        kind: NumberKind,
+        /// The fingerprint.
+        value: String,
+    },
     /// More or fewer numbers were given than units show.
     #[error("{given} numbers were given, units show {shown}")]
     Numbers {

@@ -5,8 +5,8 @@ use std::{fs, process::Command};
 use panel_ledger::{
     KeyKind,
     region::{
-        Found, Identity, KeySlot, LENGTH, RegionError, SlotUse, c_header, compare, decode, encode,
-        padded_length,
+        BLOBS, Blob, Found, Identity, KeySlot, LENGTH, RegionError, SlotUse, blob_length, blobs, c_header,
+        compare, decode, encode, encode_blob, padded_length,
     },
 };
 use proptest::prelude::*;
@@ -119,6 +119,53 @@ fn an_identity_in_doubt_is_resolved_by_what_the_board_holds() {
     assert_eq!(compare(&wanted[..8], &wanted), Found::Foreign);
 }
 
+/// A region with two blobs behind it, as it lies in memory.
+fn with_blobs() -> Vec<u8> {
+    let mut memory = encoded(&identity(), 2);
+    memory.resize(512, 0xFF);
+    let mut at = BLOBS;
+    for (name, bytes) in [("token", &b"0123456789"[..]), ("certificate", b"not really X.509.")] {
+        at += encode_blob(Blob { name, bytes }, &mut memory[at..]).expect("it fits");
+    }
+    memory
+}
+
+#[test]
+fn blobs_are_the_golden_bytes_and_come_back() {
+    // Boards in the field carry these. If this fails, revert the code.
+    let golden = "5046424c 0a000000 746f6b656e00000000000000000000000000000000000000 30313233343536373839 20b60ddd ffff";
+    let memory = with_blobs();
+    assert_eq!(hex::encode(&memory[BLOBS..BLOBS + blob_length(10)]), golden.replace(' ', ""));
+    let found: Vec<_> = blobs(&memory).map(|blob| blob.map(|b| (b.name, b.bytes))).collect();
+    let expected = [Ok(("token", &b"0123456789"[..])), Ok(("certificate", &b"not really X.509."[..]))];
+    assert_eq!(found, expected);
+    assert_eq!(blobs(&memory[..BLOBS]).count() + blobs(&[0xFF; 512]).count() + blobs(&[]).count(), 0);
+}
+
+#[test]
+fn every_changed_bit_of_a_blob_is_found_or_ends_the_list() {
+    let memory = with_blobs();
+    for at in BLOBS..BLOBS + 46 {
+        for bit in 0..8 {
+            let mut changed = memory.clone();
+            changed[at] ^= 1 << bit;
+            let first = blobs(&changed).next();
+            assert!(first.is_none_or(|blob| blob.is_err()), "byte {at} bit {bit}");
+        }
+    }
+}
+
+#[test]
+fn a_blob_that_does_not_fit_or_has_no_proper_name_is_refused() {
+    let refused = |name: &str, room: usize| {
+        encode_blob(Blob { name, bytes: &[7; 30] }, &mut vec![0; room]).unwrap_err()
+    };
+    assert_eq!(refused("token", 79), RegionError::Space { got: 79, needed: 80 });
+    for name in ["", "x\n", "a name of twenty-four ch"] {
+        assert_eq!(refused(name, 80), RegionError::Text { field: "name", limit: 23 }, "{name:?}");
+    }
+}
+
 #[test]
 fn the_committed_c_header_is_the_one_of_the_table() {
     let committed = include_str!("../../../docs/identity_region.h");
@@ -150,6 +197,9 @@ int main(int argc, char **argv)
     for (int i = 0; i < id->key_count; i++)
         printf("%d.%d.%.4s,", id->key_kind[i], id->key_use[i], (const char *)id->key_data[i]);
     puts("");
+    uint32_t length = 0;
+    const uint8_t *blob = panel_identity_blob(memory.bytes, sizeof memory.bytes, "certificate", &length);
+    if (blob) printf("%lu bytes: %.*s\n", (unsigned long)length, (int)length, (const char *)blob);
     return 0;
 }
 "#;
@@ -189,6 +239,17 @@ fn a_c_program_with_the_header_reads_what_was_encoded() {
         damaged[60] ^= 1;
         assert_eq!(read(&damaged), b"none\n");
         assert_eq!(read(&[0xFF; 64]), b"none\n");
+        let whole = with_blobs();
+        let with_certificate = [&expected[..], b"17 bytes: not really X.509.\n"].concat();
+        assert_eq!(read(&whole), with_certificate, "{standard}");
+        for at in [BLOBS, BLOBS + 40, BLOBS + 60, BLOBS + 64 + 4] {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 1;
+            assert_eq!(read(&damaged), expected, "a damaged blob is none, byte {at}");
+        }
+        let mut endless = whole.clone();
+        endless[BLOBS + 64 + 7] = 0xFF;
+        assert_eq!(read(&endless), expected, "nothing is read behind the memory");
     }
 }
 
@@ -216,6 +277,8 @@ proptest! {
     #[test]
     fn no_bytes_make_the_decoder_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
         let _ = decode(&bytes);
+        let behind = [&[0; BLOBS], b"PFBL".as_slice(), &bytes].concat();
+        prop_assert!(blobs(&behind).count() < 16);
         let _ = compare(&bytes, &[0; LENGTH]);
     }
 }

@@ -50,6 +50,8 @@ fn filled() -> (TempDir, PathBuf) {
     let reserved = ledger.reserve_many(&request(1..6), at(1)).expect("reservations");
     let step = |at: usize, change| Step { unit: reserved[at].unit, run: "run-1".to_owned(), change };
     let steps = [
+        step(0, Change::Fingerprint { kind: NumberKind::Key, value: Hash::of(b"a key") }),
+        step(0, Change::Blob { name: "certificate".to_owned(), bytes: b"not really one".to_vec() }),
         step(0, Change::Writing),
         step(0, Change::Written { read_back: Hash::of(b"region") }),
         step(0, Change::Confirmed { record: Hash::of(b"record"), lock_proof: None }),
@@ -104,6 +106,21 @@ fn what_was_changed_behind_the_ledgers_back_is_found_and_named() {
         [gap, not_given("S-0005"), Finding::Numbers { given: 4, shown: 5 }]
     );
     assert_eq!(tampered("UPDATE unit SET serial = 'S-0001' WHERE id = 5"), [not_given("S-0001")]);
+    let key = |value: &[u8]| (UnitId(1), NumberKind::Key, Hash::of(value).to_string());
+    let (unit, kind, value) = key(b"a key");
+    assert_eq!(tampered("DELETE FROM number WHERE kind = 'key'"), [Finding::Forgotten { unit, kind, value }]);
+    let (_, kind, value) = key(b"a key");
+    let moved = tampered("UPDATE number SET unit = 4 WHERE kind = 'key'");
+    assert!(moved.contains(&Finding::NotGiven { unit: UnitId(4), kind, value }), "{moved:?}");
+    let blob = tampered("UPDATE blob SET bytes = X'00'");
+    assert!(matches!(&blob[..], [Finding::Damaged { detail }] if detail.contains("certificate")), "{blob:?}");
+    let (_, kind, value) = key(b"a key");
+    let twice = tampered(
+        "INSERT INTO event SELECT seq + 100, at, kind, replace(body, '\"unit\":1', '\"unit\":4'), hash FROM event
+         WHERE kind = 'fingerprint'",
+    );
+    let units = vec![UnitId(1), UnitId(4)];
+    assert!(twice.contains(&Finding::Duplicate { kind, value, units }), "{twice:?}");
     let twins = tampered("UPDATE unit SET chip = (SELECT chip FROM unit WHERE id = 3) WHERE id = 5");
     assert!(twins.iter().any(|finding| matches!(finding, Finding::Chip { units, .. } if units.len() == 2)));
 }
@@ -241,6 +258,7 @@ fn exports_carry_every_unit_and_every_entry() {
     assert_eq!(&rows[1][column("serial")], "S-0002");
     assert_eq!((&rows[1][column("state")], &rows[1][column("reason")]), ("void", "scratched"));
     assert_eq!(&rows[0][column("record")], Hash::of(b"record").to_string());
+    assert_eq!(&rows[0][column("keys")], Hash::of(b"a key").to_string());
     assert_eq!(&rows[0][column("panel")], "P,1 \"quoted\"");
 
     let mut bytes = Vec::new();
@@ -250,8 +268,8 @@ fn exports_carry_every_unit_and_every_entry() {
         .filter(|line| !line.is_empty())
         .map(|line| serde_json::from_slice(line).unwrap())
         .collect();
-    assert_eq!(lines.len(), 7);
-    assert_eq!(lines[6]["kind"], "void");
+    assert_eq!(lines.len(), 9);
+    assert_eq!(lines[8]["kind"], "void");
 
     let mut bytes = Vec::new();
     write_json_lines(ledger.units(None, usize::MAX).unwrap(), &mut bytes).unwrap();

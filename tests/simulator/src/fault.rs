@@ -7,6 +7,7 @@ use panel_protocol::node::Protection;
 use panel_protocol::time::Span;
 
 use crate::chip::Chip;
+use crate::key::KeyFault;
 
 /// What is wrong with one slot.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -105,6 +106,11 @@ pub enum Fault {
     Rom {
         /// As `sim rom --fault` takes it.
         fault: rom_simulator::Fault,
+    },
+    /// `key-fails`, `key-hangs`, `key-forged`, `key-foreign`, `key-repeated`: on a board that makes a key of its own.
+    Key {
+        /// What is wrong.
+        fault: KeyFault,
     },
     /// `mute-after-erase`: after its first erase since a reset the board sends nothing more.
     MuteAfterErase,

@@ -7,13 +7,15 @@
 use ed25519_dalek::{Signature, VerifyingKey};
 use panel_protocol::block::SEALED;
 use panel_protocol::node::{
-    BoardFacts, BusCounters, Capabilities, EraseUnit, FlashState, NodePort, Protection, ResetCause, Seals,
-    TestReading, Uid,
+    BoardFacts, BusCounters, Capabilities, EraseUnit, FlashState, KeyKind, NodePort, Protection,
+    REQUEST_ADDRESS, ResetCause, Seals, TestReading, Uid,
 };
 
 use crate::chip::{CHIPS, Chip};
 use crate::flash::Flash;
+use crate::key::{KeyFault, KeyMaker, MAKE_NS};
 use crate::rng::Rng;
+use crate::timers::NEVER;
 
 /// Test items that the simulated board knows: 1 supply in volts, 2 die temperature in degrees Celsius.
 const TEST_SUPPLY: u8 = 1;
@@ -59,6 +61,8 @@ pub struct Hardware {
     pub(crate) seal_key: Option<[u8; 32]>,
     /// The code at work does not look at the readout protection.
     pub(crate) unguarded: bool,
+    /// Set on a board that makes keys of its own.
+    pub(crate) key_maker: Option<KeyMaker>,
     rng: Rng,
 }
 
@@ -104,8 +108,15 @@ impl Hardware {
             option_write: None,
             seal_key,
             unguarded: false,
+            key_maker: None,
             rng,
         }
+    }
+
+    /// Fits what makes keys.
+    pub(crate) fn fit_key_maker(&mut self) {
+        self.facts.capabilities |= Capabilities::KEYS;
+        self.key_maker = Some(KeyMaker::default());
     }
 
     /// Hardware without anything in it, to stand in where the real one was taken out.
@@ -130,6 +141,9 @@ impl Hardware {
         self.option_write = None;
         self.stalled_until = 0;
         self.counters = BusCounters::default();
+        if let Some(maker) = &mut self.key_maker {
+            maker.forget();
+        }
         if cause != ResetCause::Pin || self.flash.option_cells.loaded_by_nrst() {
             self.flash.reload_options();
         }
@@ -177,6 +191,9 @@ impl NodePort for BoardPort {
 
     /// Reading a flash that is busy stalls the processor until it no longer is (RM0090, "Read-while-write").
     fn read(&mut self, address: u32, out: &mut [u8]) -> bool {
+        if let (Some(from), Some(maker)) = (address.checked_sub(REQUEST_ADDRESS), &self.0.key_maker) {
+            return maker.read(from as usize, out);
+        }
         let Hardware { flash, stalled_until, stalls, now, .. } = &mut *self.0;
         if flash.is_busy(*now) {
             *stalled_until = flash.end();
@@ -227,6 +244,17 @@ impl NodePort for BoardPort {
         self.0.stalled_until = self.0.stalled_until.max(self.0.now) + SEAL_CHECK_NS;
         let key = self.0.seal_key.and_then(|bytes| VerifyingKey::from_bytes(&bytes).ok());
         key.is_some_and(|key| key.verify_strict(message, &Signature::from_bytes(signature)).is_ok())
+    }
+
+    const MAKES_KEYS: bool = true;
+
+    /// The processor computes and hears nothing meanwhile.
+    fn make_key(&mut self, kind: KeyKind, name: &[u8]) -> bool {
+        let Hardware { key_maker, facts, stalled_until, now, .. } = &mut *self.0;
+        let Some(maker) = key_maker else { return false };
+        let hangs = maker.fault == Some(KeyFault::Hangs);
+        *stalled_until = if hangs { NEVER } else { *now + MAKE_NS };
+        maker.make(facts.uid, kind, name)
     }
 
     fn start_application(&mut self, address: u32) {

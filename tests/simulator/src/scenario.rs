@@ -7,6 +7,7 @@
 //! [all]
 //! loss = 0.001               # share of frames that each board misses on its own
 //! seal_key = "3d40..."       # boards take only images sealed with this Ed25519 key (64 hex digits)
+//! makes_keys = true          # boards can make keys of their own (ECDSA P-256)
 //! [[slot]]
 //! slot = 7
 //! fault = "brown-out"
@@ -23,6 +24,7 @@ use toml::Spanned;
 
 use crate::chip::{CHIPS, Chip};
 use crate::fault::{Fault, Trigger};
+use crate::key::KeyFault;
 
 /// A parsed scenario.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -37,6 +39,8 @@ pub struct Scenario {
     pub service: Option<Span>,
     /// Public key of the boards' product: they take only images sealed with it.
     pub seal_key: Option<[u8; 32]>,
+    /// Boards make keys of their own when they are asked to.
+    pub makes_keys: bool,
     /// Faults by slot number, in the order of the file.
     pub faults: Vec<(u16, Fault)>,
 }
@@ -83,6 +87,8 @@ struct AllTable {
     loss: Option<Spanned<f64>>,
     service_us: Option<Spanned<u64>>,
     seal_key: Option<Spanned<String>>,
+    #[serde(default)]
+    makes_keys: bool,
 }
 
 #[derive(Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
@@ -109,6 +115,11 @@ enum Name {
     OptionWriteFails,
     LockIgnored,
     ReadsWhenLocked,
+    KeyFails,
+    KeyHangs,
+    KeyForged,
+    KeyForeign,
+    KeyRepeated,
     Rom,
 }
 
@@ -178,6 +189,7 @@ impl Scenario {
             loss: share(file.all.loss, "loss")?,
             service: service.map_err(|e| at(e.offset, e.message, None))?,
             seal_key: seal_key.map_err(|e| at(e.offset, e.message, None))?,
+            makes_keys: file.all.makes_keys,
             faults,
         })
     }
@@ -288,6 +300,11 @@ fn fault(table: SlotTable, start: usize) -> Result<Fault, Misuse> {
         Name::OptionWriteFails => Fault::OptionWriteFails,
         Name::LockIgnored => Fault::LockIgnored,
         Name::ReadsWhenLocked => Fault::ReadsWhenLocked,
+        Name::KeyFails => Fault::Key { fault: KeyFault::Fails },
+        Name::KeyHangs => Fault::Key { fault: KeyFault::Hangs },
+        Name::KeyForged => Fault::Key { fault: KeyFault::Forged },
+        Name::KeyForeign => Fault::Key { fault: KeyFault::Foreign },
+        Name::KeyRepeated => Fault::Key { fault: KeyFault::Repeated },
         Name::Rom => Fault::Rom { fault: rom_fault(&rom.take().ok_or_else(|| missing("rom"))?)? },
     };
     let left = [

@@ -146,6 +146,9 @@ impl<F: Firmware> World<F> {
                 let rom = chip.rom().and_then(|model| Rom::new(config, model, faults, seed, uid));
                 board.fit_rom(rom.ok_or(WorldError::NoSuchRom { slot: slot.slot })?);
             }
+            if scenario.makes_keys {
+                board.hardware_mut().fit_key_maker();
+            }
             board.set_loss(scenario.loss);
             if let Some(service) = scenario.service {
                 board.set_service(service.0.saturating_mul(1000));

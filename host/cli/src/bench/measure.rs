@@ -124,6 +124,7 @@ fn finishing(chip: &'static Chip) -> Finishing {
     let length = chip.flash.runs.iter().filter(|run| run.count > 0).map(|run| run.size).min().unwrap_or(0);
     Finishing {
         reserve: true,
+        key: None,
         identity: Some(IdentityPlace { address: chip.flash_end() - length, length, may_erase: true }),
         options: vec![options::protect_bootloader(chip)],
         lock: Lock::Level1,
@@ -202,8 +203,9 @@ impl Observer for Watcher {
     }
 
     fn reserve(&mut self, _: Micros, boards: &[(Slot, Uid)]) -> Vec<Reservation> {
-        let identity = |uid: &Uid| uid.0.iter().copied().cycle().take(panel_ledger::region::LENGTH).collect();
-        let reserved = |uid| Reserved { identity: Some(identity(uid)), ..Reserved::default() };
+        let identity =
+            |uid: &Uid| uid.0.iter().copied().cycle().take(panel_ledger::region::LENGTH).collect::<Vec<_>>();
+        let reserved = |uid| Reserved { identity: Some(identity(uid).into()), ..Reserved::default() };
         boards.iter().map(|(slot, uid)| (*slot, Ok(reserved(uid)))).collect()
     }
 

@@ -51,7 +51,7 @@ enum LedgerCommand {
     Add(AddBlock),
     /// Show a unit, or without one what is in the ledger: units by state, and what is left of every block.
     Show {
-        /// UID, serial number, address, or the ledger's own number of a unit.
+        /// UID, serial number, address, fingerprint of a key or certificate, or the ledger's own number of a unit.
         unit: Option<String>,
         /// List the units in this state, such as in_doubt.
         #[arg(long, value_name = "STATE", conflicts_with = "unit")]
@@ -64,7 +64,7 @@ enum LedgerCommand {
         /// The order; without it, all of them.
         order: Option<String>,
     },
-    /// Look through everything: duplicates, gaps, states against the log, the log's chain.
+    /// Look through everything: duplicates, gaps, keys and states against the log, the log's chain.
     ///
     /// Exit code 1 if anything is wrong. Prints the checkpoint to write down elsewhere; give one that was written
     /// down to see that no older copy of the ledger was put back.

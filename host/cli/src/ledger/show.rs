@@ -176,6 +176,10 @@ fn print_units(units: &[Unit], as_json: bool) -> Result<(), Failure> {
         for (name, value) in facts {
             value.iter().for_each(|value| line(&format!("  {name} {value}")));
         }
+        for (name, list) in [("key", &unit.keys), ("certificate", &unit.certificates)] {
+            let replaced = list.split_last().map_or(&[][..], |(_, replaced)| replaced);
+            replaced.iter().for_each(|value| line(&format!("  replaced {name} {value}")));
+        }
     }
     Ok(())
 }

@@ -19,7 +19,7 @@ use panel_protocol::node::Uid;
 use panel_release::{Refusal, Sha256Hash, VerifiedRelease};
 use panel_store::{AttemptResult, Records, StoreError};
 
-use super::identity::{Made, Template};
+use super::identity::{Kept, Made, Owner, Template};
 use super::recovery::Recovery;
 use crate::failure::Failure;
 use crate::sim_drive::Reservation;
@@ -51,12 +51,12 @@ pub(crate) struct Signed {
 
 /// The identities of one run.
 pub(crate) struct Keeper {
-    ledger: SqliteLedger,
+    pub(super) ledger: SqliteLedger,
     clock: Clock,
     now: Timestamp,
-    run: String,
-    terms: Terms,
-    units: BTreeMap<Slot, Held>,
+    pub(super) run: String,
+    pub(super) terms: Terms,
+    pub(super) units: BTreeMap<Slot, Held>,
     /// Slots whose PASS is recorded and which the ledger could not confirm.
     unconfirmed: BTreeSet<u16>,
     failed: Option<Failed>,
@@ -70,9 +70,12 @@ struct Failed {
 }
 
 /// A board's unit in this run.
-struct Held {
-    unit: UnitId,
-    made: Made,
+pub(super) struct Held {
+    pub(super) unit: UnitId,
+    pub(super) owner: Owner,
+    pub(super) kept: Kept,
+    /// The ledger has fingerprint and certificate already.
+    pub(super) recorded: bool,
     /// What an earlier run read back from this chip.
     read_before: Option<Hash>,
     /// Why a pass leaves the unit in doubt instead of confirming it.
@@ -117,7 +120,7 @@ impl Keeper {
     }
 
     /// The time, which never goes back within a run even if the station's clock does.
-    fn now(&mut self) -> Timestamp {
+    pub(super) fn now(&mut self) -> Timestamp {
         self.now = self.now.max((self.clock)());
         self.now
     }
@@ -196,29 +199,27 @@ impl Keeper {
             let slot = Slot(reservation.chip.slot);
             let known = wanted.iter().find(|(s, ..)| *s == slot).and_then(|(.., unit)| unit.as_ref());
             let known = known.filter(|unit| unit.unit == reservation.unit);
-            let begun = known.map_or(self.now, |unit| unit.reserved_at);
-            let answer = match self.terms.template.make(&reservation.numbers, begun, self.now) {
-                Ok(made) => {
-                    let read_before = known.and_then(|unit| unit.read_back);
-                    let identity = made.region.as_ref().map(|bytes| bytes.to_vec());
-                    let written = read_before.is_some_and(|before| self.is_same(before, &made));
+            let reserved = known.map_or(self.now, |unit| unit.reserved_at);
+            let read_before = known.and_then(|unit| unit.read_back);
+            let uid = Uid(reservation.chip.uid.0);
+            let owner = Owner { uid, numbers: reservation.numbers, reserved };
+            let answer = match self.terms.template.make(&owner, self.now) {
+                Ok(Made { region, kept }) => {
+                    let written = read_before.is_some_and(|before| is_same(before, &kept));
+                    let serial = owner.numbers.serial.clone();
+                    let unit = reservation.unit;
                     let recovery = self.terms.recovery.as_ref();
                     let unconfirmable = recovery.zip(known).and_then(|(r, unit)| r.unconfirmable(unit));
-                    let held = Held { unit: reservation.unit, made, read_before, unconfirmable, proof: None };
+                    let recorded = false;
+                    let held = Held { unit, owner, kept, recorded, read_before, unconfirmable, proof: None };
                     self.units.insert(slot, held);
-                    Ok(Reserved { identity, serial: reservation.numbers.serial.clone(), written })
+                    Ok(Reserved { identity: region.map(Into::into), serial, written })
                 }
                 Err(failure) => Err(Refused { code: failure.code, text: failure.message }),
             };
             answers.push((slot, answer));
         }
         Ok(answers)
-    }
-
-    /// Whether what was read back before is what would be written now. A key is made anew each time and cannot be
-    /// compared; its chip has the numbers of the same unit, which never change.
-    fn is_same(&self, before: Hash, made: &Made) -> bool {
-        made.key.is_some() || made.region.as_ref().is_some_and(|bytes| Hash::of(bytes) == before)
     }
 
     fn request(&self, wanted: &[(Slot, Uid, Option<Unit>)]) -> ledger::Request {
@@ -275,7 +276,7 @@ impl Keeper {
         self.failed.as_ref().map_or(Ok(()), |failed| Err(failed.text.clone()))
     }
 
-    fn note_failure(&mut self, error: &LedgerError) {
+    pub(super) fn note_failure(&mut self, error: &LedgerError) {
         self.failed.get_or_insert_with(|| Failed { code: error.code(), text: format!("ledger: {error}") });
     }
 
@@ -306,7 +307,9 @@ impl Keeper {
                 |change| steps.push(ledger::Step { unit: held.unit, run: self.run.clone(), change });
             match event {
                 Event::StepBegan { step: Step::Identity, slot } if has_region && !kept.contains(slot) => {
-                    held.made.changes().into_iter().for_each(&mut push);
+                    if !held.recorded {
+                        held.kept.changes().into_iter().for_each(&mut push);
+                    }
                     push(Change::Writing);
                 }
                 // Without a region the board itself becomes the unit when it is programmed.
@@ -314,7 +317,7 @@ impl Keeper {
                 Event::IdentityWritten { slot } if kept.contains(slot) => {
                     push(Change::Written { read_back: held.read_before.unwrap_or(Hash([0; 32])) });
                 }
-                Event::IdentityWritten { .. } => push(Change::Written { read_back: held.made.hash() }),
+                Event::IdentityWritten { .. } => push(Change::Written { read_back: held.kept.region }),
                 Event::LockProved { proof, .. } => {
                     held.proof = Some(Hash::of(crate::result::lock_proof(proof).to_string().as_bytes()));
                 }
@@ -325,7 +328,7 @@ impl Keeper {
                         _ => None,
                     };
                     if verdict.outcome == Outcome::Pass && !has_region {
-                        push(Change::Written { read_back: held.made.hash() });
+                        push(Change::Written { read_back: held.kept.region });
                     }
                     let change =
                         end(verdict, record, proof).map(|change| match (change, held.unconfirmable) {
@@ -343,10 +346,16 @@ impl Keeper {
     }
 }
 
-impl Made {
-    /// What is kept of a key and certificate made for this unit. The last key named is the one in the chip, so
-    /// this belongs right before the identity is sent.
-    fn changes(&self) -> Vec<Change> {
+/// Whether what was read back before is what would be written now. A key is made anew each time and cannot be
+/// compared; its chip has the numbers of the same unit, which never change.
+fn is_same(before: Hash, kept: &Kept) -> bool {
+    kept.key.is_some() || kept.region == before
+}
+
+impl Kept {
+    /// The fingerprints and the certificate. The last key named is the one in the chip, so this belongs right before
+    /// the identity is sent.
+    pub(super) fn changes(&self) -> Vec<Change> {
         let mut changes = Vec::new();
         if let Some(value) = self.key {
             changes.push(Change::Fingerprint { kind: NumberKind::Key, value });
@@ -356,10 +365,6 @@ impl Made {
             changes.push(Change::Blob { name: CERTIFICATE.to_owned(), bytes: issued.der.clone() });
         }
         changes
-    }
-
-    fn hash(&self) -> Hash {
-        Hash::of(self.region.as_ref().map_or(&[], |bytes| bytes.as_slice()))
     }
 }
 

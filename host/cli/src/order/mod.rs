@@ -4,6 +4,7 @@
 //! the station says what it trusts. What cannot be used is refused before the panel is touched, with the reason
 //! for every file that was looked at.
 
+mod certify;
 mod floors;
 mod identity;
 pub(crate) mod keeper;
@@ -22,19 +23,21 @@ use panel_engine::rom::Ways;
 use panel_engine::{Consent, Finishing, IdentityPlace, Limits, Lock, OptionWrite, Plan, Recipe};
 use panel_image::Image;
 use panel_ledger::{Hash, Ledger, LedgerError, Numbers, SqliteLedger};
-use panel_release::manifest::{ImageRole, MemoryKind};
+use panel_protocol::node::{self, Uid};
+use panel_release::manifest::{ImageRole, MemoryKind, UnitKeyKind};
 use panel_release::{LockLevel, Place, Selection, VerifiedImage, VerifiedRelease, WorkOrder, select_release};
 use panel_store as store;
 
 use crate::failure::Failure;
 use floors::Floors;
-use identity::Template;
+use identity::{Owner, Template};
 use keeper::{Clock, Keeper, Signed, Terms};
 use recovery::Recovery;
-use station::Station;
+use station::{Station, UnitIssuer};
 
-/// Serial number of the identity that is made on trial before the panel is touched.
-const TRIAL: &str = "TRIAL";
+/// Serial number of the identity that is made on trial before the panel is touched: as long as one can be, so that
+/// every unit's certificate fits where the trial's does.
+const TRIAL: &str = "TRIAL-0123456789-0123456789-0123456789-0123456789-0123456789-01";
 
 /// A work order that can be run at this station now.
 pub(crate) struct Ordered {
@@ -229,7 +232,16 @@ fn finishing(order: &WorkOrder, release: &VerifiedRelease, chip: &Chip) -> Resul
     };
     let options = release.images().filter(|image| image.entry().role == ImageRole::OptionBytes);
     let options = options.map(|image| option_write(&image, chip)).collect::<Result<_, _>>()?;
-    Ok(Finishing { reserve: true, identity, options, lock })
+    let key = manifest.identity.key.filter(|_| identity.is_some()).map(board_key);
+    Ok(Finishing { reserve: true, key, identity, options, lock })
+}
+
+/// The key that boards make for themselves if they can.
+fn board_key(kind: UnitKeyKind) -> node::KeyKind {
+    match kind {
+        UnitKeyKind::Ed25519 => node::KeyKind::Ed25519,
+        UnitKeyKind::P256 => node::KeyKind::P256,
+    }
 }
 
 /// Option bytes of the release as they are set. The byte of the readout protection is left out: that is the order's
@@ -257,20 +269,12 @@ fn option_write(image: &VerifiedImage<'_>, chip: &Chip) -> Result<OptionWrite, F
 /// An identity is made and thrown away: an issuer that cannot issue and a region that is too small are told before
 /// any board has taken a number.
 fn try_identity(template: &Template, now: Timestamp) -> Result<(), Failure> {
-    let numbers = Numbers { serial: Some(TRIAL.to_owned()), ..Numbers::default() };
-    let made = template.make(&numbers, now, now)?;
-    if let (Some(bytes), Some(place)) = (made.region, template.needs.region)
-        && bytes.len() > place.length as usize
-    {
-        let text = format!(
-            "the identity region has {} bytes, and the release sets {} aside at {:#010x}",
-            bytes.len(),
-            place.length,
-            place.address
-        );
-        return Err(Failure::new(Code::ReleaseTarget, text));
+    if let Some(UnitIssuer { issuer, .. }) = &template.issuer {
+        issuer.check_time(now).map_err(|e| Failure::new(e.code(), e.to_string()))?;
     }
-    Ok(())
+    let serial = template.needs.serial.then(|| TRIAL.to_owned());
+    let numbers = Numbers { serial, ..Numbers::default() };
+    template.make(&Owner { uid: Uid([0; 12]), numbers, reserved: now }, now).map(|_| ())
 }
 
 /// The only one of a list; empty if there is none or are several.

@@ -14,7 +14,7 @@ use panel_ledger::{Hash, State, Unit};
 use panel_protocol::node::Uid;
 use panel_release::manifest::{IdentityNeeds, RegionPlace};
 
-use super::identity::Template;
+use super::identity::{Owner, Template};
 use super::keeper::Terms;
 
 /// How one board is recovered.
@@ -127,16 +127,10 @@ pub(crate) fn terms_of(job: &Job, station: &str, panel: &str, locks: bool) -> Te
 /// The bytes that would be written are those that were read back from this chip before, where that is known.
 fn check_same(unit: &Unit, template: &Template) -> Result<(), Refused> {
     let refused = |text| Refused { code: Code::JobFile, text };
-    let made = template.make(&unit.numbers, unit.reserved_at, unit.changed_at);
+    let owner = Owner { uid: Uid(unit.uid.0), numbers: unit.numbers.clone(), reserved: unit.reserved_at };
+    let made = template.make(&owner, unit.changed_at);
     let made = made.map_err(|e| refused(format!("[identity]: {}", e.message)))?.region;
-    let (Some(made), Some(place)) = (made, template.needs.region) else { return Ok(()) };
-    if made.len() > place.length as usize {
-        return Err(refused(format!(
-            "[identity] length = {}: {} bytes are needed",
-            place.length,
-            made.len()
-        )));
-    }
+    let Some(made) = made else { return Ok(()) };
     match unit.read_back {
         Some(before) if before != Hash::of(&made) => Err(refused(format!(
             "{} had another identity region than the job's [identity] makes of its numbers: `unit` or `hardware` differ",

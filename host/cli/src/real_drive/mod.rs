@@ -206,6 +206,11 @@ impl Driver<'_> {
                 self.run.handle_reserved(now, answers);
                 continue;
             }
+            if let Some(made) = self.run.poll_certify() {
+                let answers = self.observer.certify(now, &made);
+                self.run.handle_certified(now, answers);
+                continue;
+            }
             let moved = self.switch(now) || self.sense(now) || self.set_rates(now) || self.write_ports(now);
             if !moved && !self.transmit(now) {
                 return;

@@ -39,7 +39,7 @@ impl Overseer for Judge {
     }
 
     fn reserve(&mut self, _: Uid) -> Result<Reserved, Failure> {
-        Ok(Reserved { identity: self.identity.clone(), ..Reserved::default() })
+        Ok(Reserved { identity: self.identity.clone().map(Into::into), ..Reserved::default() })
     }
 
     fn watch(&mut self, _: &stm32::Event) {}

@@ -4,7 +4,7 @@
 //! after they were loaded, and a locked chip, connected anew, must refuse to be read. Steps of [`Attempt`].
 
 use panel_codes::Code;
-use panel_engine::{Event, LockProof, OptionWrite, RestartedBy, Step};
+use panel_engine::{Event, IdentityBytes, LockProof, OptionWrite, RestartedBy, Step};
 use panel_protocol::node::Uid;
 use stm32_rom_bootloader as stm32;
 use stm32_rom_bootloader::device::{Family, OptionBytes};
@@ -19,7 +19,7 @@ use crate::failure::Failure;
 /// The identity of one board, and how it lies on the chip.
 pub(super) struct Own {
     at: u32,
-    bytes: Vec<u8>,
+    bytes: IdentityBytes,
     plan: Plan,
 }
 

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::owner::{Owner, Said, image};
 
 /// A station that makes keys and certificates and locks its boards.
-fn line(release: &str) -> Owner {
+pub(crate) fn line(release: &str) -> Owner {
     let owner = Owner::new();
     owner.station();
     let issuer = ["--certificate", "line/issuer.pem", "--key", "line/issuer.key"];
@@ -19,7 +19,7 @@ fn line(release: &str) -> Owner {
         format!("{station}[issuer]\ncertificate = \"issuer.pem\"\nkey = \"issuer.key\"\nvalid_days = 365\n");
     owner.file("line/station.toml", &station);
     let lines = "identity = { serial = true, eui48 = 2, key = \"p256\", certificate = true, \
-                 region = { address = 0x080E0000, length = 512 } }";
+                 region = { address = 0x080E0000, length = 1024 } }";
     owner.place_release(
         "fw",
         &format!("{lines}\n{release}"),
@@ -33,7 +33,7 @@ fn line(release: &str) -> Owner {
     owner
 }
 
-fn boards(said: &Said) -> Vec<Value> {
+pub(crate) fn boards(said: &Said) -> Vec<Value> {
     said.json()["boards"].as_array().unwrap().clone()
 }
 

@@ -154,7 +154,11 @@ fn every_fault_that_a_scenario_can_name_is_tried() {
     let files: Vec<String> =
         CASES.iter().map(|(name, _, _)| std::fs::read_to_string(scenario(name)).expect(name)).collect();
     // Faults of identity, option bytes and lock need jobs of their own, beside these cases.
-    let factory = [include_str!("locked.rs"), include_str!("../../../engine/tests/factory/trouble.rs")];
+    let factory = [
+        include_str!("locked.rs"),
+        include_str!("../factory/keys.rs"),
+        include_str!("../../../engine/tests/factory/trouble.rs"),
+    ];
     let tried = |fault: &&str| {
         files.iter().any(|f| f.contains(&format!("fault = \"{fault}\"")))
             || factory.iter().any(|f| f.contains(&format!("fault = \\\"{fault}\\\"")))

@@ -1,8 +1,9 @@
 //! What a factory adds to a board beside its image: the order of it, and how boards are asked.
 //!
-//! Reserve comes before the first erase, identity after the read-back, options and lock after the valid mark.
+//! Reserve comes before the first erase, key and identity after the read-back, options and lock after the valid mark.
 //! Every question goes to each board by itself, so that a board that is still behind never hears it; what a board
-//! missed or could not do just then is asked again. `identity.rs`, `protect.rs` and `restart.rs` have the steps.
+//! missed or could not do just then is asked again. `key.rs`, `identity.rs`, `protect.rs` and `restart.rs` have the
+//! steps.
 //! Invariant: nothing of an identity is sent before its reservation was answered, nothing is locked before it is
 //! verified, committed and bound anew, and a board whose recipe asks for a lock passes only with the proof.
 
@@ -14,6 +15,7 @@ use panel_protocol::ident::NodeId;
 use panel_protocol::message::Refusal;
 use panel_protocol::node::Protection;
 use panel_protocol::time::Micros;
+use zeroize::Zeroizing;
 
 use super::{Lane, Stage};
 use crate::board::{Board, SlotState};
@@ -26,6 +28,8 @@ const ROUNDS: u8 = 8;
 /// What boards are asked, or waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Factory {
+    KeyMake,
+    KeyRead,
     IdentityWrite,
     IdentityRead,
     OptionsRead,
@@ -60,7 +64,7 @@ pub(crate) struct Work {
     /// Where in the region the question is.
     pub(super) offset: usize,
     /// What was read from each board so far.
-    pub(super) read: BTreeMap<Slot, Vec<u8>>,
+    pub(super) read: BTreeMap<Slot, Zeroizing<Vec<u8>>>,
     /// Times that writing was begun again because something else was read back.
     pub(super) rewrites: u8,
     /// Boards that start anew by power, the others by a reset; and the step they do it for.
@@ -70,6 +74,17 @@ pub(crate) struct Work {
     pub(super) looks: u8,
     /// What boards answered to Identify, as received.
     pub(super) identify: BTreeMap<Slot, Vec<u8>>,
+}
+
+impl Work {
+    /// A piece was read from a board. Growing must leave no copy of a key behind.
+    pub(super) fn took(&mut self, slot: Slot, bytes: &[u8]) {
+        let before = self.read.remove(&slot).unwrap_or_default();
+        let mut read = Zeroizing::new(Vec::with_capacity(before.len() + bytes.len()));
+        read.extend_from_slice(&before);
+        read.extend_from_slice(bytes);
+        self.read.insert(slot, read);
+    }
 }
 
 impl Board {
@@ -151,6 +166,7 @@ impl Lane {
             return; // a frame was lost, or its flash is at work: it is asked again
         }
         match stage {
+            Factory::KeyMake | Factory::KeyRead => self.key_answer(now, slot, stage, answer),
             Factory::IdentityWrite | Factory::IdentityRead => self.identity_answer(now, slot, answer),
             Factory::OptionsRead
             | Factory::OptionsWrite
@@ -192,6 +208,8 @@ impl Lane {
             return;
         }
         match stage {
+            Factory::KeyMake => self.read_requests(now),
+            Factory::KeyRead => self.requests_read(now),
             Factory::IdentityWrite => self.identity_sent(now),
             Factory::IdentityRead => self.identity_read(now),
             Factory::OptionsRead => self.options_read(now),

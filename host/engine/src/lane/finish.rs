@@ -139,7 +139,7 @@ impl Lane {
             Stage::Verify(region) if region + 1 < regions => self.ask_region(now, region + 1),
             Stage::Verify(_) if self.plan.recipe.digest => self.ask_digest(now, 0),
             Stage::Digest(region) if region + 1 < regions => self.ask_digest(now, region + 1),
-            Stage::Verify(_) | Stage::Digest(_) => self.identity(now),
+            Stage::Verify(_) | Stage::Digest(_) => self.keys(now),
             Stage::Prove => self.commit(now),
             Stage::Commit => self.committed(now),
             Stage::Start => self.passed(now),
@@ -348,6 +348,7 @@ impl Lane {
         let erased = last.is_none_or(|s| s.flags.contains(StatusFlags::ERASING) || s.programmed == 0);
         let (code, text) = match (board.began, erased) {
             _ if board.deaf => (Code::ReceptionPoor, "misses too much of what is sent"),
+            _ if board.step == Step::Key => (Code::BoardKey, "never came back from making its key"),
             (true, true) => (Code::SilentAfterErase, "nothing heard since its flash was erased"),
             (true, false) => (Code::BoardSilent, "stopped answering"),
             (false, _) if last.is_none() => (Code::ReceptionPoor, "misses too much of what is sent"),
@@ -358,8 +359,11 @@ impl Lane {
 
     /// A lost board that does not come back: its current says why.
     fn lost_for_good(&mut self, now: Micros, slot: Slot) {
-        let Some(current) = self.boards.get(&slot).map(|b| b.current) else { return };
+        let Some((current, step)) = self.boards.get(&slot).map(|b| (b.current, b.step)) else { return };
         let (code, text) = match current {
+            Some(ma) if step == Step::Key && is_running(current) => {
+                (Code::BoardKey, format!("never came back from making its key, but draws {ma} mA"))
+            }
             Some(ma) if is_running(current) => {
                 (Code::BoardBusOff, format!("neither hears nor answers, but draws {ma} mA"))
             }

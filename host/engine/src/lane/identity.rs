@@ -13,17 +13,19 @@ use panel_protocol::host::{Answer, Request};
 use panel_protocol::message::{BlockKind, Control};
 use panel_protocol::reply::MAX_READ;
 use panel_protocol::time::Micros;
+use zeroize::Zeroizing;
 
 use super::Lane;
 use super::factory::{Factory, Work};
 use crate::board::SlotState;
 use crate::event::{Event, Step};
+use crate::finishing::IdentityBytes;
 
 /// Times an identity that reads back wrong is written again: an erase of the second block takes the first along.
 const REWRITES: u8 = 2;
 
 impl Lane {
-    /// Boards are verified: each gets its identity.
+    /// Boards are verified and have their keys: each gets its identity.
     pub(super) fn identity(&mut self, now: Micros) {
         let Some(place) = self.plan.recipe.finishing.identity else {
             self.ask_proof(now);
@@ -33,15 +35,16 @@ impl Lane {
         let mut boards = BTreeSet::new();
         for slot in self.active_slots() {
             let Some(board) = self.boards.get(&slot) else { continue };
-            let (locked, reserved) = (board.was_locked(), board.reserved.clone().unwrap_or_default());
-            let len = reserved.identity.map(|bytes| bytes.len());
+            let (locked, reserved) = (board.was_locked(), board.reserved.as_ref());
+            let written = reserved.is_some_and(|r| r.written);
+            let len = reserved.and_then(|r| r.identity.as_ref()).map(|bytes| bytes.len());
             match len {
                 None => self.fail(now, slot, Code::IdentityWriteFailed, "none was reserved for this board"),
                 Some(len) if len > place.length as usize => {
                     let text = format!("{len} bytes, and its place has {}", place.length);
                     self.fail(now, slot, Code::IdentityWriteFailed, text);
                 }
-                Some(_) if locked && !reserved.written => {
+                Some(_) if locked && !written => {
                     let text = "found locked, and no earlier run has read its identity back";
                     self.fail(now, slot, Code::IdentityInDoubt, text);
                 }
@@ -57,11 +60,9 @@ impl Lane {
     }
 
     /// The identity of a board as it lies in flash: filled up to whole programming units.
-    fn identity_bytes(&self, slot: Slot) -> Option<Vec<u8>> {
+    fn identity_bytes(&self, slot: Slot) -> Option<IdentityBytes> {
         let unit = usize::from(self.plan.recipe.chip.flash.unit);
-        let mut bytes = self.boards.get(&slot)?.reserved.as_ref()?.identity.clone()?;
-        bytes.resize(bytes.len().next_multiple_of(unit), 0xFF);
-        Some(bytes)
+        Some(self.boards.get(&slot)?.reserved.as_ref()?.identity.as_ref()?.padded(unit))
     }
 
     /// The next block to write; `None` when a board has them all.
@@ -91,7 +92,7 @@ impl Lane {
     pub(super) fn identity_answer(&mut self, now: Micros, slot: Slot, answer: &Answer) {
         match answer {
             Answer::Memory(_, bytes) => {
-                self.work.read.entry(slot).or_default().extend_from_slice(bytes);
+                self.work.took(slot, bytes);
                 self.answered_well(slot);
             }
             Answer::Done { refusal: Some(refusal), .. } => {
@@ -133,10 +134,10 @@ impl Lane {
         let active = self.active_slots();
         let mut wrong = BTreeSet::new();
         for slot in boards.into_iter().filter(|slot| active.contains(slot)) {
-            let (wanted, got) = (self.identity_bytes(slot).unwrap_or_default(), read.get(&slot));
-            let differs = |got: &Vec<u8>| wanted.iter().zip(got).position(|(a, b)| a != b);
+            let (Some(wanted), got) = (self.identity_bytes(slot), read.get(&slot)) else { continue };
+            let differs = |got: &Zeroizing<Vec<u8>>| wanted.iter().zip(got.iter()).position(|(a, b)| a != b);
             match got.filter(|got| got.len() == wanted.len()).map(differs) {
-                Some(None) => self.events.push_back(Event::IdentityWritten { slot }),
+                Some(None) => self.identity_written(slot),
                 _ if self.work.rewrites < REWRITES => _ = wrong.insert(slot),
                 at => {
                     let at = self.identity_address() + at.flatten().unwrap_or(0) as u32;
@@ -152,5 +153,13 @@ impl Lane {
         self.work.rewrites += 1;
         self.work.boards = wrong.clone();
         self.question(now, Factory::IdentityWrite, wrong);
+    }
+
+    /// It has its identity, and nobody needs the bytes any more.
+    fn identity_written(&mut self, slot: Slot) {
+        self.events.push_back(Event::IdentityWritten { slot });
+        if let Some(reserved) = self.boards.get_mut(&slot).and_then(|b| b.reserved.as_mut()) {
+            reserved.identity = None;
+        }
     }
 }

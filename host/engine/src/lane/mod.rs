@@ -14,6 +14,7 @@ mod find;
 mod finish;
 mod flood;
 mod identity;
+mod key;
 mod lines;
 mod protect;
 mod restart;
@@ -33,6 +34,7 @@ use panel_protocol::time::{Micros, Span};
 
 use crate::board::{Board, SlotState};
 use crate::event::{Event, LinkEvent, Phase, Step};
+use crate::finishing::KeyMade;
 use crate::plan::{Home, Plan};
 use crate::rom::is_agent;
 use crate::verdict::{Outcome, Verdict};
@@ -72,6 +74,8 @@ pub(crate) enum Stage {
     /// Full digests and region checks.
     Verify(u8),
     Digest(u8),
+    /// Whoever keeps the identities certifies the keys that boards made.
+    Certify,
     /// Boards prove that they are still those that were identified.
     Prove,
     Commit,
@@ -118,6 +122,8 @@ pub(crate) struct Lane {
     pub(crate) sense: VecDeque<Vec<Slot>>,
     /// Boards that wait for an identity and have not been asked for yet.
     pub(crate) reserve: Vec<(Slot, Uid)>,
+    /// Boards that made their keys and wait for their certificates.
+    pub(crate) certify: Vec<KeyMade>,
     pub(crate) events: VecDeque<Event>,
     pub(crate) no_ack: bool,
     /// The station's own controller is off the bus.
@@ -170,6 +176,7 @@ impl Lane {
             fixture: VecDeque::new(),
             sense: VecDeque::new(),
             reserve: Vec::new(),
+            certify: Vec::new(),
             events: VecDeque::new(),
             no_ack: false,
             bus_off: false,
@@ -361,6 +368,7 @@ impl Lane {
         self.again.clear();
         self.stragglers.clear();
         self.reserve.clear();
+        self.certify.clear();
         self.flood = Flood::default();
         self.stage = Stage::Done;
         self.phase(Phase::Done);
@@ -561,6 +569,9 @@ impl Lane {
         }
         board.ended = now;
         board.state = SlotState::Ended;
+        if let Some(reserved) = &mut board.reserved {
+            reserved.identity = None; // nobody needs it any more, and it may hold a key
+        }
         let node = board.node.take();
         let powered = board.attempt > 0;
         board.verdict = Some(verdict.clone());

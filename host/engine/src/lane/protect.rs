@@ -24,6 +24,8 @@ use crate::rom::{RomPlan, is_agent};
 
 /// Bytes asked for when a board has to refuse.
 const PROOF_READ: u8 = 16;
+/// What a board needs to make a key: three tries are more than the 5 s that the protocol allows.
+const KEY: Span = Span::from_millis(2000);
 /// What a board's flash takes at most beside what is asked for: hashing, an erase that was begun before.
 const SLACK: Span = Span::from_millis(100);
 
@@ -99,6 +101,8 @@ impl Lane {
         let recipe = &self.plan.recipe;
         let read = |address, len| Request::Control(Control::Read { address, len });
         Some(match stage {
+            Factory::KeyMake => return self.key_wish(slot),
+            Factory::KeyRead => return self.request_piece(slot),
             Factory::IdentityWrite => return self.identity_block(slot),
             Factory::IdentityRead => return self.identity_piece(slot),
             Factory::OptionsRead => {
@@ -132,6 +136,7 @@ impl Lane {
                 erase + 256 * chip.flash.program_longest.0
             }
             Factory::OptionsWrite | Factory::Lock => chip.options.longest.0,
+            Factory::KeyMake => KEY.0,
             _ => 0,
         };
         Span(work) + SLACK
@@ -140,6 +145,7 @@ impl Lane {
     /// The code of a board that does not give a useful answer.
     pub(super) const fn code_of(stage: Factory) -> Code {
         match stage {
+            Factory::KeyMake | Factory::KeyRead => Code::BoardKey,
             Factory::IdentityWrite | Factory::IdentityRead => Code::IdentityWriteFailed,
             Factory::OptionsRead | Factory::OptionsWrite => Code::OptionBytesFailed,
             Factory::Lock => Code::LockFailed,
@@ -150,7 +156,7 @@ impl Lane {
     pub(super) fn protection_answer(&mut self, now: Micros, slot: Slot, stage: Factory, answer: &Answer) {
         match (stage, answer) {
             (Factory::OptionsRead, Answer::Memory(_, bytes)) => {
-                self.work.read.insert(slot, bytes.clone());
+                self.work.read.insert(slot, bytes.clone().into());
                 self.answered_well(slot);
             }
             (Factory::OptionsWrite | Factory::Lock, Answer::Done { refusal: None, .. }) => {
@@ -219,7 +225,7 @@ impl Lane {
     /// The option bytes of a board with the declared bits in them.
     fn merged(&self, slot: Slot) -> Option<Vec<u8>> {
         let from = self.option_span().0;
-        let mut bytes = self.work.read.get(&slot)?.clone();
+        let mut bytes = self.work.read.get(&slot)?.to_vec();
         for option in &self.plan.recipe.finishing.options {
             for (i, (&byte, &mask)) in option.bytes.iter().zip(&option.mask).enumerate() {
                 if let Some(old) = bytes.get_mut(usize::from(option.offset - from) + i) {

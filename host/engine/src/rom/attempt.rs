@@ -24,7 +24,7 @@ use stm32_rom_bootloader::{
 use super::explain::{explain, plan_code};
 use super::session::{Link, Outcome, Packet, Session, Wish};
 use crate::event::Step;
-use crate::finishing::{IdentityPlace, OptionWrite, Reserved};
+use crate::finishing::{IdentityBytes, IdentityPlace, OptionWrite, Reserved};
 
 /// What an attempt is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,7 +166,7 @@ pub(crate) struct Attempt {
     info: Option<Info>,
     uid: Option<Uid>,
     /// The identity to write.
-    identity: Option<Vec<u8>>,
+    identity: Option<IdentityBytes>,
     /// The command that locks may have reached the board.
     lock_sent: bool,
     /// Proofs begun.

@@ -171,7 +171,7 @@ impl RomPlan {
 
 /// What a factory adds, as attempts need it.
 fn extras(recipe: &Recipe, regions: &[(u32, Vec<u8>)]) -> Extras {
-    let Finishing { reserve, identity, options, lock } = &recipe.finishing;
+    let Finishing { reserve, identity, options, lock, .. } = &recipe.finishing;
     let place = identity.map(|place| IdentityPlace {
         may_erase: place.may_erase && !shares_a_unit(recipe.chip, &place, regions),
         ..place

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 #![expect(clippy::expect_used, reason = "a test stops at the first surprise")]
 
+mod keys;
 mod mixed;
 mod resume;
 mod rom;

@@ -9,8 +9,8 @@ use panel_backplane::{BusIndex, LineFunction, Panel, Slot, Way};
 use panel_engine::chip::Chip;
 use panel_engine::rom::{Agent, Ways};
 use panel_engine::{
-    BusRate, Event, Finishing, IdentityPlace, Limits, LinkEvent, Lock, LockProof, Outcome, Plan, PortIndex,
-    PortOutput, Recipe, Refused, Reserved, Run,
+    BusRate, Event, Finishing, IdentityBytes, IdentityPlace, KeyMade, Limits, LinkEvent, Lock, LockProof,
+    Outcome, Plan, PortIndex, PortOutput, Recipe, Refused, Reserved, Run,
 };
 use panel_image::Image;
 use panel_protocol::node::Uid;
@@ -96,6 +96,8 @@ pub(crate) struct Station {
     pub(crate) identities: BTreeMap<Uid, (Vec<u8>, bool)>,
     /// Slots whose chips get none.
     pub(crate) refused: Vec<u16>,
+    /// Slots whose keys are not certified.
+    pub(crate) uncertified: Vec<u16>,
     pub(crate) image: u8,
     pub(crate) image_bytes: u32,
     /// Blank boards are reached this way.
@@ -111,6 +113,7 @@ const AGENT: (u32, usize) = (0x2000_4000, 2048);
 pub(crate) fn whole(address: u32) -> Finishing {
     Finishing {
         reserve: true,
+        key: None,
         identity: Some(IdentityPlace { address, length: 512, may_erase: true }),
         options: Vec::new(),
         lock: Lock::Level1,
@@ -133,6 +136,7 @@ impl Station {
             start_application: false,
             identities: BTreeMap::new(),
             refused: Vec::new(),
+            uncertified: Vec::new(),
             image: 1,
             image_bytes: 8192,
             way: Way::Multidrop,
@@ -274,6 +278,11 @@ impl Station {
                 run.handle_reserved(now, answers);
                 continue;
             }
+            if let Some(made) = run.poll_certify() {
+                let answers = made.into_iter().map(|made| (made.slot, self.certify(made))).collect();
+                run.handle_certified(now, answers);
+                continue;
+            }
             let mut moved = false;
             while let Some(action) = run.poll_line() {
                 let line = run.plan().panel.line(action.line).unwrap();
@@ -328,7 +337,18 @@ impl Station {
             (bytes, false)
         });
         let serial = Some(format!("SN-{}", identity[0]));
-        Ok(Reserved { identity: Some(identity.clone()), serial, written: *written })
+        Ok(Reserved { identity: Some(identity.clone().into()), serial, written: *written })
+    }
+
+    /// The request itself is the board's identity, so that it can be found in flash.
+    fn certify(&mut self, made: KeyMade) -> Result<IdentityBytes, Refused> {
+        if self.uncertified.contains(&made.slot.0) {
+            let code = panel_codes::Code::Certificate;
+            return Err(Refused { code, text: "not this one".to_owned() });
+        }
+        let known = self.identities.get_mut(&made.uid).expect("it was reserved before");
+        known.0.clone_from(&made.request);
+        Ok(made.request.into())
     }
 
     fn observe(&mut self, event: &Event, before: &[(Micros, Event)]) {

@@ -3,8 +3,8 @@
 use super::layout::{LENGTH, MAGIC, Shape, VERSION, offset_of, shape_of};
 
 /// What erased flash reads as on every STM32 this project programs.
-const BLANK: u8 = 0xFF;
-const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
+pub(super) const BLANK: u8 = 0xFF;
+pub(super) const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
 
 /// What a key slot's 32 bytes are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -374,11 +374,11 @@ impl<'a> View<'a> {
     }
 }
 
-fn put(region: &mut [u8], at: usize, bytes: &[u8]) {
+pub(super) fn put(region: &mut [u8], at: usize, bytes: &[u8]) {
     region[at..at + bytes.len()].copy_from_slice(bytes);
 }
 
-fn put_text(
+pub(super) fn put_text(
     region: &mut [u8],
     field: &'static str,
     (at, size): (usize, usize),

@@ -1,4 +1,4 @@
-//! The one definition of the identity region, layout version 1.
+//! The one definition of the identity region, layout version 1, and of the blobs behind it.
 //!
 //! A field is never moved, resized or given another meaning under this version number.
 
@@ -79,30 +79,66 @@ pub const LAYOUT: [Field; 17] = [
 /// Bytes of the region without padding.
 pub const LENGTH: usize = offset_of("crc32") + 4;
 
-/// Where the field called `name` begins. Evaluated at compile time; an unknown name does not compile.
+/// `PFBL` in the order of the bytes.
+pub const BLOB_MAGIC: u32 = u32::from_le_bytes(*b"PFBL");
+/// Blobs begin at multiples of this: the largest flash programming unit.
+pub const BLOB_ALIGN: usize = 16;
+/// Where the first blob begins, counted from the region's beginning.
+pub const BLOBS: usize = LENGTH.next_multiple_of(BLOB_ALIGN);
+
+/// The head of a blob; its bytes follow, then their CRC-32.
+pub const BLOB_LAYOUT: [Field; 3] = [
+    field("magic", Shape::U32, "PANEL_BLOB_MAGIC, the bytes \"PFBL\""),
+    field("length", Shape::U32, "bytes that follow this head, without the CRC-32 behind them"),
+    field("name", Shape::Text(24), "what it is, such as \"certificate\" (X.509, DER)"),
+];
+
+/// Bytes of the head.
+pub const BLOB_HEAD: usize = size_of_all(&BLOB_LAYOUT);
+
+/// Where the field called `name` of the region begins.
 pub(super) const fn offset_of(name: &str) -> usize {
+    offset_in(&LAYOUT, name)
+}
+
+/// What the field called `name` of the region holds.
+pub(super) const fn shape_of(name: &str) -> Shape {
+    shape_in(&LAYOUT, name)
+}
+
+/// Where the field called `name` begins. Evaluated at compile time; an unknown name does not compile.
+pub(super) const fn offset_in(layout: &[Field], name: &str) -> usize {
     let mut index = 0;
     let mut offset = 0;
-    while index < LAYOUT.len() {
-        if same(LAYOUT[index].name, name) {
+    while index < layout.len() {
+        if same(layout[index].name, name) {
             return offset;
         }
-        offset += LAYOUT[index].shape.size();
+        offset += layout[index].shape.size();
         index += 1;
     }
     panic!("no such field")
 }
 
 /// What the field called `name` holds.
-pub(super) const fn shape_of(name: &str) -> Shape {
+pub(super) const fn shape_in(layout: &[Field], name: &str) -> Shape {
     let mut index = 0;
-    while index < LAYOUT.len() {
-        if same(LAYOUT[index].name, name) {
-            return LAYOUT[index].shape;
+    while index < layout.len() {
+        if same(layout[index].name, name) {
+            return layout[index].shape;
         }
         index += 1;
     }
     panic!("no such field")
+}
+
+const fn size_of_all(layout: &[Field]) -> usize {
+    let (mut index, mut size) = (0, 0);
+    while index < layout.len() {
+        size += layout[index].shape.size();
+        index += 1;
+    }
+    size
 }
 
 const fn same(a: &str, b: &str) -> bool {
@@ -150,17 +186,22 @@ mod tests {
             assert_eq!((field.name, offset_of(field.name)), (name, offset));
         }
         assert_eq!(LENGTH, 340);
+        let head = BLOB_LAYOUT.map(|field| (field.name, offset_in(&BLOB_LAYOUT, field.name)));
+        assert_eq!(head, [("magic", 0), ("length", 4), ("name", 8)]);
+        assert_eq!((BLOBS, BLOB_HEAD), (352, 32));
     }
 
     #[test]
     fn every_integer_lies_on_a_multiple_of_its_size() {
-        for field in LAYOUT {
+        for (layout, field) in
+            LAYOUT.iter().map(|f| (&LAYOUT[..], f)).chain(BLOB_LAYOUT.iter().map(|f| (&BLOB_LAYOUT[..], f)))
+        {
             let align = match field.shape {
                 Shape::U16 => 2,
                 Shape::U32 => 4,
                 Shape::U8 | Shape::Text(_) | Shape::Runs(..) => 1,
             };
-            assert_eq!(offset_of(field.name) % align, 0, "{}", field.name);
+            assert_eq!(offset_in(layout, field.name) % align, 0, "{}", field.name);
         }
     }
 }

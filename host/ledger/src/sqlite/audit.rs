@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension};
 use serde::Deserialize;
 
 use super::{
+    audit_keys::{self, Told},
     convert::{number_kind, state, uid},
     read,
 };
@@ -24,6 +25,7 @@ pub(super) fn audit(connection: &Connection, written_down: &[Checkpoint]) -> Res
     check_chips(connection, &mut audit)?;
     check_numbers(connection, &mut audit)?;
     check_given(connection, &mut audit)?;
+    audit_keys::check(connection, &log.fingerprints, &mut audit)?;
     check_voids(connection, &mut audit)?;
     check_orders(connection, &log, &mut audit)?;
     Ok(audit)
@@ -34,6 +36,7 @@ pub(super) fn audit(connection: &Connection, written_down: &[Checkpoint]) -> Res
 struct Log {
     states: BTreeMap<i64, String>,
     consumed: BTreeMap<String, u64>,
+    fingerprints: Told,
 }
 
 fn check_file(connection: &Connection, audit: &mut Audit) -> Result<(), LedgerError> {
@@ -94,6 +97,8 @@ struct Entry {
     units: Vec<UnitEntry>,
     unit: Option<i64>,
     state: Option<String>,
+    kind: Option<NumberKind>,
+    fingerprint: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -107,6 +112,9 @@ impl Log {
     fn take(&mut self, body: &str) {
         // An entry that cannot be read was changed, which the chain has told.
         let Ok(entry) = serde_json::from_str::<Entry>(body) else { return };
+        if let (Some(unit), Some(kind), Some(value)) = (entry.unit, entry.kind, entry.fingerprint) {
+            self.fingerprints.entry((kind, value)).or_default().insert(unit);
+        }
         self.states.extend(entry.unit.zip(entry.state));
         for UnitEntry { unit, state, consumed } in entry.units {
             self.states.insert(unit, state);

@@ -5,6 +5,7 @@
 
 mod advance;
 mod audit;
+mod audit_keys;
 mod convert;
 mod pools;
 mod read;

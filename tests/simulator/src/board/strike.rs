@@ -57,6 +57,11 @@ impl<F: Firmware> Board<F> {
             Fault::OptionWriteFails => self.state.hardware_mut().flash.option_cells.fails = true,
             Fault::LockIgnored => self.state.hardware_mut().flash.option_cells.ignores_lock = true,
             Fault::ReadsWhenLocked => self.reads_when_locked = true,
+            Fault::Key { fault } => {
+                if let Some(maker) = &mut self.state.hardware_mut().key_maker {
+                    maker.fault = Some(fault);
+                }
+            }
             Fault::SupplyLow { millivolts } => self.state.hardware_mut().supply_mv = millivolts,
             Fault::WrongChip { .. }
             | Fault::WrongRevision { .. }

@@ -15,6 +15,7 @@ fn every_fault_of_the_catalogue_can_be_written() {
         [all]
         loss = 0.01
         service_us = 8
+        makes_keys = true
         [[slot]]
         slot = 1
         fault = "loss"
@@ -97,10 +98,25 @@ fn every_fault_of_the_catalogue_can_be_written() {
         [[slot]]
         slot = 23
         fault = "reads-when-locked"
+        [[slot]]
+        slot = 24
+        fault = "key-fails"
+        [[slot]]
+        slot = 25
+        fault = "key-hangs"
+        [[slot]]
+        slot = 26
+        fault = "key-forged"
+        [[slot]]
+        slot = 27
+        fault = "key-foreign"
+        [[slot]]
+        slot = 28
+        fault = "key-repeated"
     "#;
     let scenario = Scenario::parse(text).unwrap();
     assert_eq!((scenario.seed, scenario.corruption, scenario.loss), (Some(7), 0.001, 0.01));
-    assert_eq!(scenario.service, Some(Span(8)));
+    assert_eq!((scenario.service, scenario.makes_keys), (Some(Span(8)), true));
     let faults: Vec<Fault> = scenario.faults.iter().map(|f| f.1).collect();
     assert_eq!(
         faults,
@@ -128,9 +144,14 @@ fn every_fault_of_the_catalogue_can_be_written() {
             Fault::OptionWriteFails,
             Fault::LockIgnored,
             Fault::ReadsWhenLocked,
+            Fault::Key { fault: KeyFault::Fails },
+            Fault::Key { fault: KeyFault::Hangs },
+            Fault::Key { fault: KeyFault::Forged },
+            Fault::Key { fault: KeyFault::Foreign },
+            Fault::Key { fault: KeyFault::Repeated },
         ]
     );
-    assert!(scenario.faults.iter().map(|f| f.0).eq(1..=23));
+    assert!(scenario.faults.iter().map(|f| f.0).eq(1..=28));
 }
 
 #[test]

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use clap::Parser as _;
 use jiff::Timestamp;
 use panel_backplane::Slot;
-use panel_engine::{Event, Plan, Run};
+use panel_engine::{Event, KeyMade, Plan, Run};
 use panel_ledger::{Checkpoint, KeyKind, Ledger, SqliteLedger, State, UnitKey, region};
 use panel_protocol::node::Uid;
 use panel_protocol::time::Micros;
@@ -29,7 +29,7 @@ use crate::args::{Cli, Command, RunArgs};
 use crate::books::Books;
 use crate::failure::Failure;
 use crate::run::Work;
-use crate::sim_drive::{Observer, Pace, Reservation, drive};
+use crate::sim_drive::{Certification, Observer, Pace, Reservation, drive};
 use fixture::FAULTS;
 
 /// Runs of each of the four tests below where a disk in memory makes waiting for it cheap, and where none is there.
@@ -183,6 +183,12 @@ impl Observer for Watcher {
 
     fn reserve(&mut self, now: Micros, boards: &[(Slot, Uid)]) -> Vec<Reservation> {
         let answers = self.books.reserve(now, boards);
+        self.live();
+        answers
+    }
+
+    fn certify(&mut self, _: Micros, made: &[KeyMade]) -> Vec<Certification> {
+        let answers = self.books.certify(made);
         self.live();
         answers
     }

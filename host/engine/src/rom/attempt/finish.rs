@@ -40,7 +40,7 @@ impl Attempt {
             return;
         };
         self.begin(Step::Identity);
-        let Some(mut bytes) = self.identity.take() else {
+        let Some(bytes) = self.identity.take() else {
             self.fail(Code::IdentityWriteFailed, "none was reserved for this board");
             return;
         };
@@ -49,9 +49,9 @@ impl Attempt {
             self.fail(Code::IdentityWriteFailed, text);
             return;
         }
-        bytes.resize(bytes.len().next_multiple_of(self.work.extras.unit.max(1)), 0xFF);
         let erase = if place.may_erase { EraseChoice::Touched } else { EraseChoice::Nothing };
-        let image = SharedImage::new(vec![(place.address, bytes)]);
+        let bytes = bytes.padded(self.work.extras.unit.max(1));
+        let image = SharedImage::new(vec![(place.address, bytes.to_vec())]);
         match image.and_then(|image| image.plan(self.device(), &self.plan_options(erase))) {
             Err(error) => self.fail(plan_code(&error), error.to_string()),
             // What is there is read first: only a place that holds something else is erased.
