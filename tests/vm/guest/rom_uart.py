@@ -5,14 +5,17 @@ UART 1 where the hosts are. Both UARTs are set to 8E1 and asked whether they are
 """
 
 import contextlib
+import fcntl
 import os
 import select
+import struct
 import termios
 import threading
 import time
 import tty
 
 from checks import PANELFLASH, SCRATCH, check, expect, image, note, run, serving, tool
+from panels import Run, expect_pass, folder, job_file
 
 HOST, BOARD = "/dev/ttyS1", "/dev/ttyS2"
 FLASH = 0x08000000
@@ -44,6 +47,8 @@ class Wire(threading.Thread):
         self.pty = os.open(pty, os.O_RDWR | os.O_NOCTTY)
         tty.setraw(self.pty)
         self.parity = set()
+        # Opening the host's port raises its RTS and DTR: whoever watches these says how it is held open already.
+        self.host = HOST
         self.running = True
 
     def run(self):
@@ -53,7 +58,7 @@ class Wire(threading.Thread):
                 data = os.read(fd, 4096)
                 if data and fd == self.uart:
                     # Bytes have just come from the host: its port is open, and has the settings it wants.
-                    self.parity.add(bool(even_parity(HOST)))
+                    self.parity.add(bool(even_parity(self.host)))
                 while data:
                     data = data[os.write(ends[fd], data) :]
 
@@ -62,6 +67,64 @@ class Wire(threading.Thread):
         self.join()
         os.close(self.uart)
         os.close(self.pty)
+
+
+class Lines(threading.Thread):
+    """Writes down RTS and DTR of the host's port whenever they change, as (RTS, DTR, since)."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        # Held open, so that nothing but the program under test moves the lines.
+        self.port = os.open(HOST, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+        none = struct.pack("I", termios.TIOCM_RTS | termios.TIOCM_DTR)
+        fcntl.ioctl(self.port, termios.TIOCMBIC, none)
+        self.seen = []
+        self.running = True
+
+    def run(self):
+        while self.running:
+            state = struct.unpack("I", fcntl.ioctl(self.port, termios.TIOCMGET, b"\0" * 4))[0]
+            now = (bool(state & termios.TIOCM_RTS), bool(state & termios.TIOCM_DTR))
+            if not self.seen or self.seen[-1][:2] != now:
+                self.seen.append((*now, time.monotonic()))
+            time.sleep(0.005)
+
+    def close(self):
+        time.sleep(0.05)
+        self.running = False
+        self.join()
+        os.close(self.port)
+
+
+def lines_of_the_boards_own_port():
+    where = folder()
+    (where / "image.bin").write_bytes(image("small-f103-64k.bin", 2048))
+    job = job_file(where, "STM32F405", 0x413, where / "image.bin", 0x08004000)
+    panel = where / "panel.toml"
+    panel.write_text(
+        f'name = "uart"\nrows = 1\ncolumns = 1\nways = ["rom-uart"]\nport = "{HOST}"\n[fixture]\n'
+        f'nrst = "rts:{HOST}"\nboot0 = "dtr:{HOST}"\nreset_pulse = "300 ms"\nline_settle = "100 ms"\n'
+    )
+    with check("a run resets a board by RTS and DTR of the very port that it programs it over, and lets go of both"):
+        with board("F405") as wire:
+            lines = Lines()
+            wire.host = lines.port
+            lines.start()
+            attempt = Run(panel, where, job)
+            code, result = attempt.end(90)
+            lines.close()
+            expect_pass(code, result, 1, attempt)
+            expect(wire.parity == {True}, f"the run's port had even parity: {wire.parity}")
+            # The kernel raises both for a moment when the program opens the port.
+            seen = [now for now in lines.seen if now != lines.seen[1] or now[:2] != (True, True)]
+            # BOOT0 first, NRST while it is high, then both low again.
+            moves = [now[:2] for now in seen]
+            expect(
+                moves == [(False, False), (False, True), (True, True), (False, True), (False, False)],
+                f"RTS and DTR were {lines.seen}",
+            )
+            pulse, settled = seen[3][2] - seen[2][2], seen[2][2] - seen[1][2]
+            expect(pulse > 0.28 and settled > 0.08, f"NRST {pulse:.3f} s, {settled:.3f} s after BOOT0")
 
 
 @contextlib.contextmanager
@@ -113,5 +176,6 @@ def checks():
             run(PANELFLASH, "rom", "write", written, "--address", f"{FLASH:#x}", "--port", HOST, "--baud", BAUD)
             stm32flash("-r", back, "-S", f"{FLASH:#x}:{len(data)}")
             expect(back.read_bytes() == data, "stm32flash read other bytes")
+    lines_of_the_boards_own_port()
     for name, seconds in took.items():
         note(f"{name}: {len(data)} bytes written and verified over a UART at {BAUD} baud in {seconds:.1f} s")

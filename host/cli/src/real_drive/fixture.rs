@@ -18,6 +18,9 @@ impl Driver<'_> {
         while !closed || !pressed {
             self.clock.look();
             if self.observer.tick(self.clock.now()) {
+                // At once: the first round of the run would give power.
+                self.stopping = true;
+                self.run.interrupt(self.clock.now());
                 break;
             }
             let wanted = if closed { "press the start button" } else { "close the fixture" };

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -200,6 +201,25 @@ fn a_run_waits_for_lid_and_button_and_gives_and_measures_power_through_the_contr
     let drawn = run.board(2)["detail"].as_str().expect("text");
     assert!(drawn.starts_with("no answer, draws ") && drawn.ends_with(" mA"), "{drawn}");
     assert_eq!((run.exit, board.on()), (Some(1), vec![]));
+}
+
+#[test]
+fn a_run_that_is_stopped_while_it_waits_for_the_lid_never_gave_power() {
+    let bench = Bench::new("");
+    let given = Arc::new(AtomicBool::new(false));
+    let (told, Wiring { switch, draws }) = (Arc::clone(&given), bench.wiring());
+    let switch = Box::new(move |output, on| {
+        told.fetch_or(on, Ordering::Relaxed);
+        switch(output, on);
+    });
+    let board = Controller::new(4, 0, Wiring { switch, draws });
+    let more = format!("interlock = \"ascii-relay:{}#1\"\ndischarge = \"0 s\"\n", board.path());
+    let mut run = bench.start(&controlled(&board, &more));
+    run.hear("close the fixture");
+    run.signal("-TERM");
+    let run = run.end();
+    assert_eq!((run.exit, run.failures()), (Some(130), all("E407 interrupted", "aborted")), "{}", run.stderr);
+    assert!(!given.load(Ordering::Relaxed));
 }
 
 #[test]
