@@ -1,6 +1,7 @@
 //! The shipped bootloader on a panel of emulated boards, programmed by the real engine over the simulated bus.
 
-use panel_engine::Outcome;
+use panel_codes::Code;
+use panel_engine::{Finishing, Lock, Outcome};
 use panel_protocol::time::Span;
 
 use crate::tools::{F405, G431, Kit, Station, all_pass};
@@ -36,6 +37,37 @@ fn four_boards(kit: &Kit) {
         assert_eq!(board.can_counters().overruns, 0);
     }
     println!("measured: 4 {} boards in {} ms of virtual time", kit.name, station.now().0 / 1000);
+}
+
+#[test]
+fn f405_boards_are_locked_and_prove_it_after_the_option_bytes_were_loaded() {
+    locked(&F405, |options| options >> 8 & 0xFF);
+}
+
+#[test]
+fn g431_boards_are_locked_and_prove_it_after_the_option_bytes_were_loaded() {
+    locked(&G431, |options| options & 0xFF);
+}
+
+fn locked(kit: &Kit, level: fn(u32) -> u32) {
+    let mut station = Station::new(kit, 2);
+    let image = kit.application("1.0", 3000);
+    let finishing = Finishing { lock: Lock::Level1, ..Finishing::default() };
+    let reports = station.finish(&image, false, finishing);
+    all_pass(&station, &reports);
+    station.world.set_power(&[1, 2], true);
+    panel_emulator::station::wait(&mut station.world, Span::from_millis(600));
+    for fitted in &station.boards {
+        let mut board = fitted.board();
+        assert!(!matches!(level(board.option_word()), 0xAA | 0xCC), "{:#010x}", board.option_word());
+        let said = String::from_utf8(board.usart(1).take_sent()).unwrap();
+        assert!(said.ends_with("application 1.0\r\n"), "a locked board starts its application: {said:?}");
+        assert_eq!(board.complaints(), []);
+    }
+    // A locked board takes no other image.
+    let reports = station.program(&kit.application("2.0", 3000), false);
+    let ends: Vec<_> = reports.iter().filter_map(|r| r.verdict.as_ref()).map(|v| v.code).collect();
+    assert_eq!(ends, [Some(Code::AlreadyProtected); 2]);
 }
 
 #[test]

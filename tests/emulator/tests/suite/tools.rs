@@ -148,8 +148,13 @@ impl Station {
 
     /// Programs every board with `image` by the real engine; how each slot ended.
     pub(crate) fn program(&mut self, image: &Program, start: bool) -> Vec<SlotReport> {
+        self.finish(image, start, Finishing::default())
+    }
+
+    /// Programs every board with `image` and does the factory's part.
+    pub(crate) fn finish(&mut self, image: &Program, start: bool, finishing: Finishing) -> Vec<SlotReport> {
         let (address, bytes) = image.flat();
-        let plan = Arc::new(self.plan(address, &bytes, start));
+        let plan = Arc::new(self.plan(address, &bytes, start, finishing));
         self.session += 1;
         let mut run = Run::new(&plan, self.world.now(), self.session);
         panel_emulator::station::drive(&mut run, &mut self.world, Span::from_millis(120_000));
@@ -160,7 +165,7 @@ impl Station {
     /// instructions, cycles awake, frames received.
     pub(crate) fn reception(&mut self, image: &Program) -> (u64, u64, u64) {
         let (address, bytes) = image.flat();
-        let plan = Arc::new(self.plan(address, &bytes, false));
+        let plan = Arc::new(self.plan(address, &bytes, false, Finishing::default()));
         let mut run = Run::new(&plan, self.world.now(), self.session);
         let look = |station: &Self| {
             let board = station.boards[0].board();
@@ -184,7 +189,7 @@ impl Station {
         (0, 0, 0)
     }
 
-    fn plan(&self, address: u32, bytes: &[u8], start: bool) -> Plan {
+    fn plan(&self, address: u32, bytes: &[u8], start: bool, finishing: Finishing) -> Plan {
         let image = panel_image::parse(bytes, "image.bin", Some(address)).expect("an image");
         let recipe = Recipe {
             job: "emulated".to_owned(),
@@ -196,7 +201,7 @@ impl Station {
             retries: 0,
             digest: true,
             start_application: start,
-            finishing: Finishing::default(),
+            finishing,
             limits: Limits { start_up: Span::from_millis(60), ..Limits::default() },
         };
         Plan::new(recipe, self.panel.clone()).expect("a plan")
