@@ -145,13 +145,17 @@ impl Request {
         }
     }
 
-    /// Frames that one answer has at most.
+    /// Frames that one answer has at most; of replies longer than one, seven bytes in each.
     fn answer_frames(&self) -> u64 {
         match self {
-            Self::Control(Control::Census) => 1,
             Self::Control(Control::Read { len, .. }) => (5 + u64::from(*len)).div_ceil(7),
             Self::Control(Control::Identify(IdentifyPart::Profile)) => PROFILE_FRAMES,
-            Self::Control(_) | Self::Block(..) => ANSWER_FRAMES,
+            Self::Control(Control::Identify(IdentifyPart::Info)) => 4,
+            Self::Control(Control::Digest { .. }) => 5,
+            Self::Control(Control::Statistics) => 3,
+            Self::Control(Control::Test { .. }) => 2,
+            // Status, check of a region, outcome.
+            Self::Control(_) | Self::Block(..) => 1,
         }
     }
 
@@ -174,8 +178,6 @@ impl Request {
     }
 }
 
-/// Frames of a digest, the longest of the usual answers: 34 bytes in parts of 7.
-const ANSWER_FRAMES: u64 = 5;
 /// Frames of a profile with eight runs of erase units: 22 bytes and 8 for each run.
 const PROFILE_FRAMES: u64 = 13;
 /// How often the silent are reminded at most, beside the tries.
@@ -381,15 +383,13 @@ mod tests {
     fn nobody_is_asked_again_as_long_as_answers_come_one_after_another_over_a_slow_bus() {
         // 125 kbit/s: a frame takes 1.3 ms and an answer five of them, so that 60 take longer than any try.
         let frame = Span(1280);
-        let verify = Control::Verify { region: 0 };
-        let mut ask = ask_over(60, verify, frame);
+        let mut ask = ask_over(60, Control::Digest { region: 0 }, frame);
         let mut out = vec![];
         let mut now = Micros(500_000);
         for n in 0..59 {
             now = now + Span(5 * frame.0);
-            let check = RegionCheck { region: 0, matches: true, crc: 0 };
             assert!(matches!(ask.handle_timeout(now, &mut out), Verdict::Wait));
-            assert!(ask.handle(node(n), &Answer::RegionCheck(check)));
+            assert!(ask.handle(node(n), &Answer::Digest(0, [0; 32])));
             assert!(matches!(ask.handle_timeout(now, &mut out), Verdict::Wait));
         }
         assert_eq!(out.len(), 0);
