@@ -143,6 +143,14 @@ impl Run {
         self.settle(now);
     }
 
+    /// A port cannot be used: its slots end with this code, the others go on.
+    pub fn handle_port_fault(&mut self, now: Micros, port: PortIndex, code: Code, why: &str) {
+        if let Some((rom, slots)) = self.rom_at(port) {
+            slots.into_iter().for_each(|slot| rom.handle_port_fault(now, slot, code, why));
+        }
+        self.settle(now);
+    }
+
     /// What [`Self::poll_bit_rate`] asked for is done, or (`false`) cannot be.
     pub fn handle_bit_rate(&mut self, now: Micros, bus: BusIndex, done: bool) {
         if let Some(rom) = self.roms.get_mut(bus.index()) {

@@ -76,6 +76,8 @@ impl Driver<'_> {
     fn work(&mut self) {
         self.note_latencies();
         self.await_start();
+        self.clock.look();
+        self.give_up_ports(self.clock.now());
         loop {
             self.clock.look();
             let now = self.clock.now();
@@ -264,7 +266,7 @@ impl Driver<'_> {
                 fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN | write));
             }
         }
-        for port in &self.station.ports {
+        for port in self.station.ports.iter().flatten() {
             let write = if port.wants_write() { PollFlags::OUT } else { PollFlags::empty() };
             if let Some(fd) = port.fd() {
                 fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN | write));

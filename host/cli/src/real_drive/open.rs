@@ -1,7 +1,7 @@
 //! Opens everything that a run needs: the links of its buses and the lines of its fixture.
 //!
-//! All of it is opened before anything is switched or sent; what cannot be opened is a station error and nothing
-//! was touched.
+//! All of it is opened before anything is switched or sent. A link or a line that cannot be opened is a station error
+//! and nothing was touched; a port that cannot be opened costs its own slots, unless there is nothing else.
 
 use panel_backplane::{Connection, Link, Panel, Port, Slot};
 use panel_codes::Code;
@@ -17,8 +17,8 @@ use crate::failure::Failure;
 /// The opened links of a panel, by bus, and its fixture.
 pub(crate) struct Station {
     pub(crate) links: Vec<Box<dyn CanLink>>,
-    /// As the plan counts them.
-    pub(crate) ports: Vec<PortLink>,
+    /// As the plan counts them; what cannot be opened says why.
+    pub(crate) ports: Vec<Result<PortLink, Failure>>,
     pub(crate) fixture: Box<dyn FixtureDriver>,
 }
 
@@ -36,14 +36,17 @@ pub(crate) fn open(plan: &Plan) -> Result<Station, Failure> {
         let slot = slots.iter().map(Slot::to_string).collect::<Vec<_>>().join(", ");
         let simulated = || Failure::new(Code::PanelFile, format!("the port of slot {slot} is simulated"));
         let opened = PortLink::open(port, *baud).ok_or_else(simulated)?;
-        ports.push(opened.map_err(|e| port_failure(&slot, &e))?);
+        ports.push(opened.map_err(|e| port_failure(&slot, &e)));
+    }
+    if panel.buses.is_empty() && ports.iter().all(Result::is_err) {
+        ports.drain(..).next().transpose()?;
     }
     let fixture = fixture(panel, &ports)?;
     Ok(Station { links, ports, fixture })
 }
 
 /// The lines; RTS and DTR of a slot's own port are those of the port that is open already.
-fn fixture(panel: &Panel, ports: &[PortLink]) -> Result<Box<dyn FixtureDriver>, Failure> {
+fn fixture(panel: &Panel, ports: &[Result<PortLink, Failure>]) -> Result<Box<dyn FixtureDriver>, Failure> {
     let lines = &panel.fixture.lines;
     if lines.is_empty() {
         return Ok(Box::new(NoLines));
@@ -54,7 +57,7 @@ fn fixture(panel: &Panel, ports: &[PortLink]) -> Result<Box<dyn FixtureDriver>, 
             .map(|lines| Box::new(lines) as _)
             .map_err(|e| Failure::new(Code::FixtureFault, e.to_string()));
     }
-    let serial: Vec<&SerialLink> = ports.iter().filter_map(PortLink::serial).collect();
+    let serial: Vec<&SerialLink> = ports.iter().flatten().filter_map(PortLink::serial).collect();
     Lines::open(&panel.fixture, &serial)
         .map(|lines| Box::new(lines) as _)
         .map_err(|e| Failure::new(Code::FixtureFault, e.to_string()))

@@ -8,9 +8,18 @@ use panel_protocol::time::Micros;
 use super::Driver;
 
 impl Driver<'_> {
+    /// Slots whose ports could not be opened are told so; the others go on.
+    pub(super) fn give_up_ports(&mut self, now: Micros) {
+        for (index, port) in (0..).map(PortIndex).zip(&self.station.ports) {
+            if let Err(failure) = port {
+                self.run.handle_port_fault(now, index, failure.code, &failure.message);
+            }
+        }
+    }
+
     /// Writes down how long adapters keep received bytes back, and warns of those that need not.
     pub(super) fn note_latencies(&mut self) {
-        for port in &self.station.ports {
+        for port in self.station.ports.iter().flatten() {
             let Some(latency) = port.serial().and_then(SerialLink::latency) else { continue };
             let (text, warn) = latency_note(port.name(), latency);
             if warn {
@@ -22,7 +31,8 @@ impl Driver<'_> {
 
     /// Everything that the ports have to say.
     pub(super) fn hear_ports(&mut self, now: Micros) {
-        for (index, port) in (0..).map(PortIndex).zip(&mut self.station.ports) {
+        let ports = (0..).map(PortIndex).zip(&mut self.station.ports);
+        for (index, port) in ports.filter_map(|(index, port)| Some((index, port.as_mut().ok()?))) {
             while let Some(input) = port.receive(now) {
                 match input {
                     PortInput::Bytes(bytes) => self.run.handle_bytes(now, index, &bytes),
@@ -39,7 +49,8 @@ impl Driver<'_> {
     /// Bytes for the ports; whether there were any.
     pub(super) fn write_ports(&mut self, now: Micros) -> bool {
         let mut moved = false;
-        for (index, port) in (0..).map(PortIndex).zip(&mut self.station.ports) {
+        let ports = (0..).map(PortIndex).zip(&mut self.station.ports);
+        for (index, port) in ports.filter_map(|(index, port)| Some((index, port.as_mut().ok()?))) {
             while let Some(output) = self.run.poll_bytes(index) {
                 match output {
                     PortOutput::Configure { baud } => port.configure(baud),

@@ -403,3 +403,46 @@ fn blank_boards_of_another_process_get_an_agent_through_their_ports_and_then_the
     run.assert_all_pass();
     assert_eq!(run.boards().len(), 3);
 }
+
+#[test]
+fn a_port_that_is_taken_or_missing_costs_its_own_slot_and_the_others_are_programmed() {
+    let place = Place::new();
+    let (dir, socket) = (place.path("ports"), place.path("fixture"));
+    std::fs::create_dir(&dir).expect("the test's own directory");
+    let lines: Vec<String> = ["power", "nrst", "boot0"]
+        .iter()
+        .map(|l| format!("{l} = \"sim:{}#{l}-{{slot}}\"\n", socket.display()))
+        .collect();
+    let text = format!(
+        "name = \"uart\"\nrows = 1\ncolumns = 4\nways = [\"rom-uart\"]\nport = \"{}/{{slot}}\"\n[fixture]\n{}",
+        dir.display(),
+        lines.concat()
+    );
+    let panel = place.file("panel.toml", &text);
+    place.file("image.bin", (0..3000_u32).map(|at| (at * 7 + at / 256) as u8).collect::<Vec<u8>>());
+    let job = place.file(
+        "job.toml",
+        "name = \"rom\"\nstart_application = false\n[target]\nchip = \"STM32F405\"\ndevice_id = 0x413\n\
+         [[image]]\nfile = \"image.bin\"\naddress = 0x08004000\n",
+    );
+    let far = Far::start(&["--panel".as_ref(), panel.as_os_str()]);
+    assert_eq!(far.links.len(), 4, "{:?}", far.links);
+    let other_program = std::fs::File::open(dir.join("2")).expect("a terminal");
+    other_program.try_lock().expect("nobody else has it");
+    std::fs::remove_file(dir.join("4")).expect("its name");
+    let run = |panel: &Path| {
+        let mut command = place.command();
+        command.arg(&job).arg("--panel").arg(panel).arg("--json").stdin(Stdio::null());
+        Run::of(&command.output().expect("the binary starts"))
+    };
+    let some = run(&panel);
+    let failed = [(2, "error", "E720 port-busy"), (4, "error", "E722 port-missing")];
+    assert_eq!((some.exit, some.failures()), (Some(1), failed.to_vec()), "{}", some.stderr);
+    assert!(some.board(2)["detail"].as_str().is_some_and(|d| d.contains("in use")), "{}", some.stderr);
+    // Nothing is left of a panel whose only port is taken.
+    let only =
+        place.file("only.toml", text.replace("columns = 4", "columns = 1").replace("{slot}\"\n[", "2\"\n["));
+    let none = run(&only);
+    assert!(none.stderr.contains("E720 port-busy"), "{}", none.stderr);
+    assert!(none.boards().is_empty(), "nothing was begun: {}", none.stderr);
+}

@@ -249,8 +249,13 @@ impl RomLane {
             LinkEvent::Stuck => "the port takes no bytes",
             _ => return,
         };
+        self.handle_port_fault(now, slot, Code::PortGone, text);
+    }
+
+    /// A slot's port cannot be used.
+    pub(crate) fn handle_port_fault(&mut self, now: Micros, slot: Slot, code: Code, why: &str) {
         if self.boards.get(&slot).is_some_and(Board::is_active) {
-            self.fail(now, slot, Code::PortGone, text);
+            self.fail(now, slot, code, why);
             self.gather(now);
         }
     }
