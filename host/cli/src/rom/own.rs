@@ -9,7 +9,8 @@ use panel_protocol::node::Uid;
 use stm32_rom_bootloader as stm32;
 use stm32_rom_bootloader::device::{Family, OptionBytes};
 use stm32_rom_bootloader::{
-    Compare, Go, Identify, Info, Inspect, Plan, Program, Protect, Protection, Resume, Verify, WriteOptions,
+    Compare, Go, Info, Inspect, Plan, Program, Protect, Protection, ProveReadout, Resume, Verify,
+    WriteOptions,
 };
 
 use super::attempt::{Attempt, Found, Link, Overseer};
@@ -119,19 +120,19 @@ impl<L: Link, V: Overseer> Attempt<'_, L, V> {
         self.run(Protect { protection: Protection::Readout })?;
         self.begin(Step::ProveLock)?;
         self.identity = None;
-        let identity = self.run(Identify)?;
-        if identity.protected != Some(true) {
-            let text = "readout protection was set, but the chip can still be read";
+        let found = self.run(ProveReadout)?;
+        if !found.refused {
+            let text =
+                format!("readout protection was set, and flash at {:#010x} can still be read", found.address);
             return Err(Failure::with_exit(Code::LockNotProven, text, 1));
         }
         let proof = LockProof {
             level: panel_protocol::node::Protection::Level1,
             found_locked: false,
             restarted_by: Some(RestartedBy::Reset),
-            identify: identity.product_id.to_be_bytes().to_vec(),
-            read_address: identity.device.and_then(|d| d.flash).map_or(0, |flash| flash.start),
-            // The NACK of AN3155.
-            read: vec![0x1F],
+            identify: found.get_id,
+            read_address: found.address,
+            read: found.read,
         };
         self.overseer.tell(Event::LockProved { slot: self.work.slot, proof })?;
         self.done.locked = true;
