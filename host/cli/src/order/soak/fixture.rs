@@ -14,7 +14,7 @@ use panel_release::{
 use super::{FLASH, REGION};
 
 /// Faults of scenario files; `AT` is replaced by a time in milliseconds.
-pub(super) const FAULTS: [&str; 14] = [
+pub(super) const FAULTS: [&str; 16] = [
     "fault = \"absent\"",
     "fault = \"brown-out\"\nat_ms = AT",
     "fault = \"dead\"\nat_ms = AT",
@@ -29,6 +29,9 @@ pub(super) const FAULTS: [&str; 14] = [
     "fault = \"option-write-fails\"",
     "fault = \"lock-ignored\"",
     "fault = \"reads-when-locked\"",
+    // Where boards make keys of their own.
+    "fault = \"key-fails\"",
+    "fault = \"key-forged\"",
 ];
 
 /// 2 x 2 boards on one bus.
@@ -81,7 +84,7 @@ fn package(keyed: bool) -> Vec<u8> {
         images: Vec::new(),
         identity: IdentityNeeds {
             serial: true,
-            key: keyed.then_some(UnitKeyKind::Ed25519),
+            key: keyed.then_some(UnitKeyKind::P256),
             region: Some(RegionPlace { address: REGION.0, length: REGION.1, unit: 8 }),
             ..IdentityNeeds::default()
         },

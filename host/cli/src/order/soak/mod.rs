@@ -18,7 +18,8 @@ use clap::Parser as _;
 use jiff::Timestamp;
 use panel_backplane::Slot;
 use panel_engine::{Event, KeyMade, Plan, Run};
-use panel_ledger::{Checkpoint, KeyKind, Ledger, SqliteLedger, State, UnitKey, region};
+use panel_ledger::region::{self, SlotUse};
+use panel_ledger::{Checkpoint, Hash, KeyKind, Ledger, SqliteLedger, State, UnitKey};
 use panel_protocol::node::Uid;
 use panel_protocol::time::Micros;
 use panel_release::WorkOrder;
@@ -258,7 +259,10 @@ impl Line {
             }
         }
         let blocks = scenario.split("[[slot]]").filter(|b| !b.contains("slot = 0\n") && !b.trim().is_empty());
-        let scenario: String = blocks.map(|block| format!("[[slot]]{block}")).collect();
+        let blocks: String = blocks.map(|block| format!("[[slot]]{block}")).collect();
+        // The same boards may have learnt to make keys of their own, or have forgotten it with other firmware.
+        let makes_keys = self.chance.below(2) == 0;
+        let scenario = format!("[all]\nmakes_keys = {makes_keys}\n{blocks}");
         std::fs::write(self.path("scenario.toml"), scenario).unwrap();
         let left = Arc::new(AtomicU64::new(death));
         let outcome = catch_unwind(AssertUnwindSafe(|| self.station(&left)));
@@ -442,7 +446,8 @@ struct BoardFile {
     uid: [u8; 12],
     locked: bool,
     serial: Option<String>,
-    key: Option<[u8; 32]>,
+    /// What its key slot holds, and whether that is the secret.
+    key: Option<([u8; 32], SlotUse)>,
 }
 
 impl BoardFile {
@@ -453,14 +458,21 @@ impl BoardFile {
         let at = FILE_HEADER as usize + (REGION.0 - FLASH) as usize;
         let view = region::decode(&bytes[at..at + REGION.1 as usize]);
         let serial = view.ok().map(|view| view.serial().to_owned());
-        let key = view.ok().and_then(|view| view.keys().next().map(|slot| *slot.data));
+        let key = view.ok().and_then(|view| view.keys().next().map(|slot| (*slot.data, slot.holds)));
         Some(Self { uid, locked: bytes[FILE_PROTECTION] != 0, serial, key })
     }
 
     /// Fingerprint of the public half of the key in it.
     fn key_fingerprint(&self) -> Option<String> {
-        let entropy = |buffer: &mut [u8; 32]| self.key.map(|key| *buffer = key).ok_or("no key");
-        let key = UnitKey::make(KeyKind::Ed25519, entropy).ok()?;
+        let (data, holds) = self.key?;
+        if holds == SlotUse::Fingerprint {
+            return Some(Hash(data).to_string());
+        }
+        let entropy = |buffer: &mut [u8; 32]| {
+            *buffer = data;
+            Ok::<_, String>(())
+        };
+        let key = UnitKey::make(KeyKind::P256, entropy).ok()?;
         Some(key.fingerprint().unwrap().to_string())
     }
 }
