@@ -410,7 +410,7 @@ pub struct Unit {
     pub slot: u16,
     /// Its numbers.
     pub numbers: Numbers,
-    /// Fingerprints of its keys, oldest first; the last one is in the chip.
+    /// Fingerprints of its keys, in the order in which they came last; the last one is in the chip.
     pub keys: Vec<String>,
     /// Fingerprints of its certificates, oldest first.
     pub certificates: Vec<String>,

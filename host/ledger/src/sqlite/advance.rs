@@ -183,13 +183,17 @@ fn add_fingerprint(
         .prepare_cached("SELECT unit FROM number WHERE kind = ? AND scope = '' AND value = ?")?
         .query_row([kind.word(), &text], |row| row.get(0))
         .optional()?;
-    if owner == Some(unit.0) {
-        return Ok(());
-    }
     let ordinal: i64 = writer
         .tx
-        .prepare_cached("SELECT count(*) FROM number WHERE unit = ? AND kind = ?")?
+        .prepare_cached("SELECT coalesce(max(ordinal) + 1, 0) FROM number WHERE unit = ? AND kind = ?")?
         .query_row(params![unit.0, kind.word()], |row| row.get(0))?;
+    if owner == Some(unit.0) {
+        // It is the one in the chip again, such as a board's own key after one from the station.
+        let again =
+            "UPDATE number SET ordinal = ? WHERE kind = ? AND scope = '' AND value = ? AND ordinal < ?";
+        writer.tx.prepare_cached(again)?.execute(params![ordinal, kind.word(), &text, ordinal - 1])?;
+        return Ok(());
+    }
     Giving::new(writer)?.give(kind, "", &text, unit, ordinal, None)
 }
 

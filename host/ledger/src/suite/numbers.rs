@@ -288,6 +288,9 @@ fn keys_are_unique(rig: &mut dyn Rig) {
     assert!(matches!(stolen, Err(LedgerError::DuplicateNumber { kind: NumberKind::Key, .. })));
     assert_eq!(look(rig, one).keys, [Hash::of(b"a").to_string(), Hash::of(b"b").to_string()]);
     assert_eq!(look(rig, two).keys, [] as [String; 0], "a refused call changes nothing");
+    rig.ledger().advance(&[step(one, key(b"a")), step(one, key(b"d")), step(one, key(b"b"))], at(2)).unwrap();
+    let last_is_in_the_chip = [b"a", b"d", b"b"].map(|text| Hash::of(text).to_string());
+    assert_eq!(look(rig, one).keys, last_is_in_the_chip, "a key that comes back is the last one again");
     let blob = Change::Blob { name: "calibration".to_owned(), bytes: vec![1, 2, 3] };
     rig.ledger().advance(&[step(two, blob.clone()), step(two, blob)], at(2)).unwrap();
     assert_eq!(look(rig, two).blobs, [("calibration".to_owned(), Hash::of(&[1, 2, 3]))]);
