@@ -176,6 +176,34 @@ impl OptionWrite {
     }
 }
 
+/// The first byte that is not as declared; `found` begins at this offset of the option area.
+pub(crate) fn first_difference(options: &[OptionWrite], found: &[u8], from: u8) -> Option<String> {
+    let differs = |option: &OptionWrite| {
+        let bits = option.bytes.iter().zip(&option.mask).zip(usize::from(option.offset)..);
+        bits.map(|((&byte, &mask), at)| {
+            let got = at.checked_sub(usize::from(from)).and_then(|at| found.get(at));
+            (at, byte & mask, got.map(|got| got & mask))
+        })
+        .find(|(_, wanted, got)| Some(*wanted) != *got)
+        .map(|(at, wanted, got)| {
+            let got = got.map_or_else(|| "nothing".to_owned(), |got| format!("{got:#04x}"));
+            format!("{} at offset {at}: {wanted:#04x} wanted, {got} found", option.name)
+        })
+    };
+    options.iter().find_map(differs)
+}
+
+/// Puts the declared bits into option bytes that begin at this offset of the area.
+pub(crate) fn merge(options: &[OptionWrite], bytes: &mut [u8], from: u8) {
+    for option in options {
+        for ((&byte, &mask), at) in option.bytes.iter().zip(&option.mask).zip(usize::from(option.offset)..) {
+            if let Some(old) = at.checked_sub(usize::from(from)).and_then(|at| bytes.get_mut(at)) {
+                *old = *old & !mask | byte & mask;
+            }
+        }
+    }
+}
+
 /// Readout protection that boards leave with.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Lock {
@@ -320,5 +348,20 @@ impl RestartedBy {
             Self::Power => "power",
             Self::Reset => "reset",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_option_byte_that_was_not_read_is_a_difference() {
+        let option = OptionWrite { name: "WRP".to_owned(), offset: 24, bytes: vec![0], mask: vec![0x7F] };
+        let text = first_difference(core::slice::from_ref(&option), &[0xFF; 16], 0).expect("differs");
+        assert_eq!(text, "WRP at offset 24: 0x00 wanted, nothing found");
+        let mut bytes = [0xFF; 2];
+        merge(core::slice::from_ref(&option), &mut bytes, 23);
+        assert_eq!((bytes, first_difference(&[option], &bytes, 23)), ([0xFF, 0x80], None));
     }
 }

@@ -19,7 +19,7 @@ use super::factory::{Factory, Work};
 use super::{Lane, Stage};
 use crate::board::SlotState;
 use crate::event::{Event, Step};
-use crate::finishing::{Lock, LockProof, OptionWrite, RestartedBy};
+use crate::finishing::{self, Lock, LockProof, RestartedBy};
 use crate::rom::{RomPlan, is_agent};
 
 /// Bytes asked for when a board has to refuse.
@@ -188,7 +188,11 @@ impl Lane {
         let mut wrong = BTreeSet::new();
         for slot in core::mem::take(&mut self.work.boards) {
             let Some(bytes) = self.work.read.get(&slot) else { continue };
-            let Some(text) = self.first_difference(bytes) else { continue };
+            let Some(text) =
+                finishing::first_difference(&self.plan.recipe.finishing.options, bytes, self.option_span().0)
+            else {
+                continue;
+            };
             let locked = self.boards.get(&slot).is_some_and(|b| b.was_locked());
             if written {
                 self.fail(now, slot, Code::OptionBytesFailed, format!("after the restart {text}"));
@@ -207,32 +211,10 @@ impl Lane {
         }
     }
 
-    fn first_difference(&self, found: &[u8]) -> Option<String> {
-        let from = self.option_span().0;
-        let differs = |option: &OptionWrite| {
-            let bits = option.bytes.iter().zip(&option.mask).enumerate();
-            bits.map(|(i, (&byte, &mask))| (option.offset + i as u8, byte & mask, mask))
-                .map(|(at, byte, mask)| (at, byte, found.get(usize::from(at - from)).map(|got| got & mask)))
-                .find(|(_, byte, got)| Some(*byte) != *got)
-                .map(|(at, byte, got)| {
-                    let got = got.map_or_else(|| "nothing".to_owned(), |got| format!("{got:#04x}"));
-                    format!("{} at offset {at}: {byte:#04x} wanted, {got} found", option.name)
-                })
-        };
-        self.plan.recipe.finishing.options.iter().find_map(differs)
-    }
-
     /// The option bytes of a board with the declared bits in them.
     fn merged(&self, slot: Slot) -> Option<Vec<u8>> {
-        let from = self.option_span().0;
         let mut bytes = self.work.read.get(&slot)?.to_vec();
-        for option in &self.plan.recipe.finishing.options {
-            for (i, (&byte, &mask)) in option.bytes.iter().zip(&option.mask).enumerate() {
-                if let Some(old) = bytes.get_mut(usize::from(option.offset - from) + i) {
-                    *old = *old & !mask | byte & mask;
-                }
-            }
-        }
+        finishing::merge(&self.plan.recipe.finishing.options, &mut bytes, self.option_span().0);
         Some(bytes)
     }
 
