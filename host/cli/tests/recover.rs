@@ -177,3 +177,28 @@ fn a_missing_port_and_a_bad_job_end_with_their_codes_before_anything_is_touched(
     let (exit, _, errors) = recover(dir.path(), "/dev/no-such-port", &[]);
     assert_eq!(exit, 2, "{errors}");
 }
+
+#[test]
+fn a_port_that_is_in_use_or_goes_away_is_named() {
+    let board = Board::start(&["--device", "F405"]);
+    let dir = bench();
+    let mut reader = Command::new(BIN)
+        .current_dir(dir.path())
+        .args(["rom", "read", "--address", "0x08000000", "--length", "1MiB", "--output", "out.bin"])
+        .args(["--port", &board.port])
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("starts");
+    let mut lines = BufReader::new(reader.stderr.take().expect("piped")).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.starts_with("read: 25 %")), "it was reading");
+    let (exit, value, errors) = recover(dir.path(), &board.port, &["--yes"]);
+    drop(board);
+    let told: Vec<String> = lines.collect();
+    let ended = reader.wait().expect("ends");
+    assert_eq!(exit, 3, "{value} {errors}");
+    assert!(errors.contains("E720"), "{errors}");
+    assert_eq!(ended.code(), Some(3), "{told:?}");
+    assert!(told.iter().any(|line| line.contains("E721")), "{told:?}");
+    assert!(told.iter().any(|line| line.contains("--resume goes on there")), "{told:?}");
+}

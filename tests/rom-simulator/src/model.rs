@@ -7,7 +7,7 @@
 use crate::flash::FlashModel;
 
 /// One kind of simulated chip.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Model {
     /// The name `--device` takes, without `STM32`: `F405`.
     pub name: &'static str,

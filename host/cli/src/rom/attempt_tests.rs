@@ -131,6 +131,24 @@ fn a_chip_of_another_kind_is_left_alone() {
     assert!(port.chip_mut().flash().bytes().iter().all(|b| *b == 0xFF));
 }
 
+#[test]
+fn a_chip_of_unknown_product_id_is_named_and_can_be_declared_to_be_a_known_one() {
+    let f405 = catalog::find("F405").expect("simulated");
+    let model = Box::leak(Box::new(rom_simulator::Model { product_id: 0xABC, ..f405.clone() }));
+    let mut port = VirtualPort::new(model, 115_200, Duration::ZERO, &Settings::default());
+    let (result, judge) = recover(&mut port, &firmware(), true);
+    let failure = result.expect_err("unknown");
+    assert_eq!(failure.code, Code::RomUnknownChip);
+    assert!(failure.message.contains("0xabc") && failure.message.contains("--force-device"), "{failure}");
+    assert_eq!(outcome(&judge), Some(Outcome::Fail));
+    assert!(port.chip_mut().flash().bytes().iter().all(|b| *b == 0xFF));
+
+    port.settings.chip = stm32::Chip::Force(Device::find(0x413, None).expect("in the table"));
+    let (result, _) = recover(&mut port, &firmware(), true);
+    assert_eq!(result.expect("recovered").found, Some(Found::Blank));
+    assert_eq!(port.chip_mut().flash().bytes()[..2048], firmware());
+}
+
 /// Cuts a recovery after `cut` bytes, gives the board back with or without power lost, and recovers again.
 fn cut_and_recover(cut: usize, power_lost: bool, protected: bool) {
     let mut port = port();
