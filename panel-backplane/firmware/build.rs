@@ -12,6 +12,8 @@ struct Memory {
     agent: u32,
     /// Flash kept for the resident bootloader: whole erase units.
     resident: u32,
+    /// The same for a board with a public key, whose bootloader has the curve in it.
+    sealed: u32,
     stack: u32,
     /// The program stays in flash: RAM has no room for it.
     in_place: bool,
@@ -27,6 +29,7 @@ const CHIPS: [Memory; 5] = [
         ram: (0x2000_0000, 128 * KIB),
         agent: 0x2000_3000,
         resident: 32 * KIB,
+        sealed: 48 * KIB,
         stack: 8 * KIB,
         align: 512,
         in_place: false,
@@ -36,6 +39,7 @@ const CHIPS: [Memory; 5] = [
         ram: (0x2000_0000, 32 * KIB),
         agent: 0x2000_4000,
         resident: 32 * KIB,
+        sealed: 40 * KIB,
         stack: 8 * KIB,
         align: 512,
         in_place: true,
@@ -45,6 +49,7 @@ const CHIPS: [Memory; 5] = [
         ram: (0x2000_0000, 128 * KIB),
         agent: 0x2000_4000,
         resident: 32 * KIB,
+        sealed: 40 * KIB,
         stack: 8 * KIB,
         align: 512,
         in_place: false,
@@ -54,6 +59,7 @@ const CHIPS: [Memory; 5] = [
         ram: (0x2000_0000, 64 * KIB),
         agent: 0x2000_0200,
         resident: 32 * KIB,
+        sealed: 40 * KIB,
         stack: 8 * KIB,
         align: 512,
         in_place: false,
@@ -63,6 +69,7 @@ const CHIPS: [Memory; 5] = [
         ram: (0x2000_0000, 144 * KIB),
         agent: 0x2000_4000,
         resident: 40 * KIB,
+        sealed: 48 * KIB,
         stack: 8 * KIB,
         align: 256,
         in_place: false,
@@ -88,8 +95,10 @@ fn main() {
     println!("cargo:rustc-env=PANELFLASH_BOARD_FILE={}", file.display());
     println!("cargo:rerun-if-env-changed=PANELFLASH_BOARD");
     println!("cargo:rerun-if-changed={}", file.display());
-    fs::write(Path::new(&out).join("resident_size.rs"), format!("{:#x}", memory.resident)).expect("OUT_DIR");
-    for (binary, script) in [("bootloader", resident(memory)), ("agent", agent(memory))] {
+    let has_key = fs::read_to_string(&file).expect("it exists").contains("seal: Some(");
+    let size = if has_key { memory.sealed } else { memory.resident };
+    fs::write(Path::new(&out).join("resident_size.rs"), format!("{size:#x}")).expect("OUT_DIR");
+    for (binary, script) in [("bootloader", resident(memory, size)), ("agent", agent(memory))] {
         let path = Path::new(&out).join(format!("{binary}.ld"));
         fs::write(&path, script).expect("OUT_DIR");
         println!("cargo:rustc-link-arg-bin={binary}=-T{}", path.display());
@@ -98,8 +107,8 @@ fn main() {
 }
 
 /// Program in RAM, loaded from flash behind the code that copies it.
-fn resident(m: &Memory) -> String {
-    let flash = format!("FLASH (rx) : ORIGIN = 0x08000000, LENGTH = {:#x}", m.resident);
+fn resident(m: &Memory, size: u32) -> String {
+    let flash = format!("FLASH (rx) : ORIGIN = 0x08000000, LENGTH = {size:#x}");
     if m.in_place {
         return script(m, m.ram.0, m.ram.1 - MAILBOX, &flash, "ENTRY(start)", "> FLASH", "");
     }

@@ -17,4 +17,5 @@ pub(crate) const BOARD: Board = Board {
     led: None,
     start_window_ms: 300,
     watchdog: false,
+    seal: None,
 };

@@ -17,4 +17,5 @@ pub(crate) const BOARD: Board = Board {
     led: Some(Pin::new(b'D', 12)),
     start_window_ms: 100,
     watchdog: true,
+    seal: None,
 };

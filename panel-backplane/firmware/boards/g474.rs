@@ -16,4 +16,5 @@ pub(crate) const BOARD: Board = Board {
     led: Some(Pin::new(b'C', 0)),
     start_window_ms: 300,
     watchdog: false,
+    seal: None,
 };

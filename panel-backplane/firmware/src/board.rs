@@ -92,4 +92,6 @@ pub struct Board {
     /// Start the independent watchdog. Once started nothing stops it: the application must feed it too. A
     /// watchdog that the option bytes started is fed in any case.
     pub watchdog: bool,
+    /// The product's public key (Ed25519): the bootloader takes only images that are sealed with it. F4 and G4.
+    pub seal: Option<[u8; 32]>,
 }

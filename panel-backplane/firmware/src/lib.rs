@@ -21,10 +21,12 @@ mod memory;
 mod port;
 mod regs;
 mod run;
+mod seal;
 mod start;
 mod usart;
 mod vectors;
 mod watchdog;
 
 pub use chip::Role;
+pub use seal::CHECK;
 pub use start::main;

@@ -6,14 +6,16 @@ use crate::flash::{self, Flash};
 use crate::regs::read_bytes;
 #[cfg(any(feature = "f405", feature = "f103"))]
 use crate::regs::{is_erased, read_word};
-use crate::{core_registers, gpio, mailbox, memory, watchdog};
+use crate::{core_registers, gpio, mailbox, memory, seal, watchdog};
+use panel_protocol::block::SEALED;
 use panel_protocol::node::{
-    BoardFacts, BusCounters, EraseUnit, FlashState, NodePort, Protection, ResetCause, TestReading,
+    BoardFacts, BusCounters, EraseUnit, FlashState, NodePort, Protection, ResetCause, Seals, TestReading,
 };
 
 /// The board.
 pub(crate) struct Port {
     role: Role,
+    check: Option<seal::Check>,
     facts: BoardFacts,
     /// As it was at the start: a level written since is not in force before the next one.
     protection: Protection,
@@ -25,11 +27,12 @@ pub(crate) struct Port {
 
 impl Port {
     /// The board as it is now, pins not yet set up.
-    pub(crate) fn new(role: Role, reset_cause: ResetCause) -> Self {
+    pub(crate) fn new(role: Role, check: Option<seal::Check>, reset_cause: ResetCause) -> Self {
         let facts = chip::facts(role, reset_cause);
         let end = facts.flash.base + facts.flash.size();
         Self {
             role,
+            check,
             protection: flash::protection(),
             nonce: memory::noise(),
             counters: BusCounters::default(),
@@ -99,6 +102,14 @@ impl NodePort for Port {
 
     fn run_test(&mut self, _item: u8, _argument: u32) -> Option<TestReading> {
         None // test items are the application's
+    }
+
+    fn seals(&self) -> Seals {
+        seal::duty(self.role)
+    }
+
+    fn seal_is_good(&mut self, message: &[u8; SEALED], signature: &[u8; 64]) -> bool {
+        self.check.is_some_and(|check| check(message, signature))
     }
 
     /// The resident resets first, so that the application finds the chip as after a reset and the image is

@@ -86,7 +86,7 @@ impl Board {
         }
         let now = self.clock.now(); // what an operation's end is reckoned from
         self.transmit(now);
-        if self.start_at.is_some_and(|at| !now.is_before(at)) {
+        if self.start_at.is_some_and(|at| !now.is_before(at)) && !self.node.is_writing() {
             mailbox::ask_to_start(0);
             core_registers::reset();
         }

@@ -8,12 +8,12 @@ use crate::mailbox::Note;
 use crate::memory;
 use crate::port::Port;
 use crate::run::Board;
-use crate::{core_registers, gpio, mailbox, regs, run, vectors};
+use crate::{core_registers, gpio, mailbox, regs, run, seal, vectors};
 use panel_protocol::node::startable;
 
 /// What the start-up code calls, once, with interrupts masked.
-pub fn main(role: Role) -> ! {
-    match set_up(role) {
+pub fn main(role: Role, check: Option<seal::Check>) -> ! {
+    match set_up(role, check) {
         Some(board) => run::run(board),
         None => core_registers::reset(), // cannot be: this is the first and only call
     }
@@ -21,13 +21,13 @@ pub fn main(role: Role) -> ! {
 
 /// The board, listening; `None` the second time. Not inlined, so that what it needs leaves the stack again.
 #[inline(never)]
-fn set_up(role: Role) -> Option<&'static mut Board> {
+fn set_up(role: Role, check: Option<seal::Check>) -> Option<&'static mut Board> {
     core_registers::quiet();
     chip::calm();
     core_registers::use_vectors(vectors::address());
     regs::unmask();
     let flags = chip::take_reset_flags();
-    let mut port = Port::new(role, chip::reset_cause(flags));
+    let mut port = Port::new(role, check, chip::reset_cause(flags));
     let note = mailbox::take().filter(|_| role == Role::Resident);
     let mut stay = note == Some(Note::Stay);
     if let Some(Note::Start(asked)) = note {

@@ -5,5 +5,5 @@
 
 #[unsafe(no_mangle)]
 extern "C" fn main() -> ! {
-    panel_firmware::main(panel_firmware::Role::Agent)
+    panel_firmware::main(panel_firmware::Role::Agent, None)
 }

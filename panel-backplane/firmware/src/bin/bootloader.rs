@@ -5,5 +5,5 @@
 
 #[unsafe(no_mangle)]
 extern "C" fn main() -> ! {
-    panel_firmware::main(panel_firmware::Role::Resident)
+    panel_firmware::main(panel_firmware::Role::Resident, panel_firmware::CHECK)
 }

@@ -10,7 +10,8 @@ pub(crate) use family::*;
 
 use crate::board::*;
 use crate::regs::{read_bytes, read_word};
-use panel_protocol::node::{BoardFacts, Capabilities, EraseRun, FlashFacts, MAX_RUNS, ResetCause, Uid};
+use crate::seal;
+use panel_protocol::node::{BoardFacts, Capabilities, EraseRun, FlashFacts, MAX_RUNS, ResetCause, Seals, Uid};
 use panel_protocol::time::Span;
 
 // The constant `BOARD`.
@@ -67,6 +68,7 @@ pub(crate) fn facts(role: Role, reset_cause: ResetCause) -> BoardFacts {
     capabilities.set(Capabilities::AGENT, role == Role::Agent);
     capabilities.set(Capabilities::STRAPS, !BOARD.straps.is_empty());
     capabilities.set(Capabilities::FD, BOARD.can.data_bitrate != 0);
+    capabilities.set(Capabilities::SEALS, seal::duty(role) == Seals::Demanded);
     let mut uid = [0; 12];
     read_bytes(UID, &mut uid);
     BoardFacts {
