@@ -77,7 +77,7 @@ const CHIPS: [Memory; 5] = [
 ];
 
 /// Largest agent: the ROM bootloader loads it board by board.
-const AGENT_LIMIT: u32 = 36 * KIB;
+const AGENT_LIMIT: u32 = 32 * KIB;
 /// The notes between application and bootloader, at the end of RAM.
 const MAILBOX: u32 = 16;
 

@@ -11,7 +11,9 @@ pub(crate) use family::*;
 use crate::board::*;
 use crate::regs::{read_bytes, read_word};
 use crate::seal;
-use panel_protocol::node::{BoardFacts, Capabilities, EraseRun, FlashFacts, MAX_RUNS, ResetCause, Seals, Uid};
+use panel_protocol::node::{
+    BoardFacts, Capabilities, EraseRun, FlashFacts, MAX_RUNS, ResetCause, Seals, Uid,
+};
 use panel_protocol::time::Span;
 
 // The constant `BOARD`.

@@ -12,5 +12,6 @@
 mod budget;
 mod panel;
 mod processor;
+mod seal;
 mod tools;
 mod update;

@@ -90,14 +90,19 @@ impl Kit {
 
     /// The test application of this version, with so many bytes of ballast.
     pub(crate) fn application(&self, version: &str, ballast: usize) -> Program {
-        let name = format!("app-{}-{version}-{ballast}", self.name);
+        self.linked("app.ld", version, ballast)
+    }
+
+    /// The same, linked by this script.
+    pub(crate) fn linked(&self, script: &str, version: &str, ballast: usize) -> Program {
+        let name = format!("{script}-{}-{version}-{ballast}", self.name);
         let defines = [
             format!("-D{}", self.macro_name),
             format!("-DVERSION=\"{version}\""),
             format!("-DBALLAST={ballast}"),
         ];
         let defines = defines.each_ref().map(String::as_str);
-        compile(&name, "app.ld", &["start.c", "app.c"], &defines)
+        compile(&name, script, &["start.c", "app.c"], &defines)
     }
 }
 

@@ -17,7 +17,7 @@ const SETTLED: u64 = 480;
 
 /// What became of a board that was switched on.
 #[derive(Debug, PartialEq, Eq)]
-enum Alive {
+pub(crate) enum Alive {
     /// An application said its version.
     Application(String),
     /// The bootloader answers.
@@ -26,11 +26,16 @@ enum Alive {
 
 /// Switches a board with this flash on and looks what it does.
 fn start(kit: &Kit, flash: &Cells, seed: u64) -> Result<Alive, String> {
+    start_within(kit, flash, seed, SETTLED)
+}
+
+/// The same, with so many milliseconds until it must have settled.
+pub(crate) fn start_within(kit: &Kit, flash: &Cells, seed: u64, settled: u64) -> Result<Alive, String> {
     let config = BoardConfig { seed, ..kit.config(1) };
     let mut board = Board::new(config).map_err(|e| format!("{e:?}"))?;
     board.flash_mut().set_cells(flash);
     board.set_power(0, true);
-    board.run(SETTLED * MS, None);
+    board.run(settled * MS, None);
     let said = String::from_utf8_lossy(&board.usart(1).take_sent()).into_owned();
     if let Some(version) = said.trim_end().strip_prefix("application ") {
         return Ok(Alive::Application(version.to_owned()));
@@ -39,8 +44,8 @@ fn start(kit: &Kit, flash: &Cells, seed: u64) -> Result<Alive, String> {
     let discover = Control::Discover { min: 1, current: 1, restart: true };
     let mut bytes = [0; MAX_ENCODED];
     let len = encode(&HostMessage::Control(None, discover).to_frame(), &mut bytes);
-    board.usart(1).feed(SETTLED * MS, &bytes[..len]);
-    board.run((SETTLED + 10) * MS, None);
+    board.usart(1).feed(settled * MS, &bytes[..len]);
+    board.run((settled + 10) * MS, None);
     let mut decoder = Decoder::default();
     let frames: Vec<Frame> =
         board.usart(1).take_sent().iter().filter_map(|&b| decoder.handle_byte(b)).collect();
