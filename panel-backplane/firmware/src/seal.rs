@@ -7,7 +7,7 @@ use panel_protocol::block::SEALED;
 use panel_protocol::node::Seals;
 
 /// Tells whether the board file's key has signed a message.
-pub type Check = fn(&[u8; SEALED], &[u8; 64]) -> bool;
+pub(crate) type Check = fn(&[u8; SEALED], &[u8; 64]) -> bool;
 
 /// What a resident of this board checks seals with. An agent is not given it, so that it does not carry the curve.
 pub const CHECK: Option<Check> = match BOARD.seal {
