@@ -208,11 +208,11 @@ fn what_was_written_without_this_bootloader_starts_only_with_a_good_seal() {
             sealed_board(board);
         })
     };
-    let (plain, bytes) = application("1");
+    let (plain, bytes) = application("3");
     let good = sealed(plain, 7, 5);
     let seal = *good.seal().expect("it is sealed");
     let wrong = plain.sealed(Seal { counter: 8, ..seal }).expect("one region");
     assert_eq!(written(plain, &bytes).starts(), Alive::Bootloader);
     assert_eq!(written(wrong, &bytes).starts(), Alive::Bootloader);
-    assert_eq!(written(good, &bytes).starts(), Alive::Application("1".to_owned()));
+    assert_eq!(written(good, &bytes).starts(), Alive::Application("3".to_owned()));
 }
