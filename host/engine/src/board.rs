@@ -1,6 +1,9 @@
 //! One slot of a run: which board is in it, where it stands, how it ended.
 
+use std::sync::Arc;
+
 use panel_backplane::{BusIndex, Slot};
+use panel_protocol::host::Image;
 use panel_protocol::ident::NodeId;
 use panel_protocol::message::Status;
 use panel_protocol::node::Uid;
@@ -70,6 +73,8 @@ pub(crate) struct Board {
     pub(crate) current: Option<u32>,
     pub(crate) status: Option<Status>,
     pub(crate) reserved: Option<Reserved>,
+    /// The image that is its own, if it gets one.
+    pub(crate) image: Option<Arc<Image>>,
     /// Its lock is proven.
     pub(crate) proved: bool,
     pub(crate) verdict: Option<Verdict>,
@@ -101,6 +106,7 @@ impl Board {
             current: None,
             status: None,
             reserved: None,
+            image: None,
             proved: false,
             verdict: None,
             started: Micros::ZERO,

@@ -1,7 +1,7 @@
 //! What a run tells: the only thing that records, screens and JSON are made of.
 //!
 //! Order per slot: `Attempt`, then `Identified`, then `StepBegan`/`StepEnded` pairs with `Measured`, `Reserved`,
-//! `IdentityWritten` and `LockProved` between them, then `Ended`. A driver makes an event durable before it carries out any effect that the run asked for
+//! `ImageGiven`, `IdentityWritten` and `LockProved` between them, then `Ended`. A driver makes an event durable before it carries out any effect that the run asked for
 //! after it.
 
 use panel_backplane::{BusIndex, Slot};
@@ -9,7 +9,7 @@ use panel_protocol::node::Uid;
 use panel_protocol::reply::ImageState;
 
 use crate::board::SlotState;
-use crate::finishing::LockProof;
+use crate::finishing::{ImageFacts, LockProof};
 use crate::verdict::Verdict;
 
 /// A step of a board's attempt.
@@ -142,6 +142,13 @@ pub enum Event {
         slot: Slot,
         /// Its serial number, if it gets one.
         serial: Option<String>,
+    },
+    /// The board gets an image of its own; this is what will be in its flash.
+    ImageGiven {
+        /// Slot.
+        slot: Slot,
+        /// The image.
+        image: ImageFacts,
     },
     /// The identity was read back from the board and is right. The step [`Step::Identity`] began before the first
     /// byte of it was sent.

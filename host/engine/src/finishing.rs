@@ -24,6 +24,8 @@ pub struct Finishing {
     pub key: Option<KeyKind>,
     /// Where the identity is written that [`Reserved`] brings.
     pub identity: Option<IdentityPlace>,
+    /// Places in the image that are each board's own; what is there comes with [`Reserved::images`].
+    pub windows: Vec<Window>,
     /// Option bytes.
     pub options: Vec<OptionWrite>,
     /// Readout protection.
@@ -42,6 +44,7 @@ impl Finishing {
         if let Some(place) = &self.identity {
             place.check(chip, regions)?;
         }
+        self.windows.iter().try_for_each(|window| window.check(regions))?;
         self.options.iter().try_for_each(|option| option.check(chip))?;
         match self.lock {
             Lock::Level2(_) if !chip.options.level2 => Err(FinishingError::NoLevel2 { chip: chip.name }),
@@ -77,6 +80,16 @@ pub enum FinishingError {
         /// Why not.
         why: String,
     },
+    /// A place for bytes of each board's own that is not in the image.
+    #[error("window {name:?} at {address:#010x}, {length} bytes: not within one region of the image")]
+    Window {
+        /// Its name.
+        name: String,
+        /// Its address.
+        address: u32,
+        /// Its length.
+        length: u32,
+    },
     /// Option bytes that the chip does not have, or that no job may set.
     #[error("option bytes {name} at offset {offset}: {why}")]
     Option {
@@ -100,7 +113,9 @@ impl FinishingError {
     #[must_use]
     pub const fn code(&self) -> Code {
         match self {
-            Self::Place { .. } | Self::Option { .. } | Self::NoLevel2 { .. } => Code::JobFile,
+            Self::Place { .. } | Self::Window { .. } | Self::Option { .. } | Self::NoLevel2 { .. } => {
+                Code::JobFile
+            }
         }
     }
 }
@@ -142,6 +157,55 @@ impl IdentityPlace {
             None => Ok(()),
         }
     }
+}
+
+/// Bytes within the image that differ from board to board, such as a serial number in the application.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Window {
+    /// Name for messages.
+    pub name: String,
+    /// Flash address.
+    pub address: u32,
+    /// Length in bytes.
+    pub length: u32,
+}
+
+impl Window {
+    fn check(&self, regions: &[(u32, Vec<u8>)]) -> Result<(), FinishingError> {
+        let Self { name, address, length } = self;
+        let (from, end) = (u64::from(*address), u64::from(*address) + u64::from(*length));
+        let within = |(at, bytes): &(u32, Vec<u8>)| {
+            u64::from(*at) <= from && end <= u64::from(*at) + bytes.len() as u64
+        };
+        if *length > 0 && regions.iter().any(within) {
+            return Ok(());
+        }
+        Err(FinishingError::Window { name: name.clone(), address: *address, length: *length })
+    }
+}
+
+/// An image of the release as one board gets it, with its own bytes in the windows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnImage {
+    /// What a record says of it.
+    pub facts: ImageFacts,
+    /// All of its bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// What a record says of an image that is one board's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageFacts {
+    /// Name.
+    pub name: String,
+    /// First address.
+    pub address: u32,
+    /// Length in bytes.
+    pub length: u32,
+    /// CRC-32/ISO-HDLC of the bytes as written.
+    pub crc32: u32,
+    /// SHA-256 of the bytes as written.
+    pub sha256: [u8; 32],
 }
 
 /// Option bytes as declared data: bits of the family's option area and what they must be.
@@ -298,6 +362,8 @@ pub fn common_name(serial: Option<&str>, uid: Uid) -> String {
 pub struct Reserved {
     /// Bytes of the identity region, at most as long as its place. `None`: nothing is written.
     pub identity: Option<IdentityBytes>,
+    /// The images that have bytes of this board's own in them: every one with a window, whole.
+    pub images: Vec<OwnImage>,
     /// Serial number, for records and screens.
     pub serial: Option<String>,
     /// This very identity was read back from this very chip in an earlier run. A board that is found locked can

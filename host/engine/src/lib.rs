@@ -20,8 +20,8 @@ mod verdict;
 pub use board::SlotState;
 pub use event::{BusRate, Event, LinkEvent, Phase, PortOutput, Step};
 pub use finishing::{
-    Consent, Finishing, FinishingError, IdentityBytes, IdentityPlace, KeyMade, Lock, LockProof, OptionWrite,
-    Refused, Reserved, RestartedBy, common_name,
+    Consent, Finishing, FinishingError, IdentityBytes, IdentityPlace, ImageFacts, KeyMade, Lock, LockProof,
+    OptionWrite, OwnImage, Refused, Reserved, RestartedBy, Window, common_name,
 };
 pub use plan::{Limits, Plan, PlanError, Recipe, image_id};
 pub use run::{PortIndex, Run, SlotReport};

@@ -305,7 +305,7 @@ pub struct Plan {
     pub recipe: Recipe,
     /// The panel.
     pub panel: Panel,
-    /// The image as each bus sends it.
+    /// The image as each bus sends it to all: segments with bytes of each board's own are blank.
     pub images: Vec<Arc<host::Image>>,
     /// Regions as they are written: padded with 0xFF to the flash's unit.
     pub regions: Vec<(u32, Vec<u8>)>,
@@ -347,9 +347,10 @@ impl Plan {
             recipe.finishing.check_records(from, to)?;
         }
         let units = touched(&recipe, &regions);
+        let shared = crate::lane::shared(&regions, &recipe.finishing.windows);
         let images = panel.buses.iter().map(|bus| {
             let fd = matches!(bus.kind, BusKind::Fd { .. });
-            host::Image::new(recipe.chip.device_id, &regions, fd).map(Arc::new)
+            host::Image::new(recipe.chip.device_id, &shared, fd).map(Arc::new)
         });
         let images = images.collect::<Result<_, _>>()?;
         let flash_time = flash_time(&recipe, &regions, &units);

@@ -243,9 +243,12 @@ impl BusMaster {
         self.out.push_back(HostMessage::Stop.to_frame());
     }
 
-    /// Sends an image to `nodes`, all at once.
+    /// Sends an image to `nodes`, all at once. An image for one node only is sent in the session of the image that
+    /// all got before it, so that what follows can be asked of all of them again.
     pub fn program(&mut self, now: Micros, image: &Arc<Image>, nodes: &[NodeId], options: ProgramOptions) {
-        self.session = self.session.wrapping_add(1);
+        if options.only.is_none() {
+            self.session = self.session.wrapping_add(1);
+        }
         let stream = Stream::new(now, &self.timing, image, self.session, nodes, options, &mut self.out);
         self.operation = Operation::Stream(Box::new(stream));
     }
@@ -447,4 +450,7 @@ pub struct ProgramOptions {
     pub erase_first: Span,
     /// Share of data frames a board may miss before the others stop repeating for it, in per mille.
     pub missed_per_mille: u32,
+    /// Begin, manifest and questions go to this node alone, the only one of the pass; nodes that are not receiving
+    /// ignore the data. `None`: everybody hears everything.
+    pub only: Option<NodeId>,
 }

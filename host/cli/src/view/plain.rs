@@ -101,6 +101,7 @@ impl Reporter {
             | Event::Identified { .. }
             | Event::ImageFound { .. }
             | Event::Reserved { .. }
+            | Event::ImageGiven { .. }
             | Event::IdentityWritten { .. }
             | Event::LockProved { .. }
             | Event::StepBegan { .. }

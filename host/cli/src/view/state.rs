@@ -174,6 +174,7 @@ impl RunView {
             }
             Event::ImageFound { .. }
             | Event::Reserved { .. }
+            | Event::ImageGiven { .. }
             | Event::IdentityWritten { .. }
             | Event::LockProved { .. }
             | Event::StepBegan { .. }

@@ -113,10 +113,12 @@ impl Lane {
             return;
         }
         match answer {
-            Ok(reserved) => {
+            Ok(mut reserved) => {
                 let Some(board) = self.boards.get_mut(&slot).filter(|b| b.is_active()) else { return };
                 self.events.push_back(Event::Reserved { slot, serial: reserved.serial.clone() });
+                let images = core::mem::take(&mut reserved.images);
                 board.reserved = Some(reserved);
+                self.give_image(now, slot, &images);
             }
             Err(refused) => self.fail(now, slot, refused.code, refused.text),
         }

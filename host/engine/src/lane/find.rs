@@ -245,8 +245,11 @@ impl Lane {
         let recipe = &self.plan.recipe;
         let same = self.image_id() == Some(info.image_id);
         // Locked by an earlier run of this job that ended before its PASS was recorded.
-        let is_ours =
-            same && info.image == ImageState::Valid && recipe.finishing.lock.level() == Some(info.protection);
+        // With an image of its own, whether it is this one shows when it has its identity.
+        let own = !recipe.finishing.windows.is_empty();
+        let is_ours = (same || own)
+            && info.image == ImageState::Valid
+            && recipe.finishing.lock.level() == Some(info.protection);
         let Some(board) = self.boards.get_mut(&slot) else { return };
         let Some(uid) = board.uid else { return };
         board.info = Some(info);
@@ -280,7 +283,9 @@ impl Lane {
             let value = f64::from(supply) / 1000.0;
             self.events.push_back(Event::Measured { slot, name: "supply", value, unit: "V", low: min });
         }
-        self.events.push_back(Event::ImageFound { slot, state: info.image, same });
+        if !own {
+            self.events.push_back(Event::ImageFound { slot, state: info.image, same });
+        }
         if let Some((code, text)) = wrong {
             self.fail(now, slot, code, text);
         }

@@ -1,10 +1,11 @@
 //! After the image: verification, valid mark, start of the application, and what became of lost boards.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use panel_backplane::Slot;
 use panel_codes::Code;
-use panel_protocol::host::{Answer, Discovered, Request};
+use panel_protocol::host::{Answer, Discovered, Image, Request};
 use panel_protocol::ident::NodeId;
 use panel_protocol::message::{Control, IdentifyPart, StatusFlags};
 use panel_protocol::node::ResetCause;
@@ -31,10 +32,25 @@ impl Lane {
         let nodes = self.active();
         self.stage = Stage::Verify(region);
         self.verified.clear();
+        self.ask_check(now, region, &nodes);
+    }
+
+    /// Boards that get images of their own next: has the common part reached their flash?
+    pub(super) fn ask_shared(&mut self, now: Micros, region: u8) {
+        let nodes = self.sharing();
+        if nodes.is_empty() {
+            self.give_own(now);
+            return;
+        }
+        self.stage = Stage::Shared(region);
+        self.ask_check(now, region, &nodes);
+    }
+
+    fn ask_check(&mut self, now: Micros, region: u8, nodes: &[NodeId]) {
         let request = Request::Control(Control::Verify { region });
         let bytes: usize = self.plan.regions.iter().map(|(_, bytes)| bytes.len()).sum();
         let patience = self.flash_time_left() + Span(HASH_BYTE.0 * bytes as u64);
-        self.master.ask_all(now, &request, &nodes, patience);
+        self.master.ask_all(now, &request, nodes, patience);
     }
 
     /// Half as much again as the flash typically needs for what boards had not programmed at the last census.
@@ -51,7 +67,15 @@ impl Lane {
 
     pub(super) fn finish_answer(&mut self, now: Micros, slot: Slot, stage: Stage, answer: &Answer) {
         match (stage, answer) {
-            (Stage::Verify(_), Answer::RegionCheck(check)) => self.check_region(now, slot, *check),
+            (Stage::Verify(_), Answer::RegionCheck(check)) => {
+                self.hurry(now, slot);
+                let image = self.image_of(slot).cloned();
+                self.check_region(now, slot, image, *check);
+            }
+            (Stage::Shared(_), Answer::RegionCheck(check)) => {
+                let image = self.plan.images.get(self.bus.index()).cloned();
+                self.check_region(now, slot, image, *check);
+            }
             (Stage::Digest(region), Answer::Digest(_, got)) => self.check_digest(now, slot, region, got),
             (Stage::Statistics, Answer::Statistics(statistics)) => self.was_deaf(now, slot, statistics),
             (_, Answer::Done { refusal: Some(refusal), .. }) => {
@@ -66,9 +90,13 @@ impl Lane {
         }
     }
 
-    /// When three quarters have answered, the others have a little more time: nobody waits for one slow flash.
+    /// When three quarters have answered, the others have a little more time: nobody waits for one slow flash. With
+    /// images of their own boards began one after the other, and the last one is no slower than the first.
     fn hurry(&mut self, now: Micros, slot: Slot) {
         self.verified.insert(slot);
+        if self.has_windows() {
+            return;
+        }
         let late = self.unverified().len();
         let few = late > 0 && late * 4 <= late + self.verified.len();
         if few && self.hurry.is_none() {
@@ -94,14 +122,9 @@ impl Lane {
         }
     }
 
-    fn check_region(&mut self, now: Micros, slot: Slot, check: RegionCheck) {
-        self.hurry(now, slot);
+    fn check_region(&mut self, now: Micros, slot: Slot, image: Option<Arc<Image>>, check: RegionCheck) {
         let RegionCheck { region, matches, crc } = check;
-        let wanted = self
-            .plan
-            .images
-            .get(self.bus.index())
-            .and_then(|i| i.begin().regions().get(usize::from(region)).map(|r| r.crc));
+        let wanted = image.and_then(|i| i.begin().regions().get(usize::from(region)).map(|r| r.crc));
         if !matches || wanted != Some(crc) {
             let wanted = wanted.unwrap_or(0);
             let text = format!("region {region}: CRC-32 {wanted:#010x} expected, {crc:#010x} read back");
@@ -111,9 +134,7 @@ impl Lane {
 
     fn check_digest(&mut self, now: Micros, slot: Slot, region: u8, got: &[u8; 32]) {
         let wanted = self
-            .plan
-            .images
-            .get(self.bus.index())
+            .image_of(slot)
             .and_then(|i| i.begin().regions().get(usize::from(region)).map(|r| r.sha256));
         let hex = |bytes: &[u8; 32]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
         if wanted == Some(*got) {
@@ -136,6 +157,8 @@ impl Lane {
         }
         let regions = self.plan.regions.len() as u8;
         match self.stage {
+            Stage::Shared(region) if region + 1 < regions => self.ask_shared(now, region + 1),
+            Stage::Shared(_) => self.give_own(now),
             Stage::Verify(region) if region + 1 < regions => self.ask_region(now, region + 1),
             Stage::Verify(_) if self.plan.recipe.digest => self.ask_digest(now, 0),
             Stage::Digest(region) if region + 1 < regions => self.ask_digest(now, region + 1),

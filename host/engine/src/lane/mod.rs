@@ -4,7 +4,7 @@
 //! board that fails leaves with its own verdict and the others go on. Boards that held the others up get a
 //! second pass after the others are done, boards whose failure a new attempt may cure get that last.
 //!
-//! `find.rs` and `bind.rs` have everything up to a checked board, `transfer.rs` the image, `factory.rs` what a
+//! `find.rs` and `bind.rs` have everything up to a checked board, `transfer.rs` the image, `own.rs` boards' own images, `factory.rs` what a
 //! factory adds, `finish.rs` the rest,
 //! `lines.rs` what the fixture is asked for, `flood.rs` the watch over boards that flood the bus.
 
@@ -16,6 +16,7 @@ mod flood;
 mod identity;
 mod key;
 mod lines;
+mod own;
 mod protect;
 mod restart;
 mod transfer;
@@ -41,6 +42,7 @@ use crate::verdict::{Outcome, Verdict};
 use bind::Rounds;
 use factory::{Factory, Work};
 use flood::Flood;
+pub(crate) use own::shared;
 
 /// Where a bus stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +73,10 @@ pub(crate) enum Stage {
     /// Whoever keeps the identities is asked.
     Reserve,
     Program,
+    /// Boards with images of their own have what all have in common in flash; asked by region.
+    Shared(u8),
+    /// One board gets what is its own.
+    Own,
     /// Full digests and region checks.
     Verify(u8),
     Digest(u8),
@@ -145,6 +151,8 @@ pub(crate) struct Lane {
     pub(crate) to_load: BTreeSet<Slot>,
     /// Slots whose boards are to get option bytes and lock through their ROM.
     pub(crate) to_finish: BTreeSet<Slot>,
+    /// Boards that are yet to get the image that is their own.
+    to_give: BTreeSet<Slot>,
     /// Identity, option bytes, protection: what is under way.
     work: Work,
 }
@@ -190,6 +198,7 @@ impl Lane {
             flood: Flood::default(),
             to_load: BTreeSet::new(),
             to_finish: BTreeSet::new(),
+            to_give: BTreeSet::new(),
             work: Work::default(),
         }
     }
@@ -419,7 +428,9 @@ impl Lane {
             BusEvent::Census(node, status) => self.census(node, status),
             BusEvent::Progress { sent, total } => {
                 self.sent = sent;
-                self.events.push_back(Event::Progress { bus: self.bus, sent, total });
+                if self.stage != Stage::Own {
+                    self.events.push_back(Event::Progress { bus: self.bus, sent, total });
+                }
                 self.dismiss_deaf();
             }
             BusEvent::Streamed { complete, stragglers, starved } => {

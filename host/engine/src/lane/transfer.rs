@@ -9,8 +9,9 @@ use panel_protocol::node::Capabilities;
 use panel_protocol::reply::{ImageState, Info};
 use panel_protocol::time::{Micros, Span};
 
+use super::own::short_id;
 use super::{Lane, Stage};
-use crate::board::SlotState;
+use crate::board::{Board, SlotState};
 use crate::event::{Phase, Step};
 
 /// Times a deaf board is told to leave the session.
@@ -26,12 +27,17 @@ impl Lane {
         }
         self.phase(Phase::Program);
         self.advance_step(Step::Program, SlotState::Erasing);
+        let nodes = if self.has_windows() { self.sharing() } else { nodes };
+        if nodes.is_empty() || self.has_windows() && self.all_hold_their_own() {
+            self.give_own(now);
+            return;
+        }
         self.stage = Stage::Program;
         let options = ProgramOptions { compare: self.worth_comparing(), ..self.options() };
         self.master.program(now, &image, &nodes, options);
     }
 
-    fn options(&self) -> ProgramOptions {
+    pub(super) fn options(&self) -> ProgramOptions {
         let limits = &self.plan.recipe.limits;
         ProgramOptions {
             compare: false,
@@ -39,6 +45,7 @@ impl Lane {
             patience: limits.patience,
             erase_first: self.erase_first(),
             missed_per_mille: limits.missed_per_mille,
+            only: None,
         }
     }
 
@@ -56,15 +63,16 @@ impl Lane {
 
     /// First four bytes of the image's ID, as boards report it.
     pub(super) fn image_id(&self) -> Option<u32> {
-        let [a, b, c, d, ..] = self.plan.images.get(self.bus.index())?.begin().image_id();
-        Some(u32::from_le_bytes([a, b, c, d]))
+        self.plan.images.get(self.bus.index()).map(|image| short_id(image))
     }
 
     /// A board that holds a part of this very image, or all of it, is only sent what it lacks.
     fn worth_comparing(&self) -> bool {
         let id = self.image_id();
         let boards = self.group.iter().filter_map(|s| self.boards.get(s)).filter(|b| b.is_active());
-        boards.filter_map(|b| b.info).any(|i| i.image != ImageState::None && Some(i.image_id) == id)
+        let own = |b: &Board, id| b.image.as_deref().is_some_and(|own| short_id(own) == id);
+        let holds = |b: &Board, i: Info| Some(i.image_id) == id || own(b, i.image_id);
+        boards.into_iter().any(|b| b.info.is_some_and(|i| i.image != ImageState::None && holds(b, i)))
     }
 
     pub(super) fn refused(&mut self, now: Micros, node: NodeId, opcode: u8, refusal: Refusal) {
@@ -189,10 +197,11 @@ impl Lane {
         for &node in starved {
             self.slot_of(node).into_iter().for_each(|slot| self.leave_out(slot));
         }
-        if complete.is_empty() {
-            self.after_group(now);
-        } else {
-            self.verify(now);
+        match self.stage {
+            Stage::Own => self.next_own(now),
+            _ if self.has_windows() => self.ask_shared(now, 0),
+            _ if complete.is_empty() => self.after_group(now),
+            _ => self.verify(now),
         }
     }
 
@@ -204,7 +213,7 @@ impl Lane {
         for slot in self.group.clone() {
             self.set_state(slot, SlotState::Programming(0));
         }
-        let nodes = self.active();
+        let nodes = if self.has_windows() { self.sharing() } else { self.active() };
         let image = self.plan.images.get(self.bus.index()).cloned();
         let (Some(image), false) = (image, nodes.is_empty()) else {
             self.after_group(now);

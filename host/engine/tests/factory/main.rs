@@ -5,6 +5,7 @@
 
 mod keys;
 mod mixed;
+mod own_images;
 mod resume;
 mod rom;
 mod sequence;

@@ -9,10 +9,11 @@ use panel_backplane::{BusIndex, LineFunction, Panel, Slot, Way};
 use panel_engine::chip::Chip;
 use panel_engine::rom::{Agent, Ways};
 use panel_engine::{
-    BusRate, Event, Finishing, IdentityBytes, IdentityPlace, KeyMade, Limits, LinkEvent, Lock, LockProof,
-    Outcome, Plan, PortIndex, PortOutput, Recipe, Refused, Reserved, Run,
+    BusRate, Event, Finishing, IdentityBytes, IdentityPlace, ImageFacts, KeyMade, Limits, LinkEvent, Lock,
+    LockProof, Outcome, OwnImage, Plan, PortIndex, PortOutput, Recipe, Refused, Reserved, Run,
 };
 use panel_image::Image;
+use panel_protocol::host::StreamCounters;
 use panel_protocol::node::Uid;
 use panel_protocol::time::Micros;
 use panel_simulator::{
@@ -31,6 +32,7 @@ pub(crate) struct Report {
     /// The run came to its end.
     pub(crate) ended: bool,
     pub(crate) seconds: f64,
+    pub(crate) counters: StreamCounters,
 }
 
 impl Report {
@@ -115,6 +117,7 @@ pub(crate) fn whole(address: u32) -> Finishing {
         reserve: true,
         key: None,
         identity: Some(IdentityPlace { address, length: 512, may_erase: true }),
+        windows: Vec::new(),
         options: Vec::new(),
         lock: Lock::Level1,
     }
@@ -144,10 +147,29 @@ impl Station {
         }
     }
 
+    fn image_data(&self) -> Vec<u8> {
+        (0..self.image_bytes).map(|i| (i * 7 + i / 256) as u8 ^ self.image).collect()
+    }
+
+    /// The image as the board with this identity gets it: each window holds the beginning of the identity.
+    pub(crate) fn own_image(&self, identity: &[u8]) -> OwnImage {
+        let mut bytes = self.image_data();
+        let address = self.plan().regions[0].0;
+        for window in &self.finishing.windows {
+            let at = (window.address - address) as usize;
+            let length = window.length as usize;
+            bytes[at..at + length].copy_from_slice(&identity[..length]);
+        }
+        let (length, crc32) = (bytes.len() as u32, panel_protocol::CRC32.checksum(&bytes));
+        // What a record says is for whoever keeps records.
+        let facts = ImageFacts { name: "app".to_owned(), address, length, crc32, sha256: [0; 32] };
+        OwnImage { facts, bytes }
+    }
+
     pub(crate) fn plan(&self) -> Plan {
         let chip = Chip::by_name(self.chip).unwrap();
         let base = chip.flash.app_base.max(0x0801_0000);
-        let bytes: Vec<u8> = (0..self.image_bytes).map(|i| (i * 7 + i / 256) as u8 ^ self.image).collect();
+        let bytes = self.image_data();
         let recipe = Recipe {
             job: "factory".to_owned(),
             release: "test".to_owned(),
@@ -249,7 +271,7 @@ impl Station {
             Some((r.slot.0, (v.outcome, v.code.map(|c| c.to_string()), v.detail)))
         };
         let verdicts = reports.iter().filter_map(verdict).collect();
-        Report { events, world, verdicts, ended: run.is_finished(), seconds }
+        Report { events, world, verdicts, ended: run.is_finished(), seconds, counters: run.counters(BusIndex(0)) }
     }
 
     fn settle(
@@ -337,7 +359,10 @@ impl Station {
             (bytes, false)
         });
         let serial = Some(format!("SN-{}", identity[0]));
-        Ok(Reserved { identity: Some(identity.clone().into()), serial, written: *written })
+        let (identity, written) = (identity.clone(), *written);
+        let images =
+            if self.finishing.windows.is_empty() { vec![] } else { vec![self.own_image(&identity)] };
+        Ok(Reserved { identity: Some(identity.into()), images, serial, written })
     }
 
     /// The request itself is the board's identity, so that it can be found in flash.

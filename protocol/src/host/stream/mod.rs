@@ -117,7 +117,7 @@ impl Stream {
         let mut begin = *image.begin();
         begin.session = session;
         begin.flags.set(BeginFlags::COMPARE, options.compare);
-        let ask = ask_begin(now, timing, &begin, nodes, out);
+        let ask = ask_begin(now, timing, &begin, options.only, nodes, out);
         let mut stream = Self::with(now, image, begin, nodes, options, Stage::Begin(ask));
         if !options.compare {
             stream.send_all();
@@ -136,7 +136,7 @@ impl Stream {
     ) -> Self {
         let mut begin = *image.begin();
         begin.session = session;
-        out.push_back(control(Control::QueryMissing));
+        out.push_back(control(options.only, Control::QueryMissing));
         Self::with(now, image, begin, nodes, options, Stage::Query(now + timing.answer))
     }
 
@@ -237,7 +237,7 @@ impl Stream {
                         self.tries = RESEND_TRIES;
                         self.send_manifest(now, timing, &nodes, out);
                     } else {
-                        self.stage = Stage::Begin(ask_begin(now, timing, &self.begin, &nodes, out));
+                        self.stage = Stage::Begin(ask_begin(now, timing, &self.begin, self.options.only, &nodes, out));
                     }
                 }
             },
@@ -278,10 +278,11 @@ impl Stream {
 
     fn send_manifest(&mut self, now: Micros, timing: &Timing, nodes: &[NodeId], out: &mut VecDeque<Frame>) {
         for (n, segment) in self.image.segments().iter().enumerate() {
-            out.push_back(control(Control::Manifest { segment: n as u16, crc: segment.crc }));
+            let entry = Control::Manifest { segment: n as u16, crc: segment.crc };
+            out.push_back(control(self.options.only, entry));
         }
         let start = Request::Control(Control::Start { session: self.begin.session });
-        start.frames(None, out);
+        start.frames(self.options.only, out);
         // Comparing reads the whole image: allow 1 us a byte, ten times what the slowest board needs.
         let compare = if self.options.compare { self.image.segments().len() as u64 * 2048 } else { 0 };
         let patience = Span(compare) + self.options.erase_first;
@@ -292,7 +293,7 @@ impl Stream {
         self.started = now;
         self.census_due = now + timing.census;
         if self.options.compare {
-            out.push_back(control(Control::QueryMissing));
+            out.push_back(control(self.options.only, Control::QueryMissing));
             self.stage = Stage::Query(now + timing.answer);
         } else {
             self.stage = Stage::Data;
@@ -301,9 +302,9 @@ impl Stream {
 
     /// Everything is sent: ask everybody what is missing.
     fn close(&mut self, now: Micros, timing: &Timing, out: &mut VecDeque<Frame>) {
-        out.push_back(control(Control::QueryMissing));
+        out.push_back(control(self.options.only, Control::QueryMissing));
         let request = Request::Control(Control::Census);
-        request.frames(None, out);
+        request.frames(self.options.only, out);
         self.census = None;
         let nodes = self.main_nodes();
         self.stage = Stage::Closing(ask(now, timing, &nodes, &request, Span::ZERO, out));
@@ -375,8 +376,8 @@ impl Stream {
     }
 }
 
-fn control(control: Control) -> Frame {
-    HostMessage::Control(None, control).to_frame()
+fn control(to: Option<NodeId>, control: Control) -> Frame {
+    HostMessage::Control(to, control).to_frame()
 }
 
 fn ask(
@@ -395,13 +396,14 @@ fn ask_begin(
     now: Micros,
     timing: &Timing,
     begin: &Begin,
+    only: Option<NodeId>,
     nodes: &[NodeId],
     out: &mut VecDeque<Frame>,
 ) -> Ask {
     let mut block = [0; MAX_BLOCK];
     let len = begin.encode(&mut block);
     let request = Request::Block(BlockKind::Begin, block[..len].to_vec());
-    request.frames(None, out);
+    request.frames(only, out);
     let patience = if begin.seal().is_some() { SEAL_CHECK } else { Span::ZERO };
     ask(now, timing, nodes, &request, patience, out)
 }

@@ -67,7 +67,7 @@ impl Stream {
         self.windows = 0;
         self.census_due = now + timing.census;
         let request = Request::Control(Control::Census);
-        request.frames(None, out);
+        request.frames(self.options.only, out);
         let nodes: Vec<NodeId> = self.nodes.iter().filter(|(_, p)| !p.left).map(|(&n, _)| n).collect();
         self.census = Some(ask(now, timing, &nodes, &request, Span::ZERO, out));
     }
@@ -91,7 +91,7 @@ impl Stream {
         let Some(ranges) = self.image.segments().get(usize::from(segment)).and_then(|s| s.ranges) else {
             return;
         };
-        let seek = control(Control::Seek(Seek { segment, repair, ranges }));
+        let seek = control(self.options.only, Control::Seek(Seek { segment, repair, ranges }));
         out.push_back(seek);
         if repair {
             out.push_back(seek); // whoever misses it would miss the whole repair

@@ -61,6 +61,7 @@ pub(crate) fn units(image: &Image) -> BTreeSet<u16> {
 
 pub(crate) fn options(compare: bool) -> ProgramOptions {
     ProgramOptions {
+        only: None,
         compare,
         flash_time: Span::from_millis(200),
         patience: Span::from_millis(300),

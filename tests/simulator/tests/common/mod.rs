@@ -123,6 +123,7 @@ impl Rig {
     ) -> Vec<Vec<NodeId>> {
         let (now, from) = (self.now(), self.events.len());
         let options = ProgramOptions {
+            only: None,
             compare: false,
             flash_time,
             patience: Span::from_millis(3000),
