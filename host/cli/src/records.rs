@@ -117,7 +117,7 @@ impl Recorder {
     pub(crate) fn write(&mut self, now: Micros, events: &[Event]) -> Result<(), String> {
         let records: Vec<store::EventRecord> = events
             .iter()
-            .filter_map(record)
+            .flat_map(record)
             .map(|event| store::EventRecord { utc_us: self.utc(now), run_us: now.0, event })
             .collect();
         let written = if records.is_empty() { Ok(()) } else { self.store.append(self.run, &records) };
@@ -197,9 +197,9 @@ fn check_clock(newest: Option<i64>, now: i64) -> Result<(), Failure> {
     Err(Failure::with_exit(Code::StationClock, text, 3))
 }
 
-/// The record of an event, if it is one.
-fn record(event: &Event) -> Option<store::Event> {
-    Some(match event {
+/// The records of an event.
+fn record(event: &Event) -> Vec<store::Event> {
+    vec![match event {
         Event::Attempt { slot, .. } => store::Event::AttemptStarted { slot: slot.0 },
         Event::Identified { slot, uid } => store::Event::Identified { slot: slot.0, uid: store::Hex(uid.0) },
         Event::StepBegan { slot, step } => {
@@ -235,18 +235,31 @@ fn record(event: &Event) -> Option<store::Event> {
             "image-found",
             serde_json::json!({ "state": format!("{state:?}"), "same": same }),
         ),
-        Event::Reserved { slot, serial: Some(serial) } => {
-            store::Event::SerialGiven { slot: slot.0, serial: serial.clone() }
+        Event::Reserved { slot, serial, facts } => {
+            let serial = serial.iter().cloned();
+            let serial = serial.map(|serial| store::Event::SerialGiven { slot: slot.0, serial });
+            let facts =
+                (!facts.is_empty()).then(|| note(Some(slot.0), store::IDENTITY_NOTE, facts_json(facts)));
+            return serial.chain(facts).collect();
+        }
+        Event::ImageGiven { slot, image } => {
+            note(Some(slot.0), store::IMAGE_NOTE, crate::result::own_image(image))
         }
         Event::LockProved { slot, proof } => {
             note(Some(slot.0), "lock-proof", crate::result::lock_proof(proof))
         }
-        Event::Reserved { serial: None, .. }
-        | Event::IdentityWritten { .. }
+        Event::IdentityWritten { .. }
         | Event::State { .. }
         | Event::Phase { .. }
-        | Event::Progress { .. } => return None,
-    })
+        | Event::Progress { .. } => return Vec::new(),
+    }]
+}
+
+/// Several values of one name are one list.
+fn facts_json(facts: &[(String, String)]) -> serde_json::Value {
+    let mut named: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    facts.iter().for_each(|(name, value)| named.entry(name).or_default().push(value));
+    serde_json::json!(named)
 }
 
 fn note(slot: Option<u16>, topic: &str, body: serde_json::Value) -> store::Event {

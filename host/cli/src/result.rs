@@ -120,6 +120,14 @@ fn board(report: &SlotReport) -> BoardResult {
     }
 }
 
+/// An image that is one board's own.
+pub(crate) fn own_image(image: &panel_engine::ImageFacts) -> serde_json::Value {
+    let panel_engine::ImageFacts { name, address, length, crc32, sha256 } = image;
+    serde_json::json!({
+        "name": name, "address": address, "length": length, "crc32": crc32, "sha256": hex::encode(sha256),
+    })
+}
+
 /// The proof of a lock, with the raw answers in hexadecimal.
 pub(crate) fn lock_proof(proof: &panel_engine::LockProof) -> serde_json::Value {
     let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
@@ -144,8 +152,11 @@ pub(crate) fn event_line(now: Micros, event: &Event) -> String {
         Event::ImageFound { slot, state, same } => {
             json!({"event": "image-found", "slot": slot.0, "state": format!("{state:?}"), "same": same})
         }
-        Event::Reserved { slot, serial } => {
-            json!({"event": "reserved", "slot": slot.0, "serial": serial})
+        Event::Reserved { slot, serial, facts } => {
+            json!({"event": "reserved", "slot": slot.0, "serial": serial, "identity": facts})
+        }
+        Event::ImageGiven { slot, image } => {
+            json!({"event": "image-given", "slot": slot.0, "image": own_image(image)})
         }
         Event::IdentityWritten { slot } => json!({"event": "identity-written", "slot": slot.0}),
         Event::LockProved { slot, proof } => {

@@ -204,6 +204,7 @@ pub(crate) fn finishing(finish: &panel_job::Finish, chip: &Chip) -> Result<Finis
         reserve: false,
         key: None,
         identity: None,
+        windows: Vec::new(),
         options,
         lock: match finish.lock {
             JobLock::None => Lock::None,

@@ -142,6 +142,8 @@ pub enum Event {
         slot: Slot,
         /// Its serial number, if it gets one.
         serial: Option<String>,
+        /// What else a record says of the identity: name and value.
+        facts: Vec<(String, String)>,
     },
     /// The board gets an image of its own; this is what will be in its flash.
     ImageGiven {

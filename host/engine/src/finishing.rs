@@ -366,6 +366,8 @@ pub struct Reserved {
     pub images: Vec<OwnImage>,
     /// Serial number, for records and screens.
     pub serial: Option<String>,
+    /// What else a record says of the identity: name and value.
+    pub facts: Vec<(String, String)>,
     /// This very identity was read back from this very chip in an earlier run. A board that is found locked can
     /// no longer show its identity; without this it does not pass.
     pub written: bool,

@@ -238,6 +238,16 @@ pub enum PlanError {
         /// Its way.
         way: Way,
     },
+    /// Bytes of each board's own inside the image, on a way that has one image for all.
+    #[error(
+        "slot {slot}: the way \"{way}\" gives no board bytes of its own inside the image, and the release has windows"
+    )]
+    RomWindows {
+        /// The slot.
+        slot: u16,
+        /// Its way.
+        way: Way,
+    },
     /// Option bytes that the ROM does not reach.
     #[error(
         "slot {slot}: the way \"{way}\" does not reach the option bytes {option} of {chip} through its ROM"
@@ -283,6 +293,7 @@ impl PlanError {
             | Self::NoPort { .. }
             | Self::NoRom { .. }
             | Self::NoRomInterface { .. }
+            | Self::RomWindows { .. }
             | Self::RomLevel2 { .. }
             | Self::RomOption { .. }
             | Self::NoAgent { .. } => Code::WayNotOffered,

@@ -177,6 +177,18 @@ pub struct IdentityNeeds {
     pub blobs: Vec<String>,
 }
 
+/// What is patched into a window.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PatchValue {
+    /// The serial number in ASCII, filled up with zeros.
+    Serial,
+    /// All EUI-48 addresses, one after the other, 6 bytes each.
+    Eui48,
+    /// All EUI-64 addresses, one after the other, 8 bytes each.
+    Eui64,
+}
+
 /// A seal over the whole image of one chip, for boards whose bootloader has the product's public key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -202,6 +214,26 @@ pub struct PatchWindow {
     pub address: u32,
     /// Length in bytes.
     pub length: u32,
+    /// What goes there. A window without it cannot be filled by a run of an order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<PatchValue>,
+}
+
+impl PatchWindow {
+    /// Refuses a value that the unit does not get, or that is of another length.
+    fn check_value(&self, needs: &IdentityNeeds) -> Result<(), Invalid> {
+        let IdentityNeeds { serial, eui48, eui64, .. } = needs;
+        let Some(value) = &self.value else { return Ok(()) };
+        let wanted = match value {
+            PatchValue::Serial => serial.then_some(self.length),
+            PatchValue::Eui48 => (*eui48 > 0).then_some(u32::from(*eui48) * 6),
+            PatchValue::Eui64 => (*eui64 > 0).then_some(u32::from(*eui64) * 8),
+        };
+        match wanted {
+            Some(wanted) if wanted == self.length => Ok(()),
+            _ => Err(Invalid::Patch { name: self.name.clone(), length: self.length, wanted }),
+        }
+    }
 }
 
 /// The manifest of a release, schema 1.
@@ -352,6 +384,16 @@ impl Manifest {
                 field: "counter",
                 got: self.counter,
                 rule: "of a sealed release must be below 2^32",
+            });
+        }
+        self.patches.iter().try_for_each(|patch| patch.check_value(&self.identity))?;
+        if !self.seals.is_empty() && !self.patches.is_empty() {
+            // A seal is over the image that all boards get.
+            return Err(Invalid::Count {
+                field: "patches of a sealed release",
+                got: self.patches.len(),
+                min: 0,
+                max: 0,
             });
         }
         if self.identity.certificate && self.identity.key.is_none() {

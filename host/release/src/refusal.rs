@@ -338,6 +338,19 @@ pub enum Invalid {
         /// First address both want.
         address: u32,
     },
+    /// A window whose value the unit does not get, or that is of another length.
+    #[error("patch {name:?} has {length} bytes, {}", match wanted {
+        Some(wanted) => format!("its value has {wanted}"),
+        None => "and `identity` gives no such value to a unit".to_owned(),
+    })]
+    Patch {
+        /// The window.
+        name: String,
+        /// Its length.
+        length: u32,
+        /// Bytes of its value, if units get one.
+        wanted: Option<u32>,
+    },
     /// A number makes no sense in its field.
     #[error("{field} is {got}, {rule}")]
     Number {

@@ -10,7 +10,7 @@ use panel_image::{Image, VectorProblem};
 use panel_release::{
     Admit, ImageInput, Invalid, Manifest, PackError, Part, Patch, PatchError, Refusal, ReleasePolicy,
     RoleName, RootDocument, SealError, SecretKey, Sha256Hash, StationSecret, TrustedRoot, VerifiedRelease,
-    manifest::{BuildKind, ImageRole},
+    manifest::{BuildKind, ImageRole, PatchValue, PatchWindow},
     pack, seal, sign, unseal, verify,
 };
 
@@ -400,6 +400,24 @@ fn a_patch_goes_only_into_its_declared_window_and_both_hashes_are_kept() {
     let short = Patch { window: "build-id", value: b"SH" };
     assert!(matches!(refused(&app, &[short]), PatchError::Length { expected: 8, got: 2, .. }));
     assert!(matches!(refused(&app, &[good, good]), PatchError::Twice { .. }));
+}
+
+#[test]
+fn a_window_takes_only_a_value_that_units_get_and_that_fills_it() {
+    let packed = check(&package()).unwrap().manifest().clone();
+    let with = |value: PatchValue, length| {
+        let window =
+            PatchWindow { name: "w".to_owned(), address: FLASH + 0x4020, length, value: Some(value) };
+        Manifest { patches: vec![window], ..packed.clone() }.check()
+    };
+    assert_eq!(with(PatchValue::Serial, 20), Ok(()));
+    assert_eq!(with(PatchValue::Eui48, 12), Ok(()), "two addresses");
+    let refused = |value, length| match with(value, length) {
+        Err(Refusal::Invalid(Invalid::Patch { wanted, .. })) => wanted,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(refused(PatchValue::Eui48, 6), Some(12));
+    assert_eq!(refused(PatchValue::Eui64, 8), None);
 }
 
 #[test]

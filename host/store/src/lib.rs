@@ -39,9 +39,9 @@ pub use error::{Refusal, StoreError};
 pub use faults::Moment;
 pub use hex::{Hex, ParseHexError, Sha256, Uid};
 pub use record::{
-    AttemptId, AttemptResult, Event, EventRecord, Image, Measurement, MeasurementOutcome, Release,
-    Resolution, ResolutionKind, RunEnd, RunId, RunStart, Shipment, Simulation, StepOutcome, VERIFY_STEP,
-    Verdict,
+    AttemptId, AttemptResult, Event, EventRecord, IDENTITY_NOTE, IMAGE_NOTE, Image, Measurement,
+    MeasurementOutcome, Release, Resolution, ResolutionKind, RunEnd, RunId, RunStart, Shipment, Simulation,
+    StepOutcome, VERIFY_STEP, Verdict,
 };
 pub use records::Records;
 pub use replay::{RowDifference, RowsReport};

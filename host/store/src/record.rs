@@ -12,6 +12,13 @@ use crate::text::word_enum;
 /// The step without which no attempt passes: reading the flash back.
 pub const VERIFY_STEP: &str = "verify";
 
+/// Topic of a note about an image that is one board's own: its body is an [`Image`], which takes the place of the
+/// release's image of that name and address in everything that is said of the attempt.
+pub const IMAGE_NOTE: &str = "image-given";
+
+/// Topic of a note with what a unit was given beside its serial number: an object of lists by name.
+pub const IDENTITY_NOTE: &str = "identity";
+
 /// Number of a run in its database, from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -123,6 +123,7 @@ fn agent(recipe: &Recipe) -> Result<Option<Agent>, Failure> {
 fn finishing(chip: &'static Chip) -> Finishing {
     let length = chip.flash.runs.iter().filter(|run| run.count > 0).map(|run| run.size).min().unwrap_or(0);
     Finishing {
+        windows: Vec::new(),
         reserve: true,
         key: None,
         identity: Some(IdentityPlace { address: chip.flash_end() - length, length, may_erase: true }),

@@ -203,8 +203,14 @@ impl Keeper {
             let read_before = known.and_then(|unit| unit.read_back);
             let uid = Uid(reservation.chip.uid.0);
             let owner = Owner { uid, numbers: reservation.numbers, reserved };
-            let answer = match self.terms.template.make(&owner, self.now) {
-                Ok(Made { region, kept }) => {
+            let own = self.terms.template.make(&owner, self.now).and_then(|made| {
+                let signed = self.terms.order.as_ref();
+                let images = signed.map(|s| super::windows::own_images(&s.release, &owner.numbers));
+                Ok((made, images.transpose()?.unwrap_or_default()))
+            });
+            let answer = match own {
+                Ok((Made { region, kept }, images)) => {
+                    let facts = facts(&owner.numbers);
                     let written = read_before.is_some_and(|before| is_same(before, &kept));
                     let serial = owner.numbers.serial.clone();
                     let unit = reservation.unit;
@@ -213,7 +219,7 @@ impl Keeper {
                     let recorded = false;
                     let held = Held { unit, owner, kept, recorded, read_before, unconfirmable, proof: None };
                     self.units.insert(slot, held);
-                    Ok(Reserved { identity: region.map(Into::into), serial, written })
+                    Ok(Reserved { identity: region.map(Into::into), images, serial, facts, written })
                 }
                 Err(failure) => Err(Refused { code: failure.code, text: failure.message }),
             };
@@ -378,6 +384,15 @@ fn end(verdict: &Verdict, record: Option<Hash>, lock_proof: Option<Hash>) -> Opt
         }
         (Outcome::Fail | Outcome::Error, Some(code)) => Some(Change::Failed { code: code.to_string() }),
     }
+}
+
+/// What a record says of an identity beside its serial number.
+fn facts(numbers: &ledger::Numbers) -> Vec<(String, String)> {
+    let euis = |kind: NumberKind, list: &[ledger::Eui]| {
+        list.iter().map(|eui| (kind.word().to_owned(), eui.to_string())).collect::<Vec<_>>()
+    };
+    let eui48 = euis(NumberKind::Eui48, &numbers.eui48);
+    eui48.into_iter().chain(euis(NumberKind::Eui64, &numbers.eui64)).collect()
 }
 
 fn slot_of(event: &Event) -> Option<Slot> {

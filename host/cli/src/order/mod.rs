@@ -12,6 +12,7 @@ pub(crate) mod recovery;
 #[cfg(test)]
 pub(crate) mod soak;
 pub(crate) mod station;
+mod windows;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -74,7 +75,7 @@ pub(crate) fn load(
         needs: release.manifest().identity.clone(),
         issuer: station.issuer()?,
     };
-    let recipe = recipe(order.order(), &release, chip)?;
+    let recipe = recipe(order.order(), &release, chip, now)?;
     try_identity(&template, now)?;
     let of = panel_job::ways_on(&panel, &[], true).map_err(|e| Failure::new(e.code(), e.to_string()))?;
     let ways = Ways { of, agent: station.agent()?, supply_mv: station.supply_mv };
@@ -180,7 +181,12 @@ fn chip(station: &Station, release: &VerifiedRelease) -> Result<&'static Chip, F
     }
 }
 
-fn recipe(order: &WorkOrder, release: &VerifiedRelease, chip: &'static Chip) -> Result<Recipe, Failure> {
+fn recipe(
+    order: &WorkOrder,
+    release: &VerifiedRelease,
+    chip: &'static Chip,
+    now: Timestamp,
+) -> Result<Recipe, Failure> {
     let manifest = release.manifest();
     let wrong = |text: String| Failure::new(Code::ReleaseTarget, text);
     let revision = |text: &String| {
@@ -208,12 +214,17 @@ fn recipe(order: &WorkOrder, release: &VerifiedRelease, chip: &'static Chip) -> 
         retries: retests.contact.max(retests.station).max(retests.board).min(10),
         digest: true,
         start_application: manifest.images.iter().any(|image| image.role == ImageRole::Application),
-        finishing: finishing(order, release, chip)?,
+        finishing: finishing(order, release, chip, now)?,
         limits: Limits::default(),
     })
 }
 
-fn finishing(order: &WorkOrder, release: &VerifiedRelease, chip: &Chip) -> Result<Finishing, Failure> {
+fn finishing(
+    order: &WorkOrder,
+    release: &VerifiedRelease,
+    chip: &Chip,
+    now: Timestamp,
+) -> Result<Finishing, Failure> {
     let manifest = release.manifest();
     let identity = manifest.identity.region.map(|region| {
         let in_otp = manifest.memory.iter().any(|piece| {
@@ -233,7 +244,8 @@ fn finishing(order: &WorkOrder, release: &VerifiedRelease, chip: &Chip) -> Resul
     let options = release.images().filter(|image| image.entry().role == ImageRole::OptionBytes);
     let options = options.map(|image| option_write(&image, chip)).collect::<Result<_, _>>()?;
     let key = manifest.identity.key.filter(|_| identity.is_some()).map(board_key);
-    Ok(Finishing { reserve: true, key, identity, options, lock })
+    let windows = windows::of(manifest, order, now)?;
+    Ok(Finishing { reserve: true, key, identity, windows, options, lock })
 }
 
 /// The key that boards make for themselves if they can.

@@ -118,6 +118,14 @@ impl Target {
     ) -> Result<(Self, Source), Failure> {
         let (mut ordered, plan) = crate::order::load(scanned, &args.station_file.path, None, records)?;
         ordered.recovery = Some(Recovery::ByOrder);
+        if let Some(window) = plan.recipe.finishing.windows.first() {
+            let text = format!(
+                "the release puts a value of each unit into its image (patch {:?}), and a recovery writes one image for all: \
+                 run the order",
+                window.name
+            );
+            return Err(Failure::new(Code::WayNotOffered, text));
+        }
         let recipe = &plan.recipe;
         let lock = match recipe.finishing.lock {
             Lock::None => false,

@@ -197,6 +197,9 @@ impl ReleaseText {
             patches: self.patches,
             seals: Vec::new(),
         };
+        if let Some(window) = manifest.patches.iter().find(|window| window.value.is_none()) {
+            return Err(format!("patch {:?}: `value` says what goes there, and is missing", window.name));
+        }
         if manifest.schema != SCHEMA {
             return Err(format!("schema = {} is not known, this program writes {SCHEMA}", manifest.schema));
         }

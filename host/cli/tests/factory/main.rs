@@ -7,6 +7,7 @@ mod keys;
 mod ledger;
 mod order;
 mod owner;
+mod patch;
 mod release;
 mod seal;
 mod walk;

@@ -115,7 +115,11 @@ impl Lane {
         match answer {
             Ok(mut reserved) => {
                 let Some(board) = self.boards.get_mut(&slot).filter(|b| b.is_active()) else { return };
-                self.events.push_back(Event::Reserved { slot, serial: reserved.serial.clone() });
+                self.events.push_back(Event::Reserved {
+                    slot,
+                    serial: reserved.serial.clone(),
+                    facts: reserved.facts.clone(),
+                });
                 let images = core::mem::take(&mut reserved.images);
                 board.reserved = Some(reserved);
                 self.give_image(now, slot, &images);

@@ -133,9 +133,8 @@ impl Lane {
     }
 
     fn check_digest(&mut self, now: Micros, slot: Slot, region: u8, got: &[u8; 32]) {
-        let wanted = self
-            .image_of(slot)
-            .and_then(|i| i.begin().regions().get(usize::from(region)).map(|r| r.sha256));
+        let wanted =
+            self.image_of(slot).and_then(|i| i.begin().regions().get(usize::from(region)).map(|r| r.sha256));
         let hex = |bytes: &[u8; 32]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
         if wanted == Some(*got) {
             self.note(Some(slot), "digest", format!("region {region}: SHA-256 {}", hex(got)));

@@ -196,7 +196,11 @@ fn check_finishing(
     ways: &BTreeMap<Slot, Way>,
     device: &'static Device,
 ) -> Result<(), PlanError> {
-    let Finishing { options, lock, .. } = &recipe.finishing;
+    let Finishing { options, lock, windows, .. } = &recipe.finishing;
+    let alone = ways.iter().find(|(_, way)| !way.broadcasts());
+    if let (Some((&slot, &way)), false) = (alone, windows.is_empty()) {
+        return Err(PlanError::RomWindows { slot: slot.0, way });
+    }
     if lock.level().is_none() && options.is_empty() {
         return Ok(());
     }

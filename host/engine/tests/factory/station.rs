@@ -271,7 +271,14 @@ impl Station {
             Some((r.slot.0, (v.outcome, v.code.map(|c| c.to_string()), v.detail)))
         };
         let verdicts = reports.iter().filter_map(verdict).collect();
-        Report { events, world, verdicts, ended: run.is_finished(), seconds, counters: run.counters(BusIndex(0)) }
+        Report {
+            events,
+            world,
+            verdicts,
+            ended: run.is_finished(),
+            seconds,
+            counters: run.counters(BusIndex(0)),
+        }
     }
 
     fn settle(
@@ -360,9 +367,8 @@ impl Station {
         });
         let serial = Some(format!("SN-{}", identity[0]));
         let (identity, written) = (identity.clone(), *written);
-        let images =
-            if self.finishing.windows.is_empty() { vec![] } else { vec![self.own_image(&identity)] };
-        Ok(Reserved { identity: Some(identity.into()), images, serial, written })
+        let images = if self.finishing.windows.is_empty() { vec![] } else { vec![self.own_image(&identity)] };
+        Ok(Reserved { identity: Some(identity.into()), images, serial, facts: vec![], written })
     }
 
     /// The request itself is the board's identity, so that it can be found in flash.

@@ -87,7 +87,12 @@ pub(crate) fn manifest() -> Manifest {
             region: Some(RegionPlace { address: 0x080F_F000, length: 256, unit: 8 }),
             ..IdentityNeeds::default()
         },
-        patches: vec![PatchWindow { name: "build-id".to_owned(), address: FLASH + 0x4020, length: 8 }],
+        patches: vec![PatchWindow {
+            name: "build-id".to_owned(),
+            address: FLASH + 0x4020,
+            length: 8,
+            value: None,
+        }],
         seals: Vec::new(),
     }
 }

@@ -58,6 +58,16 @@ pub struct UnitLine {
     pub shipment: Shipment,
     /// Version of panelflash.
     pub program_version: String,
+    /// SHA-256 of the job file, or of the work order.
+    pub job_sha256: Sha256,
+    /// What was to be in its flash: name, address and SHA-256 of each image, its own ones as they were written.
+    pub images: String,
+    /// What it was given beside its serial number, such as addresses, as JSON.
+    pub identity: Option<String>,
+    /// Its steps in the order in which they began: name, seconds, and how it ended unless that was well.
+    pub steps: Option<String>,
+    /// The raw proof of its lock, as JSON: what it answered, in hexadecimal.
+    pub lock_answers: Option<String>,
     /// SHA-256 of the raw proof of its lock, as in the attempt's note `lock-proof`; none if it was not locked.
     pub lock_proof: Option<Sha256>,
     /// The run.
@@ -67,7 +77,7 @@ pub struct UnitLine {
 }
 
 /// The header's words, in the order of the fields of [`UnitLine`].
-const HEADER: [&str; 23] = [
+const HEADER: [&str; 28] = [
     "serial",
     "uid",
     "product",
@@ -88,6 +98,11 @@ const HEADER: [&str; 23] = [
     "order",
     "shipment",
     "program_version",
+    "job_sha256",
+    "images",
+    "identity",
+    "steps",
+    "lock_answers",
     "lock_proof",
     "run",
     "attempt",
@@ -97,7 +112,20 @@ const SELECT: &str = "SELECT a.serial, u.uid, r.product, r.panel, a.slot, l.name
          a.code, a.step, a.started_us, a.ended_us, r.station, r.operator, r.fixture, r.job, r.order_id, r.shipment,
          r.program_version, a.run, a.id, a.end_event,
          (SELECT json_extract(e.body, '$.body') FROM events e WHERE e.attempt = a.id AND e.kind = 'note'
-              AND json_extract(e.body, '$.topic') = 'lock-proof' ORDER BY e.id DESC LIMIT 1)
+              AND json_extract(e.body, '$.topic') = 'lock-proof' ORDER BY e.id DESC LIMIT 1),
+         r.job_sha256,
+         (SELECT group_concat(i.name || printf('@0x%08x=', i.address) || coalesce(
+                 (SELECT json_extract(e.body, '$.body.sha256') FROM events e WHERE e.attempt = a.id
+                      AND e.kind = 'note' AND json_extract(e.body, '$.topic') = 'image-given'
+                      AND json_extract(e.body, '$.body.address') = i.address ORDER BY e.id DESC LIMIT 1),
+                 lower(hex(i.sha256))), ' ' ORDER BY i.id)
+             FROM images i WHERE i.release = r.release),
+         (SELECT json_extract(e.body, '$.body') FROM events e WHERE e.attempt = a.id AND e.kind = 'note'
+              AND json_extract(e.body, '$.topic') = 'identity' ORDER BY e.id DESC LIMIT 1),
+         (SELECT group_concat(s.name || printf('=%.3f', (s.ended_run_us - s.started_run_us) / 1e6)
+                 || CASE WHEN s.outcome = 'ok' THEN '' ELSE '(' || coalesce(s.outcome, 'not ended') || ')' END,
+                 ' ' ORDER BY s.id)
+             FROM steps s WHERE s.attempt = a.id)
      FROM attempts a
      JOIN runs r ON r.id = a.run
      JOIN releases l ON l.id = r.release
@@ -184,7 +212,12 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<UnitLine> {
         order: optional(17)?,
         shipment: row.get(18)?,
         program_version: text(19)?,
+        job_sha256: row.get(24)?,
+        images: row.get::<_, Option<String>>(25)?.unwrap_or_default(),
+        identity: row.get(26)?,
+        steps: row.get(27)?,
         lock_proof: row.get::<_, Option<String>>(23)?.map(|proof| hash_of(&proof)),
+        lock_answers: row.get(23)?,
         run: row.get(20)?,
         attempt: row.get(21)?,
     })
@@ -226,6 +259,11 @@ mod tests {
             order: None,
             shipment: Shipment::Forbidden,
             program_version: "0.1.0".into(),
+            job_sha256: [4; 32].into(),
+            images: "app@0x08008000=55".into(),
+            identity: None,
+            steps: Some("power=0.050 verify=1.000(failed)".into()),
+            lock_answers: None,
             lock_proof: Some([3; 32].into()),
             run: RunId(4),
             attempt: AttemptId(5),

@@ -6,8 +6,8 @@ use serde::Serialize;
 use crate::error::{Refusal, StoreError};
 use crate::hex::{Sha256, Uid};
 use crate::record::{
-    AttemptId, AttemptResult, Image, MeasurementOutcome, ResolutionKind, RunId, Shipment, Simulation,
-    StepOutcome,
+    AttemptId, AttemptResult, IMAGE_NOTE, Image, MeasurementOutcome, ResolutionKind, RunId, Shipment,
+    Simulation, StepOutcome,
 };
 use crate::text::rfc3339;
 
@@ -65,6 +65,8 @@ pub struct AttemptHistory {
     pub resolution_note: Option<String>,
     /// The run that found it.
     pub resolved_by_run: Option<RunId>,
+    /// What was to be in its flash: the release's images, and its own as they were written.
+    pub images: Vec<Image>,
     /// Its steps in the order in which they began.
     pub steps: Vec<StepRow>,
     /// Its measurements in order.
@@ -312,6 +314,7 @@ fn attempt(db: &Connection, id: AttemptId) -> Result<AttemptHistory, StoreError>
         return Err(StoreError::Corrupt { detail: format!("attempt {} belongs to no run", id.0) });
     };
     let (steps, measurements, events) = (steps(db, id)?, measurements(db, id)?, events(db, id)?);
+    let images = images(&summary, &events);
     let attempt = db
         .prepare_cached(
             "SELECT slot, number, serial, started_us, ended_us, ended_run_us - started_run_us, result, code, detail,
@@ -322,6 +325,7 @@ fn attempt(db: &Connection, id: AttemptId) -> Result<AttemptHistory, StoreError>
             Ok(AttemptHistory {
                 attempt: id,
                 run: summary,
+                images,
                 slot: row.get(0)?,
                 number: row.get(1)?,
                 serial: row.get(2)?,
@@ -341,6 +345,18 @@ fn attempt(db: &Connection, id: AttemptId) -> Result<AttemptHistory, StoreError>
             })
         })?;
     Ok(attempt)
+}
+
+/// The run's images, with those in place of them that are this board's own.
+fn images(run: &RunSummary, events: &[EventRow]) -> Vec<Image> {
+    let own = |event: &EventRow| {
+        let is_image = event.kind == "note" && event.body["topic"] == IMAGE_NOTE;
+        is_image.then(|| serde_json::from_value::<Image>(event.body["body"].clone()).ok()).flatten()
+    };
+    let own: Vec<Image> = events.iter().filter_map(own).collect();
+    let given =
+        |image: &Image| own.iter().rfind(|o| (&o.name, o.address) == (&image.name, image.address)).cloned();
+    run.images.iter().map(|image| given(image).unwrap_or_else(|| image.clone())).collect()
 }
 
 fn steps(db: &Connection, attempt: AttemptId) -> Result<Vec<StepRow>, StoreError> {

@@ -237,7 +237,8 @@ impl Stream {
                         self.tries = RESEND_TRIES;
                         self.send_manifest(now, timing, &nodes, out);
                     } else {
-                        self.stage = Stage::Begin(ask_begin(now, timing, &self.begin, self.options.only, &nodes, out));
+                        self.stage =
+                            Stage::Begin(ask_begin(now, timing, &self.begin, self.options.only, &nodes, out));
                     }
                 }
             },

@@ -63,7 +63,11 @@ impl RomLane {
         let Some(board) = self.boards.get_mut(&slot).filter(waits) else { return };
         match answer {
             Ok(reserved) => {
-                self.events.push_back(Event::Reserved { slot, serial: reserved.serial.clone() });
+                self.events.push_back(Event::Reserved {
+                    slot,
+                    serial: reserved.serial.clone(),
+                    facts: reserved.facts.clone(),
+                });
                 if let Some(working) = self.working.get_mut(&slot) {
                     working.attempt.handle_reserved(now, &reserved);
                 }
