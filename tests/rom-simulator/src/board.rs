@@ -128,6 +128,7 @@ impl Board {
                 Fault::LockIgnored => board.chip.defects.ignores_lock = true,
                 Fault::ReadsWhenLocked => board.chip.defects.reads_when_locked = true,
                 Fault::OptionsRefused => board.chip.defects.refuses_options = true,
+                Fault::ProductId(id) => board.chip.defects.product_id = Some(id),
                 Fault::Stuck(address) => {
                     let offset = address.saturating_sub(model.flash.base);
                     board.chip.flash_mut().stick(offset as usize);

@@ -131,7 +131,7 @@ impl CanDevice {
                 self.send(now, id, &[version]);
                 self.send(now, id, &[0x00, 0x00]);
             }
-            _ => self.send(now, id, &model.product_id.to_be_bytes()),
+            _ => self.send(now, id, &self.board.chip().product_id().to_be_bytes()),
         }
         self.ack(now, id);
     }

@@ -47,6 +47,8 @@ pub(crate) struct Defects {
     pub(crate) reads_when_locked: bool,
     /// The option area cannot be written.
     pub(crate) refuses_options: bool,
+    /// What Get ID says instead of the truth.
+    pub(crate) product_id: Option<u16>,
 }
 
 /// Which part of the flash a mass erase is for.
@@ -84,6 +86,11 @@ impl Chip {
     #[must_use]
     pub fn model(&self) -> &'static Model {
         self.model
+    }
+
+    /// What Get ID answers.
+    pub(crate) fn product_id(&self) -> u16 {
+        self.defects.product_id.unwrap_or(self.model.product_id)
     }
 
     /// The 96-bit unique ID, first word first.

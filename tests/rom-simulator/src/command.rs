@@ -136,7 +136,7 @@ impl UsartDevice {
                 self.ack(now);
             }
             0x02 => {
-                let [high, low] = model.product_id.to_be_bytes();
+                let [high, low] = self.board.chip().product_id().to_be_bytes();
                 self.send(now, &[0x01, high, low]);
                 self.ack(now);
             }

@@ -97,6 +97,8 @@ pub enum Fault {
     OptionsRefused,
     /// Bit 0 of this flash byte is always 1.
     Stuck(u32),
+    /// Get ID names another product.
+    ProductId(u16),
 }
 
 /// Why a fault could not be understood.
@@ -210,6 +212,12 @@ fn parse(args: &mut Args<'_>) -> Result<Fault, FaultError> {
         "stuck" => {
             args.expected = "address=0xNNNNNNNN";
             Fault::Stuck(args.needed("address", Args::address)?)
+        }
+        "product-id" => {
+            args.expected = "id=0xNNN";
+            let id = args.needed("id", Args::address)?;
+            let bad = || args.bad("id", &format!("{id:#x}"), "a product ID such as 0x413");
+            Fault::ProductId(u16::try_from(id).map_err(|_| bad())?)
         }
         "lock-ignored" => Fault::LockIgnored,
         "reads-when-locked" => Fault::ReadsWhenLocked,
@@ -379,6 +387,7 @@ mod tests {
             ("reads-when-locked", Fault::ReadsWhenLocked),
             ("options-refused", Fault::OptionsRefused),
             ("stuck:address=0x08000010", Fault::Stuck(0x0800_0010)),
+            ("product-id:id=0x0FF", Fault::ProductId(0xFF)),
         ] {
             assert_eq!(text.parse(), Ok(fault), "{text}");
         }
@@ -395,6 +404,8 @@ mod tests {
             ("mute:later=3", "does not understand \"later=3\"; expected byte=K"),
             ("reset:byte=1,ms=2", "reset needs byte=K"),
             ("lost:byte=1,rate=1", "lost needs byte=K or rate=P"),
+            ("product-id", "product-id needs id=0xNNN"),
+            ("product-id:id=0x10000", "id cannot be \"0x10000\"; expected a product ID"),
             ("protected:level=3", "level cannot be \"3\"; expected 1 or 2"),
         ] {
             let error = text.parse::<Fault>().expect_err(text).to_string();

@@ -131,6 +131,18 @@ fn a_faulty_board_fails_with_its_own_code_and_the_others_go_on() {
 }
 
 #[test]
+fn a_chip_of_an_unknown_product_id_is_named_and_the_others_are_programmed() {
+    let fault = "[[slot]]\nslot = 2\nfault = \"rom\"\nrom = \"product-id:id=0x0FF\"\n";
+    for (way, rest) in [("rom-uart", PORT), ("rom-can", BUS)] {
+        let place = Place::new();
+        let run = run(&place, way, rest, "start_application = false", 0x0800_0000, Some(fault));
+        assert_eq!(run.failures(), [(2, "fail", "E704 rom-unknown-chip")], "{way}: {}", run.stderr);
+        let detail = run.board(2)["detail"].as_str().unwrap_or_default();
+        assert!(detail.contains("0x0ff") && detail.contains("0x413"), "{way}: {detail}");
+    }
+}
+
+#[test]
 fn a_board_that_loses_power_once_is_brought_back_and_passes() {
     for (way, rest, fault) in [
         ("rom-uart", PORT, "kill:byte=1500,off-ms=5000"),
