@@ -88,7 +88,7 @@ pub struct Seal {
     pub counter: u32,
     /// Once this image is in, the board takes no image with a counter below this one.
     pub floor: u32,
-    /// Ed25519 (RFC 8032) over [`Begin::sealed_bytes`].
+    /// Ed25519 (RFC 8032) over [`Seal::message`].
     pub signature: [u8; 64],
 }
 
