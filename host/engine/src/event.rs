@@ -246,7 +246,7 @@ pub enum LinkEvent {
     ErrorPassive,
     /// The adapter is bus-off.
     BusOff,
-    /// The adapter takes part again after it was bus-off.
+    /// The adapter takes part again after it was bus-off or gone.
     Restarted,
     /// Nobody acknowledges.
     NoAck,

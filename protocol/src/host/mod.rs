@@ -299,6 +299,15 @@ impl BusMaster {
         }
     }
 
+    /// The bus is back after the link or the controller was away: what was under way is lost to everybody, and held
+    /// against nobody.
+    pub fn bus_is_back(&mut self, now: Micros) {
+        self.postpone(now);
+        if let Operation::Stream(stream) = &mut self.operation {
+            stream.excuse();
+        }
+    }
+
     // Inputs
 
     /// Takes a frame from the bus.

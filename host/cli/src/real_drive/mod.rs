@@ -168,6 +168,7 @@ impl Driver<'_> {
                         let text = self.watches[bus].came_back(real);
                         let text = format!("{}: {text}", self.station.links[bus].name());
                         self.run.note_link(BusIndex(bus as u8), "link", text);
+                        self.run.handle_link(now, BusIndex(bus as u8), LinkEvent::Restarted);
                     }
                     Err(error) => self.watches[bus].still_away(&error),
                 }

@@ -343,7 +343,10 @@ impl Lane {
             LinkEvent::NoAck => self.no_ack = true,
             LinkEvent::BusError => self.errors = self.errors.saturating_add(1),
             LinkEvent::BusOff => self.bus_off = true,
-            LinkEvent::Restarted => self.bus_off = false,
+            LinkEvent::Restarted => {
+                self.bus_off = false;
+                self.master.bus_is_back(now);
+            }
             LinkEvent::ErrorPassive => {}
             LinkEvent::Down => self.give_up(now, Code::LinkDown, "the link to the bus is gone"),
             LinkEvent::Stuck => {

@@ -90,7 +90,7 @@ impl Stream {
             return;
         }
         progress.missed += u64::from(set.len());
-        let allowed = 512 + self.sent * u64::from(self.options.missed_per_mille) / 1000;
+        let allowed = 512 + self.excused + self.sent * u64::from(self.options.missed_per_mille) / 1000;
         let hopeless = progress.missed > 512 + HOPELESS * self.image.frames();
         if progress.missed > allowed && self.may_demote() {
             self.demote(node, Demotion::Deaf, events);

@@ -23,6 +23,8 @@ use alloc::vec;
 use alloc::vec::Vec;
 use send::Window;
 
+/// Frames that an absence of the bus may cost everybody: a quarter of a second at 1 Mbit/s.
+const OUTAGE: u64 = 2048;
 /// How long a board may look at the signature of a seal before it answers.
 const SEAL_CHECK: Span = Span::from_millis(3000);
 /// Wait between two closing censuses while nodes still check what they have.
@@ -92,6 +94,8 @@ pub(super) struct Stream {
     window: Option<Window>,
     windows: u32,
     sent: u64,
+    /// Frames that nobody is blamed for having missed.
+    excused: u64,
     total: u64,
     census: Option<Ask>,
     census_due: Micros,
@@ -161,6 +165,7 @@ impl Stream {
             window: None,
             windows: 0,
             sent: 0,
+            excused: 0,
             total: 0,
             census: None,
             census_due: now,
@@ -354,6 +359,11 @@ impl Stream {
         }
         self.options.patience = self.options.patience + now.since(self.looked);
         self.looked = now;
+    }
+
+    /// The bus was away.
+    pub(super) fn excuse(&mut self) {
+        self.excused += OUTAGE;
     }
 
     // Outputs
