@@ -301,8 +301,7 @@ impl BusMaster {
 
     /// The bus is back after the link or the controller was away: what was under way is lost to everybody, and held
     /// against nobody.
-    pub fn bus_is_back(&mut self, now: Micros) {
-        self.postpone(now);
+    pub fn bus_is_back(&mut self) {
         if let Operation::Stream(stream) = &mut self.operation {
             stream.excuse();
         }

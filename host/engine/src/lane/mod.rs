@@ -345,7 +345,7 @@ impl Lane {
             LinkEvent::BusOff => self.bus_off = true,
             LinkEvent::Restarted => {
                 self.bus_off = false;
-                self.master.bus_is_back(now);
+                self.master.bus_is_back();
             }
             LinkEvent::ErrorPassive => {}
             LinkEvent::Down => self.give_up(now, Code::LinkDown, "the link to the bus is gone"),
