@@ -11,7 +11,7 @@ use crate::time::Span;
 pub const JOIN_SILENCE: Span = Span::from_millis(250);
 
 /// Where in the agent's image the loader may put [`JOIN_AT_ONCE`]: the vector of exception 7, which ARMv6-M and
-/// ARMv7-M reserve. As linked, the word is zero.
+/// ARMv7-M reserve.
 pub const JOIN_WORD: usize = 0x1C;
 
 /// Take part in the bus at once ("JOIN", little-endian).

@@ -127,11 +127,16 @@ def damaged():
 
 
 def agent_from_ram():
-    """What the ROM bootloader's Go does, in a flash of eight instructions: stack pointer, then reset vector."""
+    """What the ROM bootloader's Go does, in a flash of eight instructions: stack pointer, then reset vector.
+    QEMU's ports read as zeros: the agent's CAN bus is dominant for ever, and only "JOIN" lets it take part."""
     binary = (OUT / "f405-bare-agent.bin").read_bytes()
+    told = binary[:0x1C] + b"JOIN" + binary[0x20:]
     # ldr r0, =AGENT; ldr r1, [r0]; msr msp, r1; ldr r0, [r0, #4]; bx r0; nop; nop
     go = struct.pack("<10H", 0x4803, 0x6801, 0xF381, 0x8808, 0x6840, 0x4700, 0xBF00, 0xBF00, AGENT & 0xFFFF, AGENT >> 16)
-    with Board(struct.pack("<II", 0x20002000, BASE + 9) + go, (AGENT, binary)) as board:
+    start = struct.pack("<II", 0x20002000, BASE + 9) + go
+    with Board(start, (AGENT, binary)) as board:
+        yield "an agent whose bus is not silent does not take part", not board.hear(KEY, asking=DISCOVER, seconds=2)
+    with Board(start, (AGENT, told)) as board:
         yield "the agent, started in RAM, answers a host", board.hear(KEY, asking=DISCOVER)
         board.say((0x300, bytes([2, 5, 0, 0, 0])))
         yield "and takes a number", board.hear(bytes([0x8E]))

@@ -63,6 +63,9 @@ impl Board {
         if BOARD.watchdog && role == Role::Resident {
             watchdog::start();
         }
+        if role == Role::Agent {
+            can::await_silence(&mut clock);
+        }
         let (can, uart) = (Controller::start(), Usart::start());
         core_registers::enable_interrupt(chip::CAN_IRQ);
         core_registers::enable_interrupt(chip::USART_IRQ);

@@ -10,7 +10,11 @@ mod timing;
 
 pub(crate) use controller::{Controller, take_received};
 
+use crate::chip::BOARD;
+use crate::core_registers::Clock;
+use crate::{gpio, regs, vectors, watchdog};
 use core::sync::atomic::{AtomicU32, Ordering};
+use panel_protocol::agent::{JOIN_AT_ONCE, JOIN_SILENCE, JOIN_WORD};
 use panel_protocol::frame::{Frame, Id};
 
 /// Longest payload the controller receives, in words.
@@ -99,6 +103,24 @@ impl Ring {
         };
         let data = bytes.get(..len)?;
         if head & FD == 0 { Frame::classical(id, data) } else { Frame::fd(id, data) }
+    }
+}
+
+/// Looks at the receive pin between two looks at the clock: a bit at 1 Mbit/s is as long as one or two.
+const LOOKS: u32 = 64;
+
+/// For the agent, before its controller starts: returns when no dominant bit was seen for [`JOIN_SILENCE`], because ROM
+/// bootloaders of other boards may still be talked to at rates of their own; at once if its loader says so.
+pub(crate) fn await_silence(clock: &mut Clock) {
+    if regs::read_word(vectors::address() + JOIN_WORD as u32) == Some(JOIN_AT_ONCE) {
+        return;
+    }
+    let mut since = clock.now();
+    while clock.now().since(since) < JOIN_SILENCE {
+        watchdog::feed();
+        if (0..LOOKS).any(|_| !gpio::is_high(BOARD.can.rx)) {
+            since = clock.now();
+        }
     }
 }
 
