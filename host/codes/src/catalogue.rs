@@ -400,8 +400,8 @@ codes! {
         "Stop using it and ask the owner for its successor.";
     ReleaseDowngrade = 605 "release-downgrade" Usage,
         "the release is older than one already used",
-        "Its release counter is lower than the last one that this station has programmed for the product.",
-        "Use the newer release, or ask the owner for permission in a signed order.";
+        "Its release counter is below what this station has programmed, or what the owner's root document asks for.",
+        "Use the newer release; the message has its lowest counter. Only the owner can sign an old state as a new one.";
     ReleaseDamaged = 606 "release-damaged" Usage,
         "the release file is damaged",
         "A hash, size or checksum does not agree with its content.",
@@ -424,8 +424,8 @@ codes! {
         "Update panelflash.";
     ReleaseRoot = 611 "release-root" Usage,
         "the chain of trusted keys is broken",
-        "A root document is missing, or is not signed by the keys before it.",
-        "Fetch the root documents from the owner by a trusted way.";
+        "A root document is missing, has expired, is older than the file needs, or is not signed by the keys before it.",
+        "Fetch the root documents from the owner by a trusted way; take them over with `panelflash station root`.";
     ReleaseEncrypted = 612 "release-encrypted" Usage,
         "the release cannot be decrypted at this station",
         "It is encrypted to other stations' keys, or this station's key is missing.",
@@ -454,6 +454,14 @@ codes! {
         "the work order's quantity is used up",
         "As many chips have been started as were ordered; a chip started before may still be run again.",
         "Check `panelflash ledger balance`; ask the owner for a further order.";
+    OrderRevoked = 626 "order-revoked" Usage,
+        "the work order was withdrawn",
+        "The owner's root document names it among the revoked orders.",
+        "Put the order aside, whatever is left of it; ask the owner for its successor.";
+    OrderUnsigned = 627 "order-unsigned" Usage,
+        "the work order has too few valid signatures",
+        "It carries no signature, or fewer than the owner's root document asks for.",
+        "Have the order signed by the persons in charge; nothing can be made from a draft.";
     IdentityDuplicate = 630 "identity-duplicate" Board,
         "the identity belongs to another unit",
         "Two chips would carry one number, or one chip two: a copied chip, or a ledger from elsewhere.",

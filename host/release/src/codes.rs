@@ -33,7 +33,7 @@ impl Refusal {
                 by_kind(Code::ReleaseSignature, Code::OrderSignature)
             }
             Self::Unsigned { .. } | Self::HalfSigned { .. } => {
-                by_kind(Code::ReleaseUnsigned, Code::OrderSignature)
+                by_kind(Code::ReleaseUnsigned, Code::OrderUnsigned)
             }
             Self::UnknownFormat { .. } | Self::UnknownSchema { .. } => Code::ReleaseNewer,
             Self::Oversize { .. } | Self::Invalid(_) => by_kind(Code::ReleaseUnsafe, Code::OrderFile),
@@ -41,7 +41,7 @@ impl Refusal {
                 Code::ReleaseRoot
             }
             Self::Expired { .. } | Self::NotYetValid { .. } => by_kind(Code::ReleaseExpired, Code::OrderDate),
-            Self::Revoked { .. } => by_kind(Code::ReleaseRevoked, Code::OrderFile),
+            Self::Revoked { .. } => by_kind(Code::ReleaseRevoked, Code::OrderRevoked),
             Self::Downgrade { .. } => Code::ReleaseDowngrade,
             Self::DebugBuild => Code::ReleaseDebug,
             Self::NoConsent => Code::LockConsent,
@@ -90,21 +90,25 @@ impl SealError {
 }
 
 impl NoSelection {
-    /// The code of this failed selection: of the only candidate's own refusal, else that none fits.
+    /// The code of this failed selection: of the refusal of the one file that says it is the wanted one, or of the
+    /// only file there is; else that none fits.
     #[must_use]
     pub fn code(&self) -> Code {
         let (rejected, kind) = match self {
             Self::Order { rejected, .. } => (rejected, Kind::Order),
             Self::Release { rejected, .. } => (rejected, Kind::Release),
         };
-        match rejected.as_slice() {
-            [only] => match &only.reason {
-                Reason::Refused(refusal) => refusal.code(kind),
-                Reason::OtherOrder { .. } | Reason::OtherRelease { .. } | Reason::Ambiguous { .. } => {
-                    Code::OrderRelease
-                }
-            },
-            _ => Code::OrderRelease,
+        let mut claiming = rejected.iter().filter(|rejected| rejected.claims);
+        let reason = match (claiming.next(), claiming.next(), rejected.as_slice()) {
+            (Some(one), None, _) | (None, _, [one]) => &one.reason,
+            _ => return Code::OrderRelease,
+        };
+        match reason {
+            Reason::Refused(refusal) => refusal.code(kind),
+            Reason::Unreadable { code, .. } => *code,
+            Reason::OtherOrder { .. } | Reason::OtherRelease { .. } | Reason::Ambiguous { .. } => {
+                Code::OrderRelease
+            }
         }
     }
 }
@@ -120,7 +124,7 @@ mod tests {
     fn one_refusal_has_the_code_of_the_file_it_is_about_and_touches_no_board() {
         let unsigned = Refusal::Unsigned { role: RoleName::Release, needed: 2 };
         assert_eq!(unsigned.code(Kind::Release).to_string(), "E601 release-unsigned");
-        assert_eq!(unsigned.code(Kind::Order).to_string(), "E621 order-signature");
+        assert_eq!(unsigned.code(Kind::Order).to_string(), "E627 order-unsigned");
         assert_eq!(unsigned.code(Kind::Root).to_string(), "E611 release-root");
         assert_eq!(Refusal::DebugBuild.code(Kind::Release).class(), Class::Usage);
     }

@@ -138,6 +138,7 @@ impl<'a> Envelope<'a> {
             self.signatures.iter().map(|block| block.key.verifies(&message, &block.signature)).collect();
         match good.iter().position(|good| !good) {
             None => Ok(self.signatures.iter().map(|block| block.key).collect()),
+            Some(_) if good.len() == 1 => Err(Refusal::Altered { part: Part::DocumentOrSignature }),
             Some(_) if good.iter().all(|good| !good) => Err(Refusal::Altered { part: Part::Document }),
             Some(index) => Err(Refusal::Altered { part: Part::Signature { index, count: good.len() } }),
         }

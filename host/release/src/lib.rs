@@ -50,6 +50,6 @@ pub use refusal::{Invalid, Part, Refusal};
 pub use root::{Role, RoleName, RootDocument, TrustedRoot, first_root};
 pub use schema::SCHEMA;
 pub use sealed::{SealError, StationSecret, is_sealed, seal, unseal};
-pub use select::{Candidate, NoSelection, Place, Reason, Rejected, Selection, select_release};
+pub use select::{Candidate, NoSelection, Place, Reason, Rejected, Selection, Unreadable, select_release};
 pub use sign::sign;
 pub use verify::{Admit, Inspection, ReleasePolicy, VerifiedImage, VerifiedRelease, inspect, verify};

@@ -21,6 +21,8 @@ use crate::{
 pub enum Part {
     /// No signature verifies: the document was changed, or every signature was.
     Document,
+    /// The only signature does not verify: it was changed, or the document was.
+    DocumentOrSignature,
     /// The document is right for the other signatures, so this signature (or the key it names) was changed.
     Signature {
         /// Position in the file, from 0.
@@ -41,6 +43,7 @@ impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Document => f.write_str("the document (no signature matches it)"),
+            Self::DocumentOrSignature => f.write_str("the document or its only signature"),
             Self::Signature { index, count } => write!(f, "signature {} of {count}", index + 1),
             Self::Image { name, address } => write!(f, "image {name:?} at {address:#010x}"),
         }

@@ -53,7 +53,7 @@ fn every_single_byte_of_an_order_is_guarded() {
     let mut bytes = good.clone();
     let at = good.windows(3).position(|window| window == b"100").unwrap();
     bytes[at] = b'9';
-    assert_eq!(open(&bytes), Err(Refusal::Altered { part: Part::Document }));
+    assert_eq!(open(&bytes), Err(Refusal::Altered { part: Part::DocumentOrSignature }));
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn orders_that_contradict_themselves_are_not_made() {
 }
 
 fn candidate(label: &str, bytes: &[u8]) -> Candidate {
-    Candidate { label: label.to_owned(), bytes: held(bytes) }
+    Candidate { label: label.to_owned(), bytes: Ok(held(bytes)) }
 }
 
 fn select(scanned: &str, orders: &[Candidate], releases: &[Candidate]) -> Result<Selection, NoSelection> {

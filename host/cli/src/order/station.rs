@@ -11,7 +11,8 @@ use panel_codes::Code;
 use panel_engine::rom::Agent;
 use panel_ledger::Issuer;
 use panel_release::{
-    Admit, Candidate, Kind, ReleasePolicy, Sha256Hash, StationSecret, TrustedRoot, VerifiedOrder,
+    Admit, Candidate, Kind, Manifest, Refusal, ReleasePolicy, Sha256Hash, StationSecret, TrustedRoot,
+    Unreadable, VerifiedOrder, WorkOrder,
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -213,7 +214,7 @@ impl Station {
     }
 }
 
-/// The files of a folder with this extension, by name.
+/// The files of a folder with this extension, by name. What cannot be read is a candidate that nobody takes.
 fn candidates(
     folder: &Path,
     extension: &str,
@@ -226,11 +227,21 @@ fn candidates(
     }
     paths.retain(|path| path.extension().is_some_and(|e| e == extension));
     paths.sort();
-    let candidate = |path: &PathBuf| {
+    let candidate = |path: PathBuf| {
         let label = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(Candidate { label, bytes: read(path)? })
+        let bytes = plain_file(&path).and_then(|()| read(&path));
+        Candidate { label, bytes: bytes.map_err(|e| Unreadable { code: e.code, text: e.message }) }
     };
-    paths.iter().map(candidate).collect()
+    Ok(paths.into_iter().map(candidate).collect())
+}
+
+/// Refuses what is no file: opening a pipe would wait for ever, a device may have no end.
+fn plain_file(path: &Path) -> Result<(), Failure> {
+    let about = std::fs::metadata(path).map_err(|e| unreadable(path, &e))?;
+    if about.is_file() {
+        return Ok(());
+    }
+    Err(Failure::new(Code::FileUnreadable, format!("{}: it is no regular file", path.display())))
 }
 
 pub(crate) fn station(args: &StationArgs) -> Result<u8, Failure> {
@@ -289,33 +300,34 @@ fn advance(file: &Path, station: &Station) -> Result<u8, Failure> {
 fn show(station: &Station, as_json: bool) -> Result<u8, Failure> {
     let now = Timestamp::now();
     let root = station.trusted_root()?;
+    let refused = |e: &Refusal, kind| Unreadable { code: e.code(kind), text: e.to_string() };
     let order = |candidate: &Candidate| {
-        VerifiedOrder::open(&candidate.bytes, &root, now)
+        let order = VerifiedOrder::open(candidate.bytes.as_ref().map_err(Unreadable::clone)?, &root, now)
             .and_then(|order| order.check_use(&root, &station.id, now).map(|()| order))
-            .map(|order| {
-                format!("order {}, {} x {}", order.order().id, order.order().quantity, order.order().product)
-            })
+            .map_err(|e| refused(&e, Kind::Order))?;
+        let WorkOrder { id, quantity, product, .. } = order.order();
+        Ok(format!("order {id}, {quantity} x {product}"))
     };
     let release = |candidate: &Candidate| {
         let policy = ReleasePolicy { now, admit: Admit::ProductionOnly, floor: 0 };
-        panel_release::verify(candidate.bytes.clone(), &root, &policy).map(|release| {
-            let manifest = release.manifest();
-            format!("release {} {} for {}", manifest.name, manifest.version, manifest.product)
-        })
+        let release = panel_release::verify(candidate.bytes.clone()?, &root, &policy)
+            .map_err(|e| refused(&e, Kind::Release))?;
+        let Manifest { name, version, product, .. } = release.manifest();
+        Ok(format!("release {name} {version} for {product}"))
     };
     let orders = station.orders()?;
     let releases = station.releases()?;
     let rows: Vec<_> = orders
         .iter()
-        .map(|c| (Kind::Order, &c.label, order(c)))
-        .chain(releases.iter().map(|c| (Kind::Release, &c.label, release(c))))
+        .map(|c| (&c.label, order(c)))
+        .chain(releases.iter().map(|c| (&c.label, release(c))))
         .collect();
     if as_json {
         let rows: Vec<_> = rows
             .iter()
-            .map(|(kind, file, found)| {
-                let code = found.as_ref().err().map(|e| e.code(*kind).to_string());
-                let text = found.as_ref().map_or_else(ToString::to_string, Clone::clone);
+            .map(|(file, found): &(_, Result<String, Unreadable>)| {
+                let code = found.as_ref().err().map(|e| e.code.to_string());
+                let text = found.as_ref().unwrap_or_else(|e| &e.text);
                 json!({ "file": file, "usable": found.is_ok(), "code": code, "text": text })
             })
             .collect();
@@ -323,10 +335,10 @@ fn show(station: &Station, as_json: bool) -> Result<u8, Failure> {
         return Ok(0);
     }
     line(&format!("station {}, root document {}", station.id, root.document().counter));
-    for (kind, file, found) in rows {
+    for (file, found) in rows {
         match found {
             Ok(text) => line(&format!("  {file}: {text}")),
-            Err(e) => line(&format!("  {file}: {}: {e}", e.code(kind))),
+            Err(Unreadable { code, text }) => line(&format!("  {file}: {code}: {text}")),
         }
     }
     Ok(0)

@@ -8,6 +8,7 @@ mod ledger;
 mod order;
 mod owner;
 mod patch;
+mod refusals;
 mod release;
 mod seal;
 mod walk;

@@ -82,7 +82,7 @@ fn an_order_that_cannot_be_used_is_refused_before_the_panel_with_its_reason() {
 fn a_wrongly_signed_or_changed_order_is_refused() {
     let owner = line("", "");
     owner.pack("order.toml", "line/orders/order.pfo").good();
-    owner.run("WO-1", &[]).refused("E621 order-signature", "order.pfo");
+    owner.run("WO-1", &[]).refused("E627 order-unsigned", "order.pfo");
     owner.sign("line/orders/order.pfo", &["alice"]);
     owner.run("WO-1", &[]).refused("E621 order-signature", "order");
     owner.pack("order.toml", "line/orders/order.pfo").good();
@@ -116,7 +116,7 @@ fn a_release_that_production_must_not_use_is_refused_with_its_reason() {
     let lines = "id = \"WO-3\"\nrelease = { version = { name = \"widget-fw\", version = \"1.4.3\" } }";
     owner.place_order("third", lines);
     let said = owner.run("WO-3", &[]);
-    said.refused("E624 order-release", "half.pfr");
+    said.refused("E601 release-unsigned", "half.pfr");
     assert!(said.stderr.contains("1 of 2") && said.stderr.contains("fw.pfr"), "each one's reason: {said:?}");
 }
 
@@ -157,7 +157,7 @@ fn a_station_trusts_only_what_its_owner_told_and_roots_that_follow() {
     owner.pack("root2.toml", "root2.pfk").good();
     owner.sign("root2.pfk", &["root-a", "root-b"]);
     owner.call(&["station", "root", "root2.pfk", "--station-file", "line/station.toml"]).good();
-    owner.run("WO-1", &[]).refused("E620 order-file", "WO-1");
+    owner.run("WO-1", &[]).refused("E626 order-revoked", "WO-1");
     let back = owner.call(&["station", "root", "root.pfk", "--station-file", "line/station.toml"]);
     back.refused("E611 release-root", "");
     let shown =
