@@ -224,6 +224,11 @@ impl Board {
         self.processor.memory(address, len)
     }
 
+    /// Changes RAM behind the program's back, as a stray pointer does; false where there is none.
+    pub fn spoil_memory(&mut self, address: u32, bytes: &[u8]) -> bool {
+        self.processor.spoil(address, bytes)
+    }
+
     /// Whether the processor sleeps or does not run.
     #[must_use]
     pub fn is_asleep(&self) -> bool {

@@ -246,6 +246,12 @@ impl Processor {
         self.uc.mem_write(address.into(), bytes).is_ok()
     }
 
+    /// Writes into code that may have been translated already.
+    pub(crate) fn spoil(&mut self, address: u32, bytes: &[u8]) -> bool {
+        self.uc.get_data_mut().costs.fill((u64::MAX, Cost::default()));
+        self.set_memory(address, bytes) && self.uc.ctl_flush_tb().is_ok()
+    }
+
     pub(crate) fn program_counter(&self) -> u32 {
         self.register(RegisterARM::PC)
     }

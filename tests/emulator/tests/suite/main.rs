@@ -15,3 +15,4 @@ mod processor;
 mod seal;
 mod tools;
 mod update;
+mod watchdog;

@@ -72,6 +72,16 @@ pub(crate) static G431: Kit = Kit {
     speed: BusSpeed::FD_1M_5M,
 };
 
+/// The example of a product with STM32F405: a crystal of 8 MHz, the PLL at 168 MHz, the independent watchdog.
+pub(crate) static F405_CRYSTAL: Kit = Kit {
+    name: "f405-crystal",
+    crystal: Some(8_000_000),
+    chip: Chip::F405,
+    macro_name: "F405",
+    engine: "STM32F405",
+    speed: BusSpeed::CAN_1M,
+};
+
 impl Kit {
     /// Its resident bootloader.
     pub(crate) fn bootloader(&self) -> Program {
