@@ -202,12 +202,14 @@ pub(super) fn add(writer: &mut Writer<'_>, pool: &Pool) -> Result<(), LedgerErro
             // Rendering the last one shows whether the counter has digits enough.
             block.format.render(last, jiff::Timestamp::UNIX_EPOCH)?;
             refuse_serial_overlap(&others, pool.product.as_deref(), block)?;
+            refuse_listed_serials(writer, pool.product.as_deref(), block)?;
             let format = block.format.to_string();
             insert(writer, pool, "serial", Some(&format), &block.first.to_string(), count, 1, false)?;
         }
         Block::Eui(block) => {
             block.check(&assignments(&writer.tx)?)?;
             refuse_eui_overlap(&others, block)?;
+            refuse_listed_euis(writer, block)?;
             let kind = NumberKind::from(block.first.kind).word();
             let (count, step) = (stored("count", block.count)?, stored("step", block.step)?);
             insert(writer, pool, kind, None, &block.first.to_string(), count, step, block.local)?;
@@ -284,6 +286,51 @@ fn refuse_eui_overlap(others: &[Stored], block: &EuiBlock) -> Result<(), LedgerE
     }
 }
 
+/// Refuses a block that would give a serial number that a list has.
+fn refuse_listed_serials(
+    writer: &Writer<'_>,
+    product: Option<&str>,
+    block: &SerialBlock,
+) -> Result<(), LedgerError> {
+    let mut statement = writer.tx.prepare(
+        "SELECT value, pool FROM list_item WHERE kind = 'serial' AND (?1 = '' OR scope IN ('', ?1)) ORDER BY pool",
+    )?;
+    let mut rows = statement.query([product.unwrap_or_default()])?;
+    while let Some(row) = rows.next()? {
+        let (value, pool): (String, i64) = (row.get(0)?, row.get(1)?);
+        if gives(block, &value) {
+            return Err(LedgerError::Overlap { kind: NumberKind::Serial, first: value, pool });
+        }
+    }
+    Ok(())
+}
+
+/// Whether a block has this serial number, made on any date.
+fn gives(block: &SerialBlock, serial: &str) -> bool {
+    let last = block.first.saturating_add(block.count.saturating_sub(1));
+    block.format.read(serial).is_ok_and(|counter| (block.first..=last).contains(&counter))
+}
+
+/// Refuses a block with an address that a list has.
+fn refuse_listed_euis(writer: &Writer<'_>, block: &EuiBlock) -> Result<(), LedgerError> {
+    let kind = NumberKind::from(block.first.kind);
+    let last = Eui { value: block.last(), ..block.first };
+    // Addresses of a kind are equally long texts in lower case: their order is that of their values.
+    let listed: Option<(String, i64)> = writer
+        .tx
+        .prepare_cached(
+            "SELECT value, pool FROM list_item WHERE kind = ? AND scope = '' AND value BETWEEN ? AND ? LIMIT 1",
+        )?
+        .query_row(params![kind.word(), block.first.to_string(), last.to_string()], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .optional()?;
+    match listed {
+        Some((first, pool)) => Err(LedgerError::Overlap { kind, first, pool }),
+        None => Ok(()),
+    }
+}
+
 /// Puts the rows of a list in, each number checked against everything given and everything listed.
 fn add_rows(
     writer: &mut Writer<'_>,
@@ -298,6 +345,9 @@ fn add_rows(
             refuse_eui_overlap(others, &EuiBlock { first: *eui, count: 1, step: 1, local: true })?;
         }
         for (kind, ordinal, value) in values(row) {
+            if kind == NumberKind::Serial {
+                refuse_in_block(others, description.product.as_deref(), &value)?;
+            }
             let scope = if kind == NumberKind::Serial { scope } else { "" };
             let given = writer
                 .tx
@@ -323,6 +373,24 @@ fn add_rows(
         }
     }
     Ok(())
+}
+
+/// Refuses a listed serial number that a block would give.
+fn refuse_in_block(others: &[Stored], product: Option<&str>, serial: &str) -> Result<(), LedgerError> {
+    let has = |other: &&Stored| match &other.content {
+        Content::Serial(block) => {
+            let same = other.product.as_deref() == product || other.product.is_none() || product.is_none();
+            same && gives(block, serial)
+        }
+        Content::Eui(_) | Content::List { .. } => false,
+    };
+    match others.iter().find(has) {
+        Some(other) => {
+            let first = serial.to_owned();
+            Err(LedgerError::Overlap { kind: NumberKind::Serial, first, pool: other.id })
+        }
+        None => Ok(()),
+    }
 }
 
 /// The numbers of a row: kind, place among its kind, value.

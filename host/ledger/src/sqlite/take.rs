@@ -1,7 +1,5 @@
 //! Taking numbers from the pools for one reservation: lists first, then blocks, each in its turn.
 
-use std::collections::BTreeMap;
-
 use rusqlite::params;
 
 use super::{
@@ -15,6 +13,8 @@ use crate::{
     eui::EuiKind,
     types::{Chip, NumberKind, Numbers, Request, UnitId},
 };
+
+const KINDS: [NumberKind; 3] = [NumberKind::Serial, NumberKind::Eui48, NumberKind::Eui64];
 
 /// A number with the place it was taken from.
 pub(super) struct Taken {
@@ -30,8 +30,8 @@ pub(super) struct Takes {
     pools: Vec<(Stored, bool)>,
     /// Chips without numbers in the request, for the message when a pool runs out.
     fresh: u64,
-    /// Sets of each kind given so far.
-    given: BTreeMap<NumberKind, u64>,
+    /// Chips that were given all they need so far, of those that lacked something.
+    given: u64,
     /// Numbers to be given for good by [`Takes::store`].
     pending: Vec<(UnitId, Taken)>,
 }
@@ -40,7 +40,7 @@ impl Takes {
     pub(super) fn load(writer: &Writer<'_>, request: &Request, fresh: u64) -> Result<Self, LedgerError> {
         let pools = pools::eligible(&writer.tx, &request.product, request.order.as_deref())?;
         let pools = pools.into_iter().map(|pool| (pool, false)).collect();
-        Ok(Self { pools, fresh, given: BTreeMap::new(), pending: Vec::new() })
+        Ok(Self { pools, fresh, given: 0, pending: Vec::new() })
     }
 
     /// Notes numbers of [`Takes::take`] as the unit's.
@@ -72,12 +72,12 @@ impl Takes {
         chip: &Chip,
         have: Numbers,
     ) -> Result<(Numbers, Vec<Taken>), LedgerError> {
-        const KINDS: [NumberKind; 3] = [NumberKind::Serial, NumberKind::Eui48, NumberKind::Eui64];
         let mut numbers = have;
         let mut taken = Vec::new();
-        if KINDS.iter().any(|kind| lacks(request, &numbers, *kind)) {
-            self.take_from_list(writer, request, &mut numbers, &mut taken)?;
+        if !lacks_something(request, &numbers) {
+            return Ok((numbers, taken));
         }
+        self.take_from_lists(writer, request, &mut numbers, &mut taken)?;
         for kind in KINDS {
             if !lacks(request, &numbers, kind) {
                 continue;
@@ -88,44 +88,40 @@ impl Takes {
             }
             self.take_from_block(writer, request, kind, &mut numbers, &mut taken)?;
         }
+        self.given += 1;
         Ok((numbers, taken))
     }
 
-    fn take_from_list(
+    /// Takes the next set of every list that has something the chip lacks. A set is given whole: a list whose next
+    /// one holds what the chip has from elsewhere, or too few addresses, is not used for it.
+    fn take_from_lists(
         &mut self,
         writer: &Writer<'_>,
         request: &Request,
         numbers: &mut Numbers,
         taken: &mut Vec<Taken>,
     ) -> Result<(), LedgerError> {
-        let usable = |pool: &Stored| matches!(pool.content, Content::List { .. }) && pool.left() > 0;
-        let Some((pool, touched)) = self.pools.iter_mut().find(|(pool, _)| usable(pool)) else {
-            return Ok(());
-        };
-        let place = pool.used;
-        let row = pools::list_row(&writer.tx, pool.id, place)?;
-        let supplies = |kind| lacks(request, numbers, kind) && count(&row, kind) > 0;
-        if ![NumberKind::Serial, NumberKind::Eui48, NumberKind::Eui64].into_iter().any(supplies) {
-            return Ok(());
-        }
-        pool.used += 1;
-        *touched = true;
-        let id = pool.id;
-        let mut push = |kind, ordinal: usize, value| {
-            taken.push(Taken { kind, value, ordinal: ordinal as i64, pool: id, place });
-        };
-        if let Some(serial) = row.serial.filter(|_| numbers.serial.is_none()) {
-            push(NumberKind::Serial, 0, serial.clone());
-            numbers.serial = Some(serial);
-        }
-        for (kind, from, to) in [
-            (NumberKind::Eui48, row.eui48, &mut numbers.eui48),
-            (NumberKind::Eui64, row.eui64, &mut numbers.eui64),
-        ] {
-            if to.is_empty() {
-                from.iter().enumerate().for_each(|(at, eui)| push(kind, at, eui.to_string()));
-                *to = from;
+        for (pool, touched) in &mut self.pools {
+            if !matches!(pool.content, Content::List { .. }) || pool.left() == 0 {
+                continue;
             }
+            let place = pool.used;
+            let row = pools::list_row(&writer.tx, pool.id, place)?;
+            if !suits(request, numbers, &row) {
+                continue;
+            }
+            pool.used += 1;
+            *touched = true;
+            let id = pool.id;
+            let mut push = |kind, ordinal, value| taken.push(Taken { kind, value, ordinal, pool: id, place });
+            let Numbers { serial, eui48, eui64 } = row;
+            serial.iter().for_each(|serial| push(NumberKind::Serial, 0, serial.clone()));
+            for (kind, list) in [(NumberKind::Eui48, &eui48), (NumberKind::Eui64, &eui64)] {
+                (0..).zip(list).for_each(|(at, eui)| push(kind, at, eui.to_string()));
+            }
+            numbers.serial = numbers.serial.take().or(serial);
+            numbers.eui48.extend(eui48);
+            numbers.eui64.extend(eui64);
         }
         Ok(())
     }
@@ -149,13 +145,12 @@ impl Takes {
             };
             fits && pool.left() > 0
         };
-        let given = self.given.entry(kind).or_default();
         let Some((pool, touched)) = self.pools.iter_mut().find(|(pool, _)| usable(pool)) else {
             return Err(LedgerError::PoolExhausted {
                 kind,
                 product: request.product.clone(),
-                needed: self.fresh.max(*given + 1),
-                left: *given,
+                needed: self.fresh.max(self.given + 1),
+                left: self.given,
             });
         };
         let place = pool.used;
@@ -181,7 +176,6 @@ impl Takes {
         }
         pool.used += 1;
         *touched = true;
-        *given += 1;
         Ok(())
     }
 }
@@ -206,4 +200,15 @@ fn count(numbers: &Numbers, kind: NumberKind) -> usize {
 
 fn lacks(request: &Request, numbers: &Numbers, kind: NumberKind) -> bool {
     count(numbers, kind) < needed(request, kind)
+}
+
+fn lacks_something(request: &Request, numbers: &Numbers) -> bool {
+    KINDS.iter().any(|kind| lacks(request, numbers, *kind))
+}
+
+/// Whether the set `row` gives the chip something that it lacks, and nothing twice or by half.
+fn suits(request: &Request, numbers: &Numbers, row: &Numbers) -> bool {
+    let useful = KINDS.iter().any(|kind| lacks(request, numbers, *kind) && count(row, *kind) > 0);
+    let enough = |kind| count(row, kind) == 0 || (count(numbers, kind) == 0 && !lacks(request, row, kind));
+    useful && KINDS.into_iter().all(enough)
 }

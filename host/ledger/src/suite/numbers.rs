@@ -24,6 +24,9 @@ pub(super) const CASES: &[Case] = &[
     ("a pool that runs out refuses the whole panel", exhausted_pool),
     ("the next pool follows when one is used up", next_pool),
     ("numbers of a list are given in its order, once", lists),
+    ("lists of different kinds make one set together", lists_together),
+    ("a list that runs out says how many it was enough for", short_list),
+    ("what a list has no block gives, and the other way round", lists_and_blocks),
     ("blocks that overlap are refused", overlaps),
     ("addresses outside the owned assignments are refused", assignments),
     ("serial numbers are unique per product, addresses everywhere", scopes),
@@ -295,4 +298,58 @@ fn keys_are_unique(rig: &mut dyn Rig) {
     rig.ledger().advance(&[step(two, blob.clone()), step(two, blob)], at(2)).unwrap();
     assert_eq!(look(rig, two).blobs, [("calibration".to_owned(), Hash::of(&[1, 2, 3]))]);
     assert_sound(rig);
+}
+
+/// A list of one row per item.
+fn list<T>(items: impl IntoIterator<Item = T>, row: impl Fn(T) -> ListRow) -> Pool {
+    product_pool(Block::List(items.into_iter().map(row).collect()))
+}
+
+fn only_serial(serial: &str) -> ListRow {
+    ListRow { serial: Some(serial.to_owned()), ..ListRow::default() }
+}
+
+fn only_eui(address: &str) -> ListRow {
+    ListRow { eui48: vec![eui(address)], ..ListRow::default() }
+}
+
+fn without_blocks(rig: &mut dyn Rig) {
+    rig.ledger().open_order(&OrderTerms { blocks: Vec::new(), ..terms(10) }, at(0)).unwrap();
+}
+
+fn lists_together(rig: &mut dyn Rig) {
+    without_blocks(rig);
+    rig.ledger().add_pool(&list(["S-1", "S-2"], only_serial), at(0)).unwrap();
+    rig.ledger().add_pool(&list(["70b3d5abd000", "70b3d5abd007"], only_eui), at(0)).unwrap();
+    let needs = Needs { serial: true, eui48: 1, ..Needs::default() };
+    let reserved = rig.ledger().reserve_many(&Request { needs, ..request([1, 2]) }, at(1)).unwrap();
+    assert_eq!(reserved[1].numbers.serial.as_deref(), Some("S-2"));
+    assert_eq!(reserved[1].numbers.eui48, [eui("70b3d5abd007")]);
+    assert_sound(rig);
+}
+
+fn short_list(rig: &mut dyn Rig) {
+    without_blocks(rig);
+    rig.ledger().add_pool(&list(["S-1", "S-2"], only_serial), at(0)).unwrap();
+    let needs = Needs { serial: true, ..Needs::default() };
+    let refused = rig.ledger().reserve_many(&Request { needs, ..request([1, 2, 3]) }, at(1));
+    let Err(LedgerError::PoolExhausted { needed: 3, left: 2, .. }) = refused else {
+        panic!("{refused:?}");
+    };
+    assert_sound(rig);
+}
+
+fn lists_and_blocks(rig: &mut dyn Rig) {
+    open(rig, 10);
+    let overlaps = |found: Result<(), LedgerError>| {
+        assert!(matches!(found, Err(LedgerError::Overlap { .. })), "{found:?}")
+    };
+    overlaps(rig.ledger().add_pool(&list(["SH-00100"], only_serial), at(1)));
+    overlaps(rig.ledger().add_pool(&list(["70b3d5abc0c7"], only_eui), at(1)));
+    rig.ledger().add_pool(&list(["SH-00101"], only_serial), at(1)).unwrap();
+    rig.ledger().add_pool(&list(["70b3d5abc0c8"], only_eui), at(1)).unwrap();
+    overlaps(rig.ledger().add_pool(&product_pool(serials(101, 1)), at(2)));
+    overlaps(rig.ledger().add_pool(&product_pool(addresses("70b3d5abc0c8", 2)), at(2)));
+    rig.ledger().add_pool(&product_pool(serials(102, 5)), at(2)).unwrap();
+    rig.ledger().add_pool(&product_pool(addresses("70b3d5abc0ca", 2)), at(2)).unwrap();
 }
