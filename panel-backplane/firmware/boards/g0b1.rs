@@ -16,5 +16,6 @@ pub(crate) const BOARD: Board = Board {
     led: Some(Pin::new(b'C', 0)),
     start_window_ms: 300,
     watchdog: false,
+    identity: None,
     seal: None,
 };

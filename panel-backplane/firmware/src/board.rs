@@ -92,6 +92,9 @@ pub struct Board {
     /// Start the independent watchdog. Once started nothing stops it: the application must feed it too. A
     /// watchdog that the option bytes started is fed in any case.
     pub watchdog: bool,
+    /// Address in the erase unit that holds the board's identity region, if the product keeps one apart: no update erases
+    /// it, and no image may lie in it.
+    pub identity: Option<u32>,
     /// The product's public key (Ed25519): the bootloader takes only images that are sealed with it. F4 and G4.
     pub seal: Option<[u8; 32]>,
 }

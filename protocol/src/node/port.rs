@@ -210,6 +210,9 @@ pub struct BoardFacts {
     pub capabilities: Capabilities,
     /// The flash.
     pub flash: FlashFacts,
+    /// Address in the erase unit that is kept for the board's identity, if the board's maker kept one: no image may
+    /// have that unit erased.
+    pub identity: Option<u32>,
     /// Why the chip last started.
     pub reset_cause: ResetCause,
 }

@@ -87,7 +87,9 @@ pub(super) fn check(facts: &BoardFacts, begin: &Begin) -> Result<(), Refusal> {
         if region.address < from || end > end_of_flash {
             return Err(Refusal::OutsideFlash);
         }
-        if region.address < flash.app_base || shares_unit(flash, region.address, end, flash.record_base) {
+        let kept = [Some(flash.record_base), facts.identity];
+        let shares = |address| shares_unit(flash, region.address, end, address);
+        if region.address < flash.app_base || kept.into_iter().flatten().any(shares) {
             return Err(Refusal::Reserved);
         }
         from = end;

@@ -3,7 +3,7 @@
 use crate::util::bus::{Board, Bus};
 use crate::util::flash::Port;
 use crate::util::run::{LIMIT, holds, image, options, units};
-use crate::util::{APP, uid};
+use crate::util::{APP, BASE, uid};
 use panel_protocol::host::{Answer, BusEvent, Request};
 use panel_protocol::ident::{Channel, Discovery, NodeId, uid_key};
 use panel_protocol::message::{Control, HostMessage, IdentifyPart, NodeState, Refusal};
@@ -381,6 +381,25 @@ fn a_deaf_board_is_left_behind_and_served_in_the_second_pass() {
     bus.run_idle(LIMIT);
     assert!(holds(&bus, 5, &image));
     bus.assert_lawful();
+}
+
+#[test]
+fn an_update_never_erases_the_unit_that_a_board_keeps_for_its_identity() {
+    let mut boards = boards(2, 21);
+    let identity = |board: &mut Board, address: u32| {
+        let port = board.node.port_mut();
+        port.facts.identity = Some(address);
+        port.bytes[(address - BASE) as usize..][..16].fill(0x5A);
+    };
+    let beside = BASE + 0xC000 - 16; // in the last unit
+    identity(&mut boards[0], APP + 0x400);
+    identity(&mut boards[1], beside);
+    let mut bus = Bus::new(22, boards);
+    let outcome = bus.update(&image(1), false);
+    assert_eq!(outcome.refused.get(&number(&bus, 0)), Some(&Refusal::Reserved));
+    assert_eq!(bus.boards[0].node.port().operations, 0);
+    assert_eq!(outcome.committed, BTreeSet::from([number(&bus, 1)]));
+    assert_eq!(bus.boards[1].node.port().bytes[(beside - BASE) as usize..][..16], [0x5A; 16]);
 }
 
 #[test]

@@ -95,6 +95,7 @@ impl Hardware {
                 bootloader_version: 0x0100,
                 capabilities,
                 flash: *flash.facts(),
+                identity: None,
                 reset_cause: ResetCause::PowerOn,
             },
             flash,

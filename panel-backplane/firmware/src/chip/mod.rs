@@ -81,6 +81,7 @@ pub(crate) fn facts(role: Role, reset_cause: ResetCause) -> BoardFacts {
         bootloader_version: VERSION,
         capabilities,
         flash,
+        identity: BOARD.identity,
         reset_cause,
     }
 }

@@ -90,6 +90,7 @@ impl Port {
             bootloader_version: 0x0102,
             capabilities: Capabilities::RECEIVES_WHILE_BUSY | Capabilities::STRAPS | Capabilities::OPTIONS,
             flash,
+            identity: None,
             reset_cause: ResetCause::PowerOn,
         };
         let seed =
