@@ -8,9 +8,11 @@ use common::{
     held, manifest, now, order, order_file, package, root_document, root_file, signed, time, trusted,
     unsigned_package,
 };
+use panel_codes::Code;
 use panel_release::{
     Candidate, Invalid, LockLevel, Manifest, NoSelection, Part, Place, Reason, Refusal, ReleaseChoice,
-    RoleName, RootDocument, Selection, VerifiedOrder, WorkOrder, manifest::BuildKind, select_release,
+    RoleName, RootDocument, Selection, Unreadable, VerifiedOrder, WorkOrder, manifest::BuildKind,
+    select_release,
 };
 
 fn open(bytes: &[u8]) -> Result<VerifiedOrder, Refusal> {
@@ -54,6 +56,73 @@ fn every_single_byte_of_an_order_is_guarded() {
     let at = good.windows(3).position(|window| window == b"100").unwrap();
     bytes[at] = b'9';
     assert_eq!(open(&bytes), Err(Refusal::Altered { part: Part::DocumentOrSignature }));
+}
+
+/// The words for a change of one byte, by the part of the file that it is in: magic, kind, format, lengths, document,
+/// signatures, payload. A changed key may also put the signatures out of order.
+fn words_for(bytes: &[u8], at: usize) -> &'static [&'static str] {
+    let field = |range: std::ops::Range<usize>| {
+        bytes[range].iter().rev().fold(0, |value, byte| value << 8 | usize::from(*byte))
+    };
+    let signatures_at = 24 + field(12..16);
+    let payload_at = signatures_at + 96 * field(10..12);
+    match at {
+        3 => &["not a ", "this is a "],
+        0..8 => &["not a "],
+        8..10 => &["container format "],
+        10..24 => &["its own header says", "more than the limit of"],
+        _ if at < signatures_at => &["altered: the document"],
+        _ if at < payload_at => &["altered: signature ", "or its only signature", "is out of order"],
+        _ => &["altered: image "],
+    }
+}
+
+/// Every byte, changed in three ways, in the same selection that a run makes.
+fn every_change(good: &[u8], select: impl Fn(&[u8]) -> Result<Selection, NoSelection>) {
+    let offset_dependent = |at: usize| 1 + (at * 7 + 3) as u8 % 255;
+    for at in 0..good.len() {
+        for change in [0x01, 0x80, offset_dependent(at)] {
+            let mut bytes = good.to_vec();
+            bytes[at] ^= change;
+            let text = select(&bytes).expect_err("accepted").to_string();
+            let words = words_for(good, at);
+            assert!(words.iter().any(|words| text.contains(words)), "byte {at} xor {change:#04x}: {text}");
+        }
+    }
+}
+
+#[test]
+fn whatever_byte_of_an_order_is_changed_a_scan_selects_nothing_and_says_which_part_it_is() {
+    let releases = [candidate("r.pfr", &package())];
+    let good = order_file(&order());
+    select("WO-2026-0117", &[candidate("o.pfo", &good)], &releases).unwrap();
+    every_change(&good, |bytes| select("WO-2026-0117", &[candidate("o.pfo", bytes)], &releases));
+}
+
+#[test]
+fn whatever_byte_of_a_release_is_changed_a_scan_selects_nothing_and_says_which_part_it_is() {
+    let orders = [candidate("o.pfo", &order_file(&order()))];
+    every_change(&package(), |bytes| select("WO-2026-0117", &orders, &[candidate("r.pfr", bytes)]));
+}
+
+#[test]
+fn the_code_is_that_of_the_file_which_says_it_is_the_wanted_one() {
+    let expired = Manifest { expires: time("2026-05-31T00:00:00Z"), ..manifest() };
+    let old = Manifest { version: "1.4.1".to_owned(), ..expired.clone() };
+    let unreadable = Candidate {
+        label: "sealed.pfr".to_owned(),
+        bytes: Err(Unreadable { code: Code::ReleaseEncrypted, text: "for others".to_owned() }),
+    };
+    let orders = [candidate("o", &order_file(&order()))];
+    let releases =
+        [candidate("old", &package_of(old.clone())), candidate("new", &package_of(expired)), unreadable];
+    let code = |releases: &[Candidate]| select("WO-2026-0117", &orders, releases).unwrap_err().code();
+    assert_eq!(code(&releases), Code::ReleaseExpired);
+    assert_eq!(code(&releases[2..]), Code::ReleaseEncrypted, "the only file there is");
+    assert_eq!(code(&[releases[0].clone(), releases[2].clone()]), Code::OrderRelease, "none says so");
+    let text = select("WO-2026-0117", &orders, &releases).unwrap_err().to_string();
+    let reasons = ["old: expired", "new: expired", "sealed.pfr: E612 release-encrypted: for others"];
+    reasons.iter().for_each(|words| assert!(text.contains(words), "{words}: {text}"));
 }
 
 #[test]

@@ -16,6 +16,9 @@ pub(crate) enum BenchWay {
     Multidrop,
     /// Multidrop with identity, option bytes, lock and its proof.
     Factory,
+    /// The same, with a key and a certificate for each board in its identity.
+    #[value(name = "factory+certificate")]
+    FactoryCertificate,
     RomUart,
     RomCan,
     RomFdcan,
@@ -34,12 +37,21 @@ impl BenchWay {
 
     /// As in rows.
     pub(super) const fn name(self) -> &'static str {
-        if matches!(self, Self::Factory) { "factory" } else { self.way().name() }
+        match self {
+            Self::Factory => "factory",
+            Self::FactoryCertificate => "factory+certificate",
+            _ => self.way().name(),
+        }
+    }
+
+    /// Whether boards get an identity, option bytes and a lock.
+    pub(super) const fn is_factory(self) -> bool {
+        matches!(self, Self::Factory | Self::FactoryCertificate)
     }
 
     pub(super) const fn way(self) -> Way {
         match self {
-            Self::Multidrop | Self::Factory => Way::Multidrop,
+            Self::Multidrop | Self::Factory | Self::FactoryCertificate => Way::Multidrop,
             Self::RomUart => Way::RomUart,
             Self::RomCan => Way::RomCan,
             Self::RomFdcan => Way::RomFdcan,
@@ -301,6 +313,7 @@ fn selection() -> Vec<Point> {
     let r = REFERENCE;
     let way = BenchWay::Factory;
     points.extend([Family::F4, Family::G4, Family::F1].map(|family| Point { way, family, ..r.clone() }));
+    points.push(Point { way: BenchWay::FactoryCertificate, ..r.clone() });
     for way in [BenchWay::RomUartAgent, BenchWay::RomCanAgent] {
         points.extend([ImageSize::K64, r.image].map(|image| Point { way, image, ..r.clone() }));
     }
@@ -317,7 +330,7 @@ fn selection() -> Vec<Point> {
 impl Point {
     /// The same without identity, option bytes and lock.
     pub(super) fn plain(&self) -> Self {
-        let way = if self.way == BenchWay::Factory { BenchWay::Multidrop } else { self.way };
+        let way = if self.way.is_factory() { BenchWay::Multidrop } else { self.way };
         Self { way, ..self.clone() }
     }
 

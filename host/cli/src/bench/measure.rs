@@ -45,6 +45,9 @@ pub(super) struct Discovery {
 
 /// Every row has the same seed: it says where frames are missed, and which boards are a little slow to start.
 const SEED: u64 = 1;
+/// Bytes of an identity with a certificate behind it: all of the region that the engineer's guide sets aside for both,
+/// of which a P-256 certificate leaves about a tenth free.
+const CERTIFIED: usize = 1024;
 
 pub(super) fn measure(point: &Point) -> Result<Measured, Failure> {
     let plan = Arc::new(plan(point)?);
@@ -52,8 +55,15 @@ pub(super) fn measure(point: &Point) -> Result<Measured, Failure> {
     let config = setup::with_latency(config, latency(point));
     let internal = |e: &dyn core::fmt::Display| Failure::new(Code::Internal, format!("{point}: {e}"));
     let mut world = World::new(config, SEED).map_err(|e| internal(&e))?;
-    let mut watcher =
-        Watcher { plan: Arc::clone(&plan), buses: vec![Watched::default(); point.buses.into()] };
+    let identity_bytes = match point.way {
+        BenchWay::FactoryCertificate => CERTIFIED,
+        _ => panel_ledger::region::LENGTH,
+    };
+    let mut watcher = Watcher {
+        plan: Arc::clone(&plan),
+        buses: vec![Watched::default(); point.buses.into()],
+        identity_bytes,
+    };
     let cpu = setup::thread_cpu_seconds();
     let mut run = Run::new(&plan, world.now(), 1);
     drive(&mut run, &mut world, &Pace::Virtual, &mut watcher);
@@ -98,7 +108,7 @@ fn plan(point: &Point) -> Result<Plan, Failure> {
         retries: 1,
         digest: false,
         start_application: false,
-        finishing: if point.way == BenchWay::Factory { finishing(chip) } else { Finishing::default() },
+        finishing: if point.way.is_factory() { finishing(chip) } else { Finishing::default() },
         limits: Limits { quiet: limits.quiet + round_trip, answer: limits.answer + round_trip, ..limits },
     };
     let panel = panel(point)?;
@@ -156,6 +166,8 @@ fn panel(point: &Point) -> Result<Panel, Failure> {
 struct Watcher {
     plan: Arc<Plan>,
     buses: Vec<Watched>,
+    /// Bytes of each board's identity.
+    identity_bytes: usize,
 }
 
 type Moment = (Micros, BusStats);
@@ -205,7 +217,7 @@ impl Observer for Watcher {
 
     fn reserve(&mut self, _: Micros, boards: &[(Slot, Uid)]) -> Vec<Reservation> {
         let identity =
-            |uid: &Uid| uid.0.iter().copied().cycle().take(panel_ledger::region::LENGTH).collect::<Vec<_>>();
+            |uid: &Uid| uid.0.iter().copied().cycle().take(self.identity_bytes).collect::<Vec<_>>();
         let reserved = |uid| Reserved { identity: Some(identity(uid).into()), ..Reserved::default() };
         boards.iter().map(|(slot, uid)| (*slot, Ok(reserved(uid)))).collect()
     }

@@ -22,7 +22,7 @@ use serde::Serialize;
 use crate::failure::Failure;
 use crate::out;
 pub(crate) use matrix::Filters;
-use matrix::{BenchWay, Point};
+use matrix::Point;
 use measure::Measured;
 
 #[derive(Debug, clap::Args)]
@@ -91,8 +91,7 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<u8, Failure> {
             let alone = point.alone();
             let single = tasks.iter().position(|t| *t == alone).map_or(0.0, |n| results[n].seconds);
             let plain = tasks.iter().position(|t| *t == point.plain()).map_or(0.0, |n| results[n].seconds);
-            let added =
-                (point.way == BenchWay::Factory).then_some(measured.seconds - plain - measured.own_seconds);
+            let added = point.way.is_factory().then_some(measured.seconds - plain - measured.own_seconds);
             row(point, measured, single, added)
         })
         .collect();

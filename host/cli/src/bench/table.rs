@@ -41,7 +41,7 @@ fn row(row: &Row) -> Vec<String> {
     let missing = usize::from(row.boards) - row.passed.min(usize::from(row.boards));
     let family = match row.way {
         "multidrop" => row.family.to_owned(),
-        "factory" => format!("factory {}", row.family),
+        "factory" | "factory+certificate" => format!("{} {}", row.way, row.family),
         way => format!("{way} {} x{}", row.family, row.program_bits),
     };
     let mut cells = vec![

@@ -1,5 +1,7 @@
 //! Every reason for which a work order does not run, through the binary: its own code, its values, nothing begun.
 
+use panel_ledger::{Block, Ledger, Pool, SerialBlock, SqliteLedger};
+
 use crate::owner::{Owner, image};
 
 const FITS: &str = "identity = { serial = true }";
@@ -127,5 +129,93 @@ fn a_changed_byte_of_each_part_of_an_order_stops_it() {
         bytes[at] ^= 0x01;
         std::fs::write(&path, bytes).unwrap();
         refused_untouched(&owner, "WO-1", code, &[words]);
+    }
+}
+
+#[test]
+fn a_clock_before_the_ledgers_last_entry_stops_every_way_to_a_number() {
+    let owner = line();
+    let ahead = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(48);
+    std::fs::create_dir(owner.path("records")).unwrap();
+    let mut ledger = SqliteLedger::open(&owner.path("records/ledger.db")).unwrap();
+    let format = "C-{counter:3}".parse().unwrap();
+    let block = Block::Serial(SerialBlock { format, first: 1, count: 5 });
+    ledger.add_pool(&Pool { product: Some("widget".to_owned()), order: None, block }, ahead).unwrap();
+    let entries = ledger.head().unwrap();
+    drop(ledger);
+    owner.file("list.csv", "serial\nL1\n");
+    let uid = "1e002f003339373947393501";
+    for said in [
+        owner.run("WO-1", &[]),
+        owner.call(&["ledger", "import", "list.csv", "--product", "widget", "--records", "records"]),
+        owner.call(&[
+            "ledger",
+            "allocate",
+            "--product",
+            "widget",
+            "--serial",
+            "--uid",
+            uid,
+            "--records",
+            "records",
+        ]),
+    ] {
+        assert_eq!(said.exit, Some(3), "{said:?}");
+        for words in ["error: E409 station-clock", "the clock says 20", &ahead.to_string()[..16], "do this: "]
+        {
+            assert!(said.stderr.contains(words), "{words}: {said:?}");
+        }
+    }
+    assert_eq!(SqliteLedger::open(&owner.path("records/ledger.db")).unwrap().head().unwrap(), entries);
+    let chip = std::fs::read(owner.path("boards/slot-1-F405.flash")).unwrap();
+    assert!(chip[4096 + 0x2_0000..][..64].iter().all(|byte| *byte == 0xFF), "no board was touched");
+}
+
+#[test]
+fn an_order_that_is_used_up_touches_no_further_chip_and_blocks_that_overlap_are_refused() {
+    let owner = line();
+    owner.place_order("order", "quantity = 4");
+    owner.run("WO-1", &[]).good();
+    std::fs::rename(owner.path("boards"), owner.path("made")).unwrap();
+    let said = owner.run("WO-1", &["--seed", "2"]);
+    assert_eq!(said.exit, Some(1), "{said:?}");
+    for board in said.json()["boards"].as_array().unwrap() {
+        assert_eq!(board["code"], "E625 quota-exhausted", "{board}");
+        assert!(board["detail"].as_str().unwrap().contains("0 left"), "{board}");
+        assert_eq!(board["serial"], serde_json::Value::Null);
+    }
+    assert_eq!(owner.balance("WO-1"), [4, 4, 0, 0, 0, 0]);
+    let by_hand = ["ledger", "allocate", "--product", "widget", "--serial", "--order", "WO-1"];
+    let uid = ["--uid", "1e002f003339373947393501", "--records", "records"];
+    owner.call(&[&by_hand[..], &uid].concat()).refused("E625 quota-exhausted", "1 new units wanted, 0 left");
+    let overlap = "id = \"WO-2\"\nserials = [{ format = \"W-{counter:5}\", first = 9, last = 30 }]";
+    owner.place_order("second", overlap);
+    owner.run("WO-2", &[]).refused("E620 order-file", "overlaps pool");
+    let more = ["ledger", "add", "--product", "widget", "--serial-format", "W-{counter:5}", "--first", "10"];
+    let more = [&more[..], &["--count", "2", "--records", "records"]].concat();
+    owner.call(&more).refused("E620 order-file", "overlaps pool");
+    assert_eq!(owner.balance("WO-1"), [4, 4, 0, 0, 0, 0]);
+}
+
+#[test]
+fn a_board_with_another_chip_or_revision_gets_no_number_and_the_others_pass() {
+    for (lines, fault, code, words) in [
+        (FITS, "fault = \"wrong-chip\"\nchip = \"F429\"", "E103 wrong-chip", "0x419"),
+        (
+            "identity = { serial = true }\nhardware = [1]",
+            "fault = \"wrong-revision\"\nrevision = 9",
+            "E104 wrong-hardware-revision",
+            "9",
+        ),
+    ] {
+        let owner = line();
+        owner.place_release("fw", lines, &small());
+        owner.file("scenario.toml", &format!("[[slot]]\nslot = 2\n{fault}\n"));
+        let said = owner.run("WO-1", &["--scenario", "scenario.toml"]);
+        assert_eq!(said.exit, Some(1), "{said:?}");
+        let board = &said.json()["boards"][1];
+        assert_eq!((&board["code"], &board["serial"]), (&code.into(), &serde_json::Value::Null), "{board}");
+        assert!(board["detail"].as_str().unwrap().contains(words), "{board}");
+        assert_eq!(owner.balance("WO-1"), [10, 3, 0, 0, 0, 7]);
     }
 }
