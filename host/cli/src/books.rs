@@ -1,14 +1,15 @@
 //! Everything of a run that is kept: records first, then the identities of the ledger.
 //!
 //! Both happen before the effects that follow the events, and before anybody is told. A failure of either stops
-//! the run; boards whose PASS the ledger did not take are withdrawn from the result.
+//! the run; boards whose PASS records or ledger did not take are withdrawn from the result.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use panel_backplane::Slot;
 use panel_codes::Code;
-use panel_engine::{Event, KeyMade, Plan, Refused, Reserved};
+use panel_engine::{Event, KeyMade, Outcome, Plan, Refused, Reserved};
 use panel_ledger::{Hash, SqliteLedger};
 use panel_protocol::node::Uid;
 use panel_protocol::time::Micros;
@@ -30,6 +31,8 @@ pub(crate) struct Books {
     pub(crate) keeper: Option<Keeper>,
     /// How often a unit of the order may be run again.
     retests: Option<Retests>,
+    /// Slots whose PASS is not in both.
+    unkept: BTreeSet<u16>,
 }
 
 struct Retests {
@@ -52,7 +55,12 @@ impl Books {
     ) -> Result<Self, Failure> {
         let mut store = Recorder::open(dir)?;
         let Some(ordered) = ordered else {
-            return Ok(Self { recorder: Recorder::begin(store, start)?, keeper: None, retests: None });
+            return Ok(Self {
+                recorder: Recorder::begin(store, start)?,
+                keeper: None,
+                retests: None,
+                unkept: BTreeSet::new(),
+            });
         };
         let mut ledger = Ordered::open_ledger(dir, plan.panel.slots.len())?;
         arm(&mut store, &mut ledger);
@@ -68,7 +76,7 @@ impl Books {
         let recorder = Recorder::begin(store, start)?;
         let run = recorder.run().0.to_string();
         let keeper = ordered.keeper(ledger, clock, run, start.panel.clone(), plan)?;
-        Ok(Self { recorder, keeper: Some(keeper), retests })
+        Ok(Self { recorder, keeper: Some(keeper), retests, unkept: BTreeSet::new() })
     }
 
     /// Opens the books for one board that a job's image is put back into; without a ledger there are no identities.
@@ -89,11 +97,23 @@ impl Books {
         let recorder = Recorder::begin(store, start)?;
         let run = recorder.run().0.to_string();
         let keeper = ledger.map(|ledger| Keeper::new(ledger, clock, run, terms));
-        Ok(Self { recorder, keeper, retests: None })
+        Ok(Self { recorder, keeper, retests: None, unkept: BTreeSet::new() })
     }
 
     /// Makes events durable, or says why it could not.
     pub(crate) fn events(&mut self, now: Micros, events: &[Event]) -> Result<(), String> {
+        let kept = self.keep(now, events);
+        if kept.is_err() {
+            let passed = events.iter().filter_map(|event| match event {
+                Event::Ended { slot, verdict, .. } if verdict.outcome == Outcome::Pass => Some(slot.0),
+                _ => None,
+            });
+            self.unkept.extend(passed);
+        }
+        kept
+    }
+
+    fn keep(&mut self, now: Micros, events: &[Event]) -> Result<(), String> {
         let recorded = self.recorder.write(now, events);
         let Some(keeper) = &mut self.keeper else { return recorded };
         if let Err(why) = &recorded {
@@ -172,9 +192,7 @@ impl Books {
 
     /// Takes passes out of the result that could not be kept.
     pub(crate) fn correct(&self, result: &mut RunResult) {
-        if let Some(keeper) = &self.keeper {
-            result.withdraw(keeper.unconfirmed(), Code::RecordStore);
-        }
+        result.withdraw(&self.unkept, Code::RecordStore);
     }
 
     /// What went wrong with the books, if anything did.

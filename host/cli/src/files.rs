@@ -35,6 +35,12 @@ pub(crate) fn create_secret(path: &Path, text: &str) -> Result<(), Failure> {
     write_new(path, text.as_bytes(), &options)
 }
 
+/// The directory, or where it is still to be made, its nearest parent that exists.
+pub(crate) fn existing(dir: &Path) -> &Path {
+    let here = Path::new(".");
+    dir.ancestors().find(|d| d.exists()).unwrap_or(here)
+}
+
 /// Bytes that are free for this user on the disk that holds `directory`.
 pub(crate) fn free_bytes(directory: &Path) -> Result<u64, Failure> {
     match rustix::fs::statvfs(directory) {

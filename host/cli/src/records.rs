@@ -43,9 +43,9 @@ pub(crate) fn failure(error: &StoreError) -> Failure {
 
 impl Recorder {
     pub(crate) fn open(dir: &Path) -> Result<Store, Failure> {
-        let store = Store::open(dir).map_err(|e| failure(&e))?;
-        check_room(crate::files::free_bytes(dir)?)?;
-        Ok(store)
+        // Before anything is made there: opening writes, too.
+        check_room(crate::files::free_bytes(crate::files::existing(dir))?)?;
+        Store::open(dir).map_err(|e| failure(&e))
     }
 
     pub(crate) fn begin(mut store: Store, start: &store::RunStart) -> Result<Self, Failure> {
@@ -113,8 +113,12 @@ impl Recorder {
         self.doubts.values().map(Vec::len).sum()
     }
 
-    /// Makes events durable, or says why it could not.
+    /// Makes events durable, or says why it could not. After a failure nothing more is written, even if the database
+    /// is there again: what is missing in between would make a whole attempt of it, and its board is in doubt.
     pub(crate) fn write(&mut self, now: Micros, events: &[Event]) -> Result<(), String> {
+        if let Some(error) = &self.error {
+            return Err(error.to_string());
+        }
         let records: Vec<store::EventRecord> = events
             .iter()
             .flat_map(record)

@@ -27,14 +27,8 @@ pub(super) fn records(dir: &Path) -> Vec<Finding> {
     findings
 }
 
-/// The directory, or where it is still to be made, its nearest parent that exists.
-fn existing(dir: &Path) -> &Path {
-    let here = Path::new(".");
-    dir.ancestors().find(|d| d.exists()).unwrap_or(here)
-}
-
 fn writable(about: &str, dir: &Path) -> Finding {
-    let place = existing(dir);
+    let place = crate::files::existing(dir);
     let trial = place.join(format!(".panelflash-doctor-{}", std::process::id()));
     let written = fs::write(&trial, b"x").and_then(|()| fs::remove_file(&trial));
     match written {
@@ -49,7 +43,7 @@ fn writable(about: &str, dir: &Path) -> Finding {
 }
 
 fn room(about: &str, dir: &Path) -> Option<Finding> {
-    let place = existing(dir);
+    let place = crate::files::existing(dir);
     let free = match rustix::fs::statvfs(place) {
         Ok(disk) => disk.f_bavail.saturating_mul(disk.f_frsize),
         Err(error) => {

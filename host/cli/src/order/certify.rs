@@ -62,8 +62,15 @@ impl Keeper {
     /// Fingerprints and certificates of all these, in one durable step if nothing is wrong with any. Returns who is
     /// refused and why.
     fn record(&mut self, good: &[(Slot, Made)]) -> Vec<(Slot, Refused)> {
-        if self.record_some(good).is_ok() {
-            return Vec::new();
+        match self.record_some(good) {
+            Ok(()) => return Vec::new(),
+            Err(LedgerError::DuplicateNumber { .. }) => {}
+            // Asking once for each board would wait as often for a ledger that does not answer.
+            Err(error) => {
+                self.note_failure(&error);
+                let refused = Refused { code: error.code(), text: error.to_string() };
+                return good.iter().map(|(slot, _)| (*slot, refused.clone())).collect();
+            }
         }
         let mut refused = Vec::new();
         for one in good {

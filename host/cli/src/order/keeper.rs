@@ -57,8 +57,6 @@ pub(crate) struct Keeper {
     pub(super) run: String,
     pub(super) terms: Terms,
     pub(super) units: BTreeMap<Slot, Held>,
-    /// Slots whose PASS is recorded and which the ledger could not confirm.
-    unconfirmed: BTreeSet<u16>,
     failed: Option<Failed>,
 }
 
@@ -87,21 +85,7 @@ impl Keeper {
     /// `ledger` knows the order already; `run` is the number of the run in the records.
     pub(crate) fn new(ledger: SqliteLedger, mut clock: Clock, run: String, terms: Terms) -> Self {
         let now = clock();
-        Self {
-            ledger,
-            clock,
-            now,
-            run,
-            terms,
-            units: BTreeMap::new(),
-            unconfirmed: BTreeSet::new(),
-            failed: None,
-        }
-    }
-
-    /// Slots whose PASS must not be shown.
-    pub(crate) fn unconfirmed(&self) -> &BTreeSet<u16> {
-        &self.unconfirmed
+        Self { ledger, clock, now, run, terms, units: BTreeMap::new(), failed: None }
     }
 
     /// The product and the recovery this is about, if it is one.
@@ -267,13 +251,6 @@ impl Keeper {
             if let Err(error) = self.ledger.advance(&steps, now) {
                 self.note_failure(&error);
             }
-        }
-        if self.failed.is_some() {
-            let passed = events.iter().filter_map(|event| match event {
-                Event::Ended { slot, verdict, .. } if verdict.outcome == Outcome::Pass => Some(slot.0),
-                _ => None,
-            });
-            self.unconfirmed.extend(passed);
         }
         self.state()
     }

@@ -83,11 +83,16 @@ fn chip(name: &str) -> Result<&'static Chip, String> {
 
 pub(crate) fn panel(args: &PanelArgs) -> Result<u8, Failure> {
     let dir = args.dir.clone().unwrap_or_else(crate::args::scratch_dir);
-    let fresh = !dir.exists();
-    std::fs::create_dir_all(&dir).map_err(|e| cannot_write(&dir, &e))?;
     let own = dir.join("fixture");
     let (panel, text) = read_panel(args, &own)?;
     let named = panel.fixture.lines.iter().find_map(|line| line.wire.connection.sim_socket());
+    // A panel that says itself where its fixture is needs no directory. Declared before what lies in it, so that it
+    // goes after that.
+    let _folder = if named.is_none_or(|named| Path::new(named) == own) || args.dir.is_some() {
+        Some(Folder::make(&dir)?)
+    } else {
+        None
+    };
     let fixture = FixtureSocket::listen(named.map_or(&own, Path::new), &panel)?;
     let gates = gates(args, &panel)?;
     let mut world = world(args, &panel, matches!(gates.first(), Some(Gate::Kernel { .. })))?;
@@ -125,12 +130,31 @@ pub(crate) fn panel(args: &PanelArgs) -> Result<u8, Failure> {
     if let Some(file) = file {
         _ = std::fs::remove_file(file);
     }
-    if fresh {
-        _ = std::fs::remove_dir(&dir);
-    }
     match world.store_error() {
         None => Ok(0),
         Some(error) => Err(Failure::new(Code::OutputFile, error.to_string())),
+    }
+}
+
+/// A directory that goes away with the program, however that ends, if it was made here and nothing is left in it.
+struct Folder {
+    path: PathBuf,
+    fresh: bool,
+}
+
+impl Folder {
+    fn make(path: &Path) -> Result<Self, Failure> {
+        let fresh = !path.exists();
+        std::fs::create_dir_all(path).map_err(|e| cannot_write(path, &e))?;
+        Ok(Self { path: path.to_owned(), fresh })
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if self.fresh {
+            _ = std::fs::remove_dir(&self.path);
+        }
     }
 }
 

@@ -11,6 +11,7 @@ mod bit_rates;
 )]
 #[path = "../../../links/tests/lines/boards.rs"]
 mod boards;
+mod books_gone;
 mod bus;
 mod determinism;
 mod fault_catalogue;

@@ -84,8 +84,11 @@ fn soak(seed: u64, keyed: bool) {
     }
     println!("{tally:?}");
     assert_eq!(tally.runs, runs);
-    assert!(tally.killed * 2 > tally.runs, "most deaths must hit: {tally:?}");
-    assert!(tally.passes > tally.runs && tally.failures > 0, "{tally:?}");
+    // What holds of many runs need not hold of a few.
+    if runs >= RUNS_ON_A_DISK {
+        assert!(tally.killed * 2 > tally.runs, "most deaths must hit: {tally:?}");
+        assert!(tally.passes > tally.runs && tally.failures > 0, "{tally:?}");
+    }
 }
 
 /// As many as asked for, else [`RUNS`] or [`RUNS_ON_A_DISK`].
