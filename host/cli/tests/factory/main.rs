@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a step that cannot be taken is a failed test")]
 
 mod blank;
+mod canary;
 mod far;
 mod keys;
 mod ledger;
@@ -12,5 +13,6 @@ mod patch;
 mod refusals;
 mod release;
 mod seal;
+mod unsafe_files;
 mod walk;
 mod whole;

@@ -271,17 +271,23 @@ fn assert_keys_are_in_chips_only(owner: &Owner, said: &Said) {
     let chips = owner.path("boards");
     let keys = (1..=4).filter(|slot| chips.join(format!("slot-{slot}-F405.flash")).exists());
     let keys: Vec<_> = keys.map(|slot| board_file(owner, slot).1).filter(|key| *key != [0xFF; 32]).collect();
+    assert_in_chips_only(owner, said, &keys);
+}
+
+/// These bytes, in no spelling, are in any file but those of the chips, nor in what was printed.
+pub(crate) fn assert_in_chips_only(owner: &Owner, said: &Said, secrets: &[Vec<u8>]) {
+    let chips = owner.path("boards");
     let mut elsewhere: Vec<_> =
         files(&owner.path("")).into_iter().filter(|(path, _)| !path.starts_with(&chips)).collect();
     assert!(elsewhere.iter().any(|(path, _)| path.ends_with("records/ledger.db")));
     elsewhere.push(("stdout and stderr".into(), [said.stdout.as_bytes(), said.stderr.as_bytes()].concat()));
-    for key in &keys {
+    for key in secrets {
         let mut parts = vec![key[..16].to_vec(), hex(key).into_bytes(), hex(key).to_uppercase().into_bytes()];
         // Inside a longer base64 text the key may begin at each of the three places of a group.
         parts.extend((0..3).map(|skipped| base64(&key[skipped..])));
         parts.push(key.iter().rev().copied().collect());
         for (path, bytes) in &elsewhere {
-            assert!(parts.iter().all(|part| !contains(bytes, part)), "a key is in {}", path.display());
+            assert!(parts.iter().all(|part| !contains(bytes, part)), "a secret is in {}", path.display());
         }
     }
 }
