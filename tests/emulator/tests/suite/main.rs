@@ -10,6 +10,7 @@
 )]
 
 mod budget;
+mod faults;
 mod panel;
 mod processor;
 mod seal;

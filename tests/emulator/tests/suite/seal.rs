@@ -5,7 +5,7 @@
 //! `boards/f405-sealed.rs`.
 
 use ed25519_dalek::{Signer, SigningKey};
-use panel_emulator::{Board, BoardConfig, Chip, Program};
+use panel_emulator::{Board, BoardConfig, Cells, Chip, FLASH_BASE, Noise, Program};
 use panel_protocol::CRC32;
 use panel_protocol::block::{Begin, BeginFlags, MAX_BLOCK, Region, Seal};
 use panel_protocol::ident::{Channel, DataPosition, Discovery, NodeId};
@@ -17,7 +17,7 @@ use panel_protocol::stream::{Decoder, MAX_ENCODED, encode};
 use sha2::{Digest, Sha256};
 
 use crate::tools::{F405, firmware};
-use crate::update::{Alive, start_within};
+use crate::update::{Alive, both, start_within};
 
 const MS: u64 = 1_000_000;
 const DEVICE: u16 = 0x413;
@@ -135,9 +135,9 @@ impl Dialog {
         assert_eq!(self.done().0, None);
     }
 
-    /// How the board starts when its power comes back; a seal that nobody has found good is looked at each time.
+    /// How the board starts when its power comes back.
     fn starts(&self) -> Alive {
-        start_within(&F405, self.board.flash().cells(), 1, 1500).expect("it is alive")
+        starts(self.board.flash().cells()).expect("it is alive")
     }
 }
 
@@ -195,24 +195,96 @@ fn a_board_with_a_key_takes_and_starts_what_is_sealed_and_refuses_everything_els
     assert!(untouched >= 256, "{untouched} bytes were never touched");
 }
 
+/// Flash of a board that was given this image by whoever looks at no seal (an agent, a bootloader without a key), and after
+/// that the bootloader with the key.
+fn written(begin: &Begin, bytes: &[u8]) -> Cells {
+    let mut dialog = Dialog::new(|board| board.program(&firmware("f405-bootloader")));
+    assert_eq!(dialog.begin(begin).0, None);
+    dialog.transfer(begin, bytes);
+    sealed_board(&mut dialog.board);
+    dialog.board.flash().cells().clone()
+}
+
+/// How a board with this flash starts; a seal that nobody has found good is looked at first.
+fn starts(cells: &Cells) -> Result<Alive, String> {
+    start_within(&F405, cells, 1, 1500)
+}
+
 #[test]
 fn what_was_written_without_this_bootloader_starts_only_with_a_good_seal() {
-    // Whoever wrote it, an agent or a bootloader without a key, has kept the seal and looked at nothing.
-    let written = |begin: Begin, bytes: &[u8]| {
-        let mut dialog = Dialog::new(|board| board.program(&firmware("f405-bootloader")));
-        assert_eq!(dialog.begin(&begin).0, None);
-        dialog.transfer(&begin, bytes);
-        let cells = dialog.board.flash().cells().clone();
-        Dialog::new(|board| {
-            board.flash_mut().set_cells(&cells);
-            sealed_board(board);
-        })
-    };
     let (plain, bytes) = application("3");
     let good = sealed(plain, 7, 5);
     let seal = *good.seal().expect("it is sealed");
     let wrong = plain.sealed(Seal { counter: 8, ..seal }).expect("one region");
-    assert_eq!(written(plain, &bytes).starts(), Alive::Bootloader);
-    assert_eq!(written(wrong, &bytes).starts(), Alive::Bootloader);
-    assert_eq!(written(good, &bytes).starts(), Alive::Application("3".to_owned()));
+    assert_eq!(starts(&written(&plain, &bytes)), Ok(Alive::Bootloader));
+    assert_eq!(starts(&written(&wrong, &bytes)), Ok(Alive::Bootloader));
+    assert_eq!(starts(&written(&good, &bytes)), Ok(Alive::Application("3".to_owned())));
+}
+
+/// What is done to a sealed image in flash.
+#[derive(Debug, Clone, Copy)]
+enum Wrong {
+    /// A bit of its signature, counter or floor, in a record whose CRC-32 fits: only the signature is wrong.
+    Seal(u32, u8),
+    /// A bit of one of the seal's records, or of the image.
+    Bit(u32, u8),
+}
+
+/// First address of the record area, the last sector.
+const RECORDS: u32 = 0x080E_0000;
+/// A record, and where its CRC-32 is (docs/protocol.md, section 13).
+const RECORD: u32 = 64;
+const CRC_AT: usize = 56;
+
+impl Wrong {
+    fn done_to(self, cells: &Cells) -> Cells {
+        let (Self::Seal(at, bit) | Self::Bit(at, bit)) = self;
+        let mut cells = cells.clone();
+        cells.flip(at, bit);
+        if let Self::Bit(..) = self {
+            return cells;
+        }
+        let record = at & !(RECORD - 1);
+        let from = (record - FLASH_BASE) as usize;
+        let crc = CRC32.checksum(&cells.bytes()[from..from + CRC_AT]);
+        let mut board = F405.board(1);
+        board.flash_mut().set_cells(&cells);
+        board.flash_mut().preset(record + CRC_AT as u32, &crc.to_le_bytes());
+        board.flash().cells().clone()
+    }
+}
+
+#[test]
+fn a_sealed_image_with_a_wrong_bit_in_its_seal_or_its_body_never_starts() {
+    let (plain, bytes) = application("4");
+    let cells = written(&sealed(plain, 7, 5), &bytes);
+    assert_eq!(starts(&cells), Ok(Alive::Application("4".to_owned())));
+    // Behind the Incomplete record: the seal's two, the region's, Valid.
+    let seal = [RECORDS + RECORD, RECORDS + 2 * RECORD];
+    let kinds = seal.map(|at| cells.bytes()[(at - FLASH_BASE) as usize + 4]);
+    assert_eq!(kinds, [4, 4], "the seal's records");
+    let bits = |from: u32, len: u32| (from..from + len).flat_map(|at| (0..8).map(move |bit| (at, bit)));
+    // Counter, floor and half of the signature; the other half.
+    let contents = bits(seal[0] + 12, 40).chain(bits(seal[1] + 12, 32));
+    let mut cases: Vec<Wrong> = contents.map(|(at, bit)| Wrong::Seal(at, bit)).collect();
+    let signed = cases.len();
+    // Everything that the CRC-32 of the seal's records covers, and itself; `update.rs` has the region's record and Valid.
+    let records = seal.into_iter().flat_map(|at| bits(at, CRC_AT as u32 + 4));
+    cases.extend(records.map(|(at, bit)| Wrong::Bit(at, bit)));
+    let covered = cases.len() - signed;
+    let mut noise = Noise::new(6);
+    let body = plain.regions()[0];
+    cases.extend(
+        (0..1000)
+            .map(|_| Wrong::Bit(body.address + noise.below(body.len.into()) as u32, noise.below(8) as u8)),
+    );
+    let bad = both(&cases, |case| match starts(&case.done_to(&cells)) {
+        Ok(Alive::Bootloader) => Ok(()),
+        other => Err(format!("{case:x?}: {other:?}")),
+    });
+    println!(
+        "measured: f405-sealed: {signed} wrong bits of the seal, {covered} of the seal's records, 1000 of the body, {} images started",
+        bad.len()
+    );
+    assert!(bad.is_empty(), "{:#?}", &bad[..bad.len().min(5)]);
 }

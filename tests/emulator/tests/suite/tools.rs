@@ -10,7 +10,7 @@ use panel_emulator::{Board, BoardConfig, Chip, Fitted, Program};
 
 use panel_engine::{Finishing, Limits, Plan, Recipe, Run, SlotReport, Verdict};
 use panel_protocol::time::{Micros, Span};
-use panel_simulator::{BusSpeed, World, WorldConfig};
+use panel_simulator::{BusSpeed, Device, Scenario, World, WorldConfig};
 
 /// The firmware's file of this name, such as `f405-bootloader`.
 pub(crate) fn firmware(name: &str) -> Program {
@@ -139,6 +139,16 @@ impl Station {
 
     /// These boards, in slots 1, 2, 3...
     pub(crate) fn with(kit: &Kit, boards: Vec<Board>) -> Self {
+        Self::troubled(kit, boards, 0.0, |_, board| Box::new(board))
+    }
+
+    /// These boards on a bus that destroys a share of its frames, each as `fit` puts it into its slot.
+    pub(crate) fn troubled(
+        kit: &Kit,
+        boards: Vec<Board>,
+        corruption: f64,
+        fit: impl Fn(u16, Fitted) -> Box<dyn Device>,
+    ) -> Self {
         let count = boards.len() as u16;
         let data = kit.speed.data;
         let bus = Bus {
@@ -151,11 +161,12 @@ impl Station {
         let mut panel = Panel::grid(1, count, vec![bus]).expect("a panel");
         panel.binding = Binding::PowerGroups;
         let simulated = panel_simulator::Chip::by_name(kit.macro_name).expect("known");
-        let config = WorldConfig::panel(count, simulated, kit.speed);
+        let scenario = Scenario { corruption, ..Scenario::default() };
+        let config = WorldConfig { scenario, ..WorldConfig::panel(count, simulated, kit.speed) };
         let mut world = World::new(config, 1).expect("a world");
         let boards: Vec<Fitted> = boards.into_iter().map(Fitted::new).collect();
-        for (n, board) in boards.iter().enumerate() {
-            assert!(world.install(n as u16 + 1, Box::new(board.clone())));
+        for (slot, board) in (1..).zip(&boards) {
+            assert!(world.install(slot, fit(slot, board.clone())));
         }
         let chip = panel_engine::chip::Chip::by_name(kit.engine).expect("known");
         Self { world, boards, panel, chip, session: 1 }

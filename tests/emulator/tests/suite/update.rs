@@ -78,7 +78,7 @@ fn updated(kit: &Kit, flash: Option<&Cells>, image: &Program) -> (Cells, Cells, 
 }
 
 /// Runs `check` for every one of `cases` on both processors; gives what went wrong.
-fn both<T: Sync>(cases: &[T], check: impl Fn(&T) -> Result<(), String> + Sync) -> Vec<String> {
+pub(crate) fn both<T: Sync>(cases: &[T], check: impl Fn(&T) -> Result<(), String> + Sync) -> Vec<String> {
     let half = cases.len().div_ceil(2);
     std::thread::scope(|scope| {
         let parts: Vec<_> = cases
