@@ -20,6 +20,7 @@ use crate::failure::Failure;
 use crate::order::Ordered;
 use crate::order::keeper::{self, Clock, Keeper, Terms};
 use crate::order::recovery::Recovery;
+use crate::order::same_ledger;
 use crate::out::note;
 use crate::records::Recorder;
 use crate::result::RunResult;
@@ -62,6 +63,7 @@ impl Books {
                 unkept: BTreeSet::new(),
             });
         };
+        same_ledger::check(dir, store.records())?;
         let mut ledger = Ordered::open_ledger(dir, plan.panel.slots.len())?;
         arm(&mut store, &mut ledger);
         let retests = Some(Retests {
@@ -89,6 +91,7 @@ impl Books {
     ) -> Result<Self, Failure> {
         let mut store = Recorder::open(dir)?;
         let path = crate::ledger::path(dir);
+        same_ledger::check(dir, store.records())?;
         let mut ledger = path.exists().then(|| Ordered::open_ledger(dir, 1)).transpose()?;
         arm(&mut store, ledger.as_mut());
         if let Some(ledger) = &mut ledger {
@@ -114,8 +117,13 @@ impl Books {
     }
 
     fn keep(&mut self, now: Micros, events: &[Event]) -> Result<(), String> {
-        let recorded = self.recorder.write(now, events);
-        let Some(keeper) = &mut self.keeper else { return recorded };
+        let Some(keeper) = &mut self.keeper else { return self.recorder.write(now, events) };
+        let reserved = events.iter().any(|event| matches!(event, Event::Reserved { .. }));
+        let head = if reserved { keeper.head_note() } else { None };
+        let recorded = match head {
+            Some(head) => self.recorder.write(now, &[events, &[head]].concat()),
+            None => self.recorder.write(now, events),
+        };
         if let Err(why) = &recorded {
             keeper.stop(why);
         }

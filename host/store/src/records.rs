@@ -50,6 +50,21 @@ impl Records {
         Ok(newest.optional()?)
     }
 
+    /// Text of the newest note on this topic in a run of a work order; none if there is none, or if it is no text.
+    ///
+    /// # Errors
+    /// Any trouble of the database.
+    pub fn newest_order_note(&self, topic: &str) -> Result<Option<String>, StoreError> {
+        let newest = self.db.query_row(
+            "SELECT json_extract(e.body, '$.body') FROM events e JOIN runs r ON r.id = e.run
+             WHERE r.order_id IS NOT NULL AND e.kind = 'note' AND json_extract(e.body, '$.topic') = ?1
+             ORDER BY e.id DESC LIMIT 1",
+            [topic],
+            |row| row.get(0),
+        );
+        Ok(newest.optional()?.flatten())
+    }
+
     /// What is held against a unit: runs that did not pass since it last did.
     ///
     /// # Errors

@@ -103,6 +103,17 @@ impl Keeper {
         self.failed.get_or_insert_with(|| Failed { code: Code::RecordStore, text: why.to_owned() });
     }
 
+    /// Where the ledger's log ends now, for the records.
+    pub(crate) fn head_note(&mut self) -> Option<Event> {
+        match super::same_ledger::head_note(&self.ledger) {
+            Ok(note) => note,
+            Err(error) => {
+                self.note_failure(&error);
+                None
+            }
+        }
+    }
+
     /// The time, which never goes back within a run even if the station's clock does.
     pub(super) fn now(&mut self) -> Timestamp {
         self.now = self.now.max((self.clock)());

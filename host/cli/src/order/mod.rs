@@ -9,6 +9,7 @@ mod floors;
 mod identity;
 pub(crate) mod keeper;
 pub(crate) mod recovery;
+pub(crate) mod same_ledger;
 #[cfg(test)]
 pub(crate) mod soak;
 pub(crate) mod station;

@@ -229,6 +229,29 @@ fn a_ledger_that_is_gone_in_the_middle_of_a_run_lets_nothing_pass() {
     assert_eq!(owner.balance("WO-1"), [10, 4, 0, 0, 0, 6]);
 }
 
+#[test]
+fn a_ledger_that_was_removed_or_put_back_from_an_older_copy_gives_no_number_out_again() {
+    let owner = line("");
+    owner.run("WO-1", &["--scenario", &absent(&owner)]);
+    std::fs::copy(owner.path("records/ledger.db"), owner.path("older.db")).unwrap();
+    owner.run("WO-1", &[]).good();
+    let ledger = owner.path("records/ledger.db");
+    std::fs::rename(&ledger, owner.path("newest.db")).unwrap();
+    std::fs::rename(owner.path("boards"), owner.path("first boards")).unwrap();
+    for (copy, words) in [(None, "it is not there"), (Some("older.db"), "it ends before that")] {
+        if let Some(copy) = copy {
+            std::fs::copy(owner.path(copy), &ledger).unwrap();
+        }
+        let said = owner.run("WO-1", &["--seed", "2"]);
+        assert_eq!(said.exit, Some(3), "{said:?}");
+        assert!(said.stderr.contains("E638 ledger-broken") && said.stderr.contains(words), "{said:?}");
+        assert_eq!(ledger.exists(), copy.is_some(), "no new ledger is begun");
+    }
+    std::fs::copy(owner.path("newest.db"), &ledger).unwrap();
+    owner.run("WO-1", &["--seed", "2"]).good();
+    assert_eq!(owner.balance("WO-1"), [10, 8, 0, 0, 0, 2]);
+}
+
 /// A scenario in which no board is there: the run makes the ledger and nothing else.
 fn absent(owner: &Owner) -> String {
     let slots = (1..=4).map(|slot| format!("[[slot]]\nslot = {slot}\nfault = \"absent\"\n"));
