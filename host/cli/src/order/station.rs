@@ -18,6 +18,8 @@ use serde::Deserialize;
 use serde_json::json;
 use zeroize::Zeroizing;
 
+use super::floors::Floors;
+use crate::args::records_dir;
 use crate::failure::Failure;
 use crate::out::line;
 use crate::release::{read, read_plain, refused, secret_text, station_secret, trusted_root};
@@ -50,6 +52,10 @@ enum StationCommand {
     Show {
         #[command(flatten)]
         station: StationFile,
+        /// Where the records are: they know the newest release programmed here, and nothing older is taken
+        /// [default: the user's data directory].
+        #[arg(long, value_name = "DIR")]
+        records: Option<PathBuf>,
     },
 }
 
@@ -248,7 +254,10 @@ pub(crate) fn station(args: &StationArgs) -> Result<u8, Failure> {
     match &args.command {
         StationCommand::Init(init) => self::init(init),
         StationCommand::Root { file, station } => advance(file, &Station::read(&station.path)?),
-        StationCommand::Show { station } => show(&Station::read(&station.path)?, args.json),
+        StationCommand::Show { station, records } => {
+            let floors = Floors::read(&records_dir(records.as_ref()))?;
+            show(&Station::read(&station.path)?, &floors, args.json)
+        }
     }
 }
 
@@ -297,7 +306,7 @@ fn advance(file: &Path, station: &Station) -> Result<u8, Failure> {
     Ok(0)
 }
 
-fn show(station: &Station, as_json: bool) -> Result<u8, Failure> {
+fn show(station: &Station, floors: &Floors, as_json: bool) -> Result<u8, Failure> {
     let now = Timestamp::now();
     let root = station.trusted_root()?;
     let refused = |e: &Refusal, kind| Unreadable { code: e.code(kind), text: e.to_string() };
@@ -312,7 +321,12 @@ fn show(station: &Station, as_json: bool) -> Result<u8, Failure> {
         let policy = ReleasePolicy { now, admit: Admit::ProductionOnly, floor: 0 };
         let release = panel_release::verify(candidate.bytes.clone()?, &root, &policy)
             .map_err(|e| refused(&e, Kind::Release))?;
-        let Manifest { name, version, product, .. } = release.manifest();
+        let Manifest { name, version, product, counter, .. } = release.manifest();
+        let floor = floors.by_product().get(product).copied().unwrap_or(0);
+        if *counter < floor {
+            let older = Refusal::Downgrade { product: product.clone(), counter: *counter, floor };
+            return Err(refused(&older, Kind::Release));
+        }
         Ok(format!("release {name} {version} for {product}"))
     };
     let orders = station.orders()?;

@@ -126,6 +126,9 @@ fn two_releases_that_fit_are_ambiguous_and_an_older_one_is_not_taken_any_more() 
     owner.run("WO-1", &[]).good();
     owner.place_release("fw", "counter = 17\nidentity = { serial = true }", &small());
     owner.run("WO-1", &[]).refused("E605 release-downgrade", "18");
+    let show = ["station", "show", "--station-file", "line/station.toml", "--records", "records"];
+    let shown = owner.call(&show).good().stdout;
+    assert!(shown.contains("fw.pfr: E605 release-downgrade") && shown.contains("17"), "{shown}");
     owner.place_release("fw", "counter = 18\nidentity = { serial = true }", &small());
     owner.place_release("twin", "counter = 19\nidentity = { serial = true }", &small());
     owner.run("WO-1", &[]).refused("E624 order-release", "fits as well");

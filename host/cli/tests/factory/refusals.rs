@@ -1,6 +1,6 @@
 //! Every reason for which a work order does not run, through the binary: its own code, its values, nothing begun.
 
-use panel_ledger::{Block, Ledger, Pool, SerialBlock, SqliteLedger};
+use panel_ledger::{Block, Contents, Issuer, KeyKind, Ledger, Pool, SerialBlock, SqliteLedger, UnitKey};
 
 use crate::owner::{Owner, image};
 
@@ -218,4 +218,30 @@ fn a_board_with_another_chip_or_revision_gets_no_number_and_the_others_pass() {
         assert!(board["detail"].as_str().unwrap().contains(words), "{board}");
         assert_eq!(owner.balance("WO-1"), [10, 3, 0, 0, 0, 7]);
     }
+}
+
+#[test]
+fn an_issuer_that_is_out_of_its_dates_or_cut_is_told_before_any_number_with_its_window() {
+    let owner = crate::whole::line("");
+    let kept = std::fs::read_to_string(owner.path("line/issuer.pem")).unwrap();
+    let issuer = |from: &str, until: &str| {
+        let key = UnitKey::make(KeyKind::P256, |seed| {
+            (1..).zip(seed.iter_mut()).for_each(|(at, byte)| *byte = at);
+            Ok::<_, String>(())
+        });
+        let (from, until) = (from.parse().unwrap(), until.parse().unwrap());
+        let contents = Contents { common_name: "Example Units", serial: [7; 16], from, until };
+        let issuer = Issuer::make(key.unwrap(), &contents).unwrap();
+        (issuer.certificate_pem().unwrap(), issuer.key_pem().unwrap().to_string())
+    };
+    for (from, until) in
+        [("2020-01-01T00:00:00Z", "2021-01-01T00:00:00Z"), ("2097-01-01T00:00:00Z", "2098-01-01T00:00:00Z")]
+    {
+        let (certificate, key) = issuer(from, until);
+        owner.file("line/issuer.pem", &certificate);
+        owner.file("line/issuer.key", &key);
+        refused_untouched(&owner, "WO-1", "E636 certificate", &[&from[..10], &until[..10]]);
+    }
+    owner.file("line/issuer.pem", &kept[..kept.len() / 2]);
+    refused_untouched(&owner, "WO-1", "E636 certificate", &["issuer.pem"]);
 }
