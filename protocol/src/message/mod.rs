@@ -71,7 +71,7 @@ pub enum DecodeError {
 
 /// [`DecodeError`] of a payload, as small as a board wants it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wrong {
+pub(crate) enum Wrong {
     Opcode,
     Short,
     Field,
@@ -116,15 +116,13 @@ impl HostMessage<'_> {
         if let Channel::Data(position) = channel {
             return Ok(HostMessage::Data(position, data));
         }
-        HostMessage::command(channel, data).unwrap_or_else(|| Err(DecodeError::Identifier(frame.id())))
+        let message = HostMessage::command(channel, data).ok_or(DecodeError::Identifier(frame.id()))?;
+        message.map_err(|wrong| wrong.of(data))
     }
 
     /// What the host says on this channel, image data apart; `None` if the channel is not its.
-    pub(crate) fn command(
-        channel: Channel,
-        data: &[u8],
-    ) -> Option<Result<HostMessage<'static>, DecodeError>> {
-        let message = match channel {
+    pub(crate) fn command(channel: Channel, data: &[u8]) -> Option<Result<HostMessage<'static>, Wrong>> {
+        Some(match channel {
             Channel::Stop => check_word(&mut Reader::new(data), STOP_WORD).map(|()| HostMessage::Stop),
             Channel::Silence => silence(data),
             Channel::ControlAll => Control::decode(data).map(|control| HostMessage::Control(None, control)),
@@ -132,8 +130,7 @@ impl HostMessage<'_> {
                 Control::decode(data).map(|control| HostMessage::Control(Some(node), control))
             }
             _ => return None,
-        };
-        Some(message.map_err(|wrong| wrong.of(data)))
+        })
     }
 }
 

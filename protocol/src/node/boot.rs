@@ -11,6 +11,7 @@ use super::{ImageState, STEP};
 use crate::CRC32;
 use crate::block::{Begin, BeginFlags, MAX_REGIONS, Region};
 use crate::frame::Frame;
+use crate::ident::Channel;
 use crate::message::{Control, HostMessage};
 
 /// The vector table of the application that may start, if there is one.
@@ -46,7 +47,8 @@ pub fn startable(port: &mut impl NodePort, asked: u32) -> Option<u32> {
 
 /// A host looks for boards: a bootloader that was about to start its application stays.
 pub fn asks_to_stay(frame: &Frame) -> bool {
-    matches!(HostMessage::decode(frame), Ok(HostMessage::Control(_, Control::Discover { .. })))
+    let message = Channel::of(frame.id()).and_then(|channel| HostMessage::command(channel, frame.data()));
+    matches!(message, Some(Ok(HostMessage::Control(_, Control::Discover { .. }))))
 }
 
 fn is_in_flash(port: &mut impl NodePort, region: &Region) -> bool {

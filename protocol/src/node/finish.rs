@@ -207,6 +207,7 @@ impl WriteJob {
     }
 
     /// Whether the bytes are there already, or the place must be erased first, and may be.
+    #[inline(never)]
     fn look(
         &mut self,
         port: &mut impl NodePort,

@@ -5,6 +5,9 @@
 //! mailbox is free, and call [`Node::poll`] until it no longer says [`Wake::Now`]. Each `poll` does one bounded
 //! step (at most 256 bytes), so that frames are never kept waiting longer than the receive FIFO can hold them.
 //!
+//! Functions here that are `#[inline(never)]` are so because a board's binary was measured to be smaller for it: merged
+//! into one function of 5 KiB they need the long forms of branches and offsets.
+//!
 //! Invariant: flash is programmed only with segments whose CRC-32 is the manifest's, every byte programmed is
 //! read back, and the valid mark is written last.
 
@@ -287,6 +290,7 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
         busy || self.write.is_some() || self.settling.is_some()
     }
 
+    #[inline(never)]
     fn control(&mut self, now: Micros, control: &Control, to_me: bool) {
         if self.number.handle(control, to_me) {
             if self.number.number.is_none() {
@@ -393,7 +397,7 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
         let checked = block.get(..usize::from(len)).filter(|block| CRC32.checksum(block) == crc);
         let outcome = match (checked, kind) {
             (None, _) => Err(Refusal::BadBlock),
-            (Some(block), BlockKind::Begin) => self.begin(block, now),
+            (Some(block), BlockKind::Begin) => self.begin(block, crc, now),
             (Some(block), BlockKind::Identity) => match self.write_identity(block, now) {
                 Ok(()) => return, // answered when it is done
                 Err(refusal) => Err(refusal),
@@ -404,12 +408,12 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
         self.out.reply(&Reply::Done { opcode, refusal: outcome.err(), detail: kind as u32 });
     }
 
-    fn begin(&mut self, block: &[u8], now: Micros) -> Result<(), Refusal> {
-        let begin = Begin::decode(block).ok_or(Refusal::BadBlock)?;
-        let same = self.session.as_ref().is_some_and(|s| s.begin == begin && s.state == NodeState::Manifest);
-        if same {
+    #[inline(never)]
+    fn begin(&mut self, block: &[u8], crc: u32, now: Micros) -> Result<(), Refusal> {
+        if self.session.as_ref().is_some_and(|s| s.block == crc && s.state == NodeState::Manifest) {
             return Ok(()); // the host asks again because our answer was lost
         }
+        let begin = Begin::decode(block).ok_or(Refusal::BadBlock)?;
         if self.write.is_some() {
             return Err(Refusal::WrongState);
         }
@@ -434,7 +438,7 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
         let entries = manifest.get_mut(..segments).ok_or(Refusal::TooLarge)?;
         entries.fill(ManifestEntry::EMPTY);
         buffers.iter_mut().for_each(SegmentBuffer::release);
-        self.session = Some(Session::new(begin, buffers.len()));
+        self.session = Some(Session::new(begin, crc, buffers.len()));
         self.settle(now);
         Ok(())
     }

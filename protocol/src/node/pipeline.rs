@@ -168,6 +168,7 @@ impl Session {
         }
     }
 
+    #[inline(never)]
     fn op_done(&mut self, io: &mut Io<'_, impl NodePort>) {
         match core::mem::replace(&mut self.op, Op::None) {
             Op::Erase { address, .. } => {
@@ -194,6 +195,7 @@ impl Session {
     }
 
     /// Chooses the next flash operation and begins it.
+    #[inline(never)]
     fn start_op(&mut self, io: &mut Io<'_, impl NodePort>) -> Work {
         if self.record.is_some() {
             return self.start_record(io);
@@ -283,6 +285,7 @@ impl Session {
     }
 
     /// Hashes the next piece of flash, if what precedes it is programmed.
+    #[inline(never)]
     fn hash_step(&mut self, io: &mut Io<'_, impl NodePort>) -> Work {
         let n = self.hash.region;
         let Some(&region) = self.begin.regions().get(usize::from(n)) else {

@@ -254,6 +254,7 @@ impl Session {
         }
     }
 
+    #[inline(never)]
     pub(super) fn data<P>(&mut self, io: &mut Io<'_, P>, position: DataPosition, bytes: &[u8]) {
         if self.state != NodeState::Receiving || !self.resolve(io, position.tag) {
             return;

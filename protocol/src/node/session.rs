@@ -28,9 +28,17 @@ pub(super) struct Io<'a, P> {
     pub(super) now: Micros,
 }
 
+/// Small fields stand first, and in this order: a board reaches them with the short forms of load and store.
+#[repr(C)]
 pub(super) struct Session {
-    pub(super) begin: Begin,
     pub(super) state: NodeState,
+    pub(super) checks_requested: u8,
+    /// Records of seal and regions written for the valid mark to come.
+    pub(super) recorded: u8,
+    /// The valid mark is written, and that its seal is good is to be written behind it.
+    pub(super) trust: bool,
+    pub(super) start_reply: bool,
+    pub(super) record: Option<ImageState>,
     pub(super) segments: u16,
     /// Manifest entries received.
     pub(super) known: u16,
@@ -38,29 +46,25 @@ pub(super) struct Session {
     pub(super) programmed: u16,
     /// Segments not yet whole in RAM or flash.
     pub(super) missing: u16,
-    pub(super) stream: Stream,
-    pub(super) erased: [u32; MAX_UNITS / 32],
+    pub(super) op: Op,
+    pub(super) failed: Option<ErrorReport>,
     /// First address, in segment order, that may still have to be erased.
     pub(super) erase_cursor: (u8, u32),
-    pub(super) op: Op,
-    pub(super) compare: Compare,
-    pub(super) hash: Hash,
-    pub(super) checks: [Option<(u32, bool)>; MAX_REGIONS],
-    pub(super) digests: [[u8; 32]; MAX_REGIONS],
-    pub(super) checks_requested: u8,
-    pub(super) record: Option<ImageState>,
-    /// Records of seal and regions written for the valid mark to come.
-    pub(super) recorded: u8,
-    /// The valid mark is written, and that its seal is good is to be written behind it.
-    pub(super) trust: bool,
     /// What an erased record area said of older images, to be written first.
     pub(super) floor: u32,
-    pub(super) start_reply: bool,
-    pub(super) failed: Option<ErrorReport>,
-    /// What the newest record says since the session wrote one.
-    pub(super) image: Option<Mark>,
+    pub(super) stream: Stream,
+    pub(super) compare: Compare,
+    pub(super) hash: Hash,
+    pub(super) erased: [u32; MAX_UNITS / 32],
+    pub(super) checks: [Option<(u32, bool)>; MAX_REGIONS],
     /// The record area as it is, once it has been looked through.
     pub(super) records: Option<Scan>,
+    /// What the newest record says since the session wrote one.
+    pub(super) image: Option<Mark>,
+    pub(super) begin: Begin,
+    /// CRC-32 of the block that began it: tells a repeated one.
+    pub(super) block: u32,
+    pub(super) digests: [[u8; 32]; MAX_REGIONS],
 }
 
 /// How a session began.
@@ -112,10 +116,11 @@ pub(super) fn shares_unit(flash: &FlashFacts, from: u32, end: u32, address: u32)
 }
 
 impl Session {
-    pub(super) fn new(begin: Begin, buffers: usize) -> Self {
+    pub(super) fn new(begin: Begin, block: u32, buffers: usize) -> Self {
         let first = begin.regions().first().map_or(0, |r| r.address);
         Self {
             begin,
+            block,
             state: NodeState::Manifest,
             segments: begin.segments() as u16,
             known: 0,
@@ -258,6 +263,7 @@ impl Session {
 }
 
 impl<P: NodePort, M: NodeMemory> Node<P, M> {
+    #[inline(never)]
     pub(super) fn status(&self) -> Status {
         let Some(s) = &self.session else {
             return Status {
