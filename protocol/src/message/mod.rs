@@ -116,7 +116,8 @@ impl HostMessage<'_> {
         if let Channel::Data(position) = channel {
             return Ok(HostMessage::Data(position, data));
         }
-        let message = HostMessage::command(channel, data).ok_or(DecodeError::Identifier(frame.id()))?;
+        let message =
+            HostMessage::command(channel, data).ok_or_else(|| DecodeError::Identifier(frame.id()))?;
         message.map_err(|wrong| wrong.of(data))
     }
 
