@@ -104,6 +104,8 @@ pub(crate) struct Station {
     pub(crate) image_bytes: u32,
     /// Blank boards are reached this way.
     pub(crate) way: Way,
+    /// Blank boards read the address of their slot.
+    pub(crate) straps: bool,
     /// The port of this slot is unplugged at this time.
     pub(crate) unplug: Option<(u16, Micros)>,
 }
@@ -143,6 +145,7 @@ impl Station {
             image: 1,
             image_bytes: 8192,
             way: Way::Multidrop,
+            straps: true,
             unplug: None,
         }
     }
@@ -216,7 +219,7 @@ impl Station {
         };
         let agent = Some(Arc::new(AgentCode { address: AGENT.0, bytes: agent_bytes() }));
         let rom = Some(RomConfig { link, agent, latency: Duration::ZERO });
-        SlotConfig { rom, ..SlotConfig::new(slot, 0, chip) }
+        SlotConfig { rom, strap: self.straps.then_some(slot), ..SlotConfig::new(slot, 0, chip) }
     }
 
     /// Runs once; boards keep their flash for the next time.
