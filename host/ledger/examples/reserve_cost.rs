@@ -116,7 +116,7 @@ fn request(panel: u64) -> Request {
         run: format!("run-{panel}"),
         station: "bench".to_owned(),
         panel: Some(format!("P{panel:06}")),
-        needs: Needs { serial: true, eui48: 2, eui64: 0 },
+        needs: Needs { serial: true, eui48: 2, eui64: 0, blobs: Vec::new() },
         chips: (0..BOARDS).map(chip).collect(),
     }
 }

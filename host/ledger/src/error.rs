@@ -67,6 +67,22 @@ pub enum LedgerError {
         needed: u64,
         /// Sets left in all pools that may be used.
         left: u64,
+        /// Slot of the first chip that got none.
+        slot: u16,
+    },
+    /// No list has enough blobs of a name left.
+    #[error("blobs {name:?} for {product:?} are used up: {needed} wanted, {left} left")]
+    BlobsExhausted {
+        /// Their name.
+        name: String,
+        /// The product.
+        product: String,
+        /// Blobs wanted.
+        needed: u64,
+        /// Blobs left in all lists that may be used.
+        left: u64,
+        /// Slot of the first chip that got none.
+        slot: u16,
     },
     /// A known unit has fewer addresses than are needed now; its numbers are never changed.
     #[error("chip {uid} has {have} {kind} numbers, more are needed now: void its unit for a new set")]
@@ -254,7 +270,7 @@ impl LedgerError {
             | Self::Number { .. }
             | Self::NeedsGrew { .. }
             | Self::Import { .. } => Code::OrderFile,
-            Self::PoolExhausted { .. } => Code::IdentityExhausted,
+            Self::PoolExhausted { .. } | Self::BlobsExhausted { .. } => Code::IdentityExhausted,
             Self::DuplicateNumber { .. } => Code::IdentityDuplicate,
             Self::DuplicateUid { .. } => Code::DuplicateUid,
             Self::ImplausibleUid { .. } => Code::ImplausibleUid,

@@ -9,7 +9,10 @@ use crate::{
     error::LedgerError,
     eui::Assignment,
     report::{Audit, Balance, Checkpoint, Event},
-    types::{Hash, NumberKind, OrderTerms, Pool, PoolLevel, Request, Reservation, Step, Uid, Unit, UnitId},
+    types::{
+        Content, Hash, NamedBlob, NumberKind, OrderTerms, Pool, PoolLevel, Request, Reservation, Step,
+        Supply, Uid, Unit, UnitId,
+    },
 };
 
 /// Room one unit takes in the ledger at most, log and indices included.
@@ -54,7 +57,8 @@ pub trait Ledger {
     /// gets a new unit that supersedes the void one.
     ///
     /// # Errors
-    /// [`LedgerError::QuotaExhausted`], [`LedgerError::PoolExhausted`], [`LedgerError::DuplicateUid`],
+    /// [`LedgerError::QuotaExhausted`], [`LedgerError::PoolExhausted`], [`LedgerError::BlobsExhausted`],
+    /// [`LedgerError::NeedsGrew`], [`LedgerError::DuplicateNumber`], [`LedgerError::DuplicateUid`],
     /// [`LedgerError::ImplausibleUid`], [`LedgerError::PanelSize`], [`LedgerError::UnknownOrder`],
     /// [`LedgerError::WrongProduct`].
     fn reserve_many(&mut self, request: &Request, now: Timestamp) -> Result<Vec<Reservation>, LedgerError>;
@@ -97,6 +101,18 @@ pub trait Ledger {
     /// # Errors
     /// Only those of the database.
     fn blob(&self, unit: UnitId, sha256: Hash) -> Result<Option<Vec<u8>>, LedgerError>;
+
+    /// The bytes of a blob that came from a list.
+    ///
+    /// # Errors
+    /// Only those of the database.
+    fn content(&self, blob: &NamedBlob) -> Result<Option<Content>, LedgerError>;
+
+    /// What the lists that may serve `product` under `order` have of the blobs called `name`.
+    ///
+    /// # Errors
+    /// Only those of the database.
+    fn supply(&self, product: &str, order: Option<&str>, name: &str) -> Result<Supply, LedgerError>;
 
     /// The unit, if the ledger has it.
     ///

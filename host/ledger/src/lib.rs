@@ -41,9 +41,11 @@ pub use ledger::{Ledger, check_room};
 pub use report::{Audit, Balance, Checkpoint, Event, Finding};
 pub use serial::{SerialError, SerialFormat};
 pub use sqlite::{Moment, SqliteLedger};
-pub use transfer::{ExportError, MAX_ROWS, read_list, write_json_lines, write_units_csv};
+pub use transfer::{
+    BlobSource, ExportError, MAX_BLOB, MAX_ROWS, read_list, write_json_lines, write_units_csv,
+};
 pub use types::{
-    Block, Change, Chip, Hash, ListRow, MAX_PANEL, Needs, NumberKind, Numbers, OrderTerms, Pool, PoolLevel,
-    Request, Reservation, SerialBlock, State, Step, Uid, Unit, UnitId,
+    Block, Change, Chip, Content, Hash, ListBlob, ListRow, MAX_PANEL, NamedBlob, Needs, NumberKind, Numbers,
+    OrderTerms, Pool, PoolLevel, Request, Reservation, SerialBlock, State, Step, Supply, Uid, Unit, UnitId,
 };
 pub use unit_key::{KeyKind, UnitKey};

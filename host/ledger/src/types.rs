@@ -140,10 +140,13 @@ pub enum NumberKind {
     Key,
     /// SHA-256 of a unit's certificate; unique everywhere.
     Certificate,
+    /// SHA-256 of a blob from a list; unique among the blobs of its name.
+    Blob,
 }
 
 impl NumberKind {
-    pub(crate) const ALL: [Self; 5] = [Self::Serial, Self::Eui48, Self::Eui64, Self::Key, Self::Certificate];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Serial, Self::Eui48, Self::Eui64, Self::Key, Self::Certificate, Self::Blob];
 
     /// The kind as it is stored and exported.
     #[must_use]
@@ -154,6 +157,7 @@ impl NumberKind {
             Self::Eui64 => "eui64",
             Self::Key => "key",
             Self::Certificate => "certificate",
+            Self::Blob => "blob",
         }
     }
 }
@@ -204,6 +208,61 @@ pub struct ListRow {
     pub eui48: Vec<Eui>,
     /// EUI-64 addresses.
     pub eui64: Vec<Eui>,
+    /// Blobs, each of another name.
+    pub blobs: Vec<ListBlob>,
+}
+
+/// A unit's blob from a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListBlob {
+    /// Which it is, and of which name.
+    pub blob: NamedBlob,
+    /// Its length in bytes before it was sealed.
+    pub length: usize,
+    /// Its bytes.
+    pub content: Content,
+}
+
+/// The bytes of a blob as the ledger keeps them.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Content {
+    /// As they are written into the unit.
+    Plain(Vec<u8>),
+    /// A secret, encrypted by the caller to a key that the ledger does not have.
+    Sealed(Vec<u8>),
+}
+
+/// Does not show the bytes.
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, length) = match self {
+            Self::Plain(bytes) => ("Plain", bytes.len()),
+            Self::Sealed(bytes) => ("Sealed", bytes.len()),
+        };
+        write!(f, "{kind}({length} bytes)")
+    }
+}
+
+/// A blob by its name and the SHA-256 of its bytes, unsealed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NamedBlob {
+    /// Its name, 1 to 23 of `A-Z a-z 0-9 . _ + -`.
+    pub name: String,
+    /// SHA-256 of its bytes.
+    pub sha256: Hash,
+}
+
+/// What lists have of one name of blobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Supply {
+    /// Blobs that were ever listed.
+    pub listed: u64,
+    /// Blobs not given yet.
+    pub left: u64,
+    /// Length of the longest in bytes.
+    pub longest: usize,
+    /// Whether any is a sealed secret.
+    pub sealed: bool,
 }
 
 /// Numbers to give out, and to whom.
@@ -252,7 +311,7 @@ pub struct OrderTerms {
 }
 
 /// Numbers each unit needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Needs {
     /// A serial number.
     pub serial: bool,
@@ -260,6 +319,8 @@ pub struct Needs {
     pub eui48: u8,
     /// EUI-64 addresses.
     pub eui64: u8,
+    /// Names of blobs.
+    pub blobs: Vec<String>,
 }
 
 /// A chip that is about to be programmed.
@@ -301,6 +362,9 @@ pub struct Numbers {
     pub eui48: Vec<Eui>,
     /// EUI-64 addresses.
     pub eui64: Vec<Eui>,
+    /// Blobs from lists.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub blobs: Vec<NamedBlob>,
 }
 
 /// What a chip was given.
@@ -414,7 +478,7 @@ pub struct Unit {
     pub keys: Vec<String>,
     /// Fingerprints of its certificates, oldest first.
     pub certificates: Vec<String>,
-    /// Its blobs: name and SHA-256.
+    /// Blobs that were made for it, such as its certificate: name and SHA-256.
     pub blobs: Vec<(String, Hash)>,
     /// SHA-256 of the identity as read back.
     pub read_back: Option<Hash>,

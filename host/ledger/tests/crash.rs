@@ -92,7 +92,7 @@ fn child_works_until_it_is_killed() {
             run: format!("run-{round}-{}", random.next()),
             station: "crash".to_owned(),
             panel: None,
-            needs: Needs { serial: true, eui48: 2, eui64: 0 },
+            needs: Needs { serial: true, eui48: 2, ..Needs::default() },
             chips: (0..).zip(&chips).map(|(slot, chip)| Chip { slot, uid: uid(*chip) }).collect(),
         };
         let reserved = match ledger.reserve_many(&request, now()) {

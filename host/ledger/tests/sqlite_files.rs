@@ -180,8 +180,8 @@ fn foreign_newer_and_damaged_files_are_refused_and_left_as_they_are() {
     assert_eq!(fs::read(&path).unwrap(), before);
 
     let (_filled, path) = filled();
-    Connection::open(&path).unwrap().pragma_update(None, "user_version", 2).unwrap();
-    assert!(matches!(refusal(&path), LedgerError::Newer { found: 2, known: 1 }));
+    Connection::open(&path).unwrap().pragma_update(None, "user_version", 3).unwrap();
+    assert!(matches!(refusal(&path), LedgerError::Newer { found: 3, known: 2 }));
 
     let text = directory.path().join("text.db");
     fs::write(&text, "this is not a database, however long one may look at it; ".repeat(40)).unwrap();

@@ -21,6 +21,9 @@ pub const LIST_LIMIT: usize = 256;
 /// Most characters of the notes.
 pub const NOTES_LIMIT: usize = 16 * 1024;
 
+/// Most characters of a blob's name: what its head in the identity region holds with a closing zero.
+const BLOB_NAME_LIMIT: usize = 23;
+
 /// For whom the build is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -395,6 +398,17 @@ impl Manifest {
                 min: 0,
                 max: 0,
             });
+        }
+        let IdentityNeeds { blobs, region, certificate, .. } = &self.identity;
+        if !blobs.is_empty() && region.is_none() {
+            return Err(Invalid::Count { field: "identity region for blobs", got: 0, min: 1, max: 1 });
+        }
+        if let Some(name) = blobs.iter().find(|name| name.len() > BLOB_NAME_LIMIT) {
+            let field = "characters of a blob's name";
+            return Err(Invalid::Count { field, got: name.len(), min: 1, max: BLOB_NAME_LIMIT });
+        }
+        if *certificate && blobs.iter().any(|name| name == "certificate") {
+            return Err(Invalid::Twice { field: "blobs", what: "certificate".to_owned() });
         }
         if self.identity.certificate && self.identity.key.is_none() {
             return Err(Invalid::Count { field: "identity key", got: 0, min: 1, max: 1 });

@@ -3,6 +3,7 @@
 //! Reads and changes the ledger beside the records. Whatever can be looked at can be had as JSON; what does not
 //! add up ends with exit code 1.
 
+mod import;
 mod show;
 
 use std::io::Write;
@@ -12,13 +13,14 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use panel_codes::{Class, Code};
 use panel_ledger::{
-    Block, Change, Chip, Eui, EuiBlock, EuiKind, Hash, Ledger, LedgerError, Needs, Pool, Request,
+    Block, Change, Chip, Content, Eui, EuiBlock, EuiKind, Hash, Ledger, LedgerError, Needs, Pool, Request,
     SerialBlock, SqliteLedger, State, Step, UnitId,
 };
 use serde_json::json;
 
 use crate::args::records_dir;
 use crate::failure::Failure;
+use crate::order::station::StationFile;
 use crate::out::line;
 use show::{each_unit, find, numbers_text, parse_uid, print_json};
 
@@ -73,7 +75,13 @@ enum LedgerCommand {
         #[arg(long, value_name = "NUMBER:HASH")]
         checkpoint: Vec<String>,
     },
-    /// Read a list of numbers made elsewhere (CSV with the columns serial, eui48, eui64), one line per unit.
+    /// Read a list of numbers and blobs made elsewhere, one line per unit.
+    ///
+    /// CSV with a header; columns are serial, eui48, eui64 (several: eui48_1, eui48_2), blob:NAME and secret:NAME. A blob
+    /// is written as hexadecimal digits or as @FILE, a path from where the list is. Secrets are kept encrypted to the
+    /// station (its `secret`, as for releases) and given to units only: delete the list afterwards. Example:
+    /// serial,blob:calibration,secret:wifi-psk
+    /// W-00001,@cal/0001.bin,5f1e8a...
     Import {
         /// The list.
         file: PathBuf,
@@ -83,6 +91,8 @@ enum LedgerCommand {
         /// The order it belongs to.
         #[arg(long, value_name = "ORDER")]
         order: Option<String>,
+        #[command(flatten)]
+        station: StationFile,
     },
     /// Write all units as CSV (with --json one object a line), or the log.
     Export {
@@ -97,6 +107,16 @@ enum LedgerCommand {
     Certificate {
         /// UID, serial number or address of the unit.
         unit: String,
+        /// The file to write.
+        #[arg(long, short, value_name = "FILE")]
+        output: PathBuf,
+    },
+    /// Write a blob that a unit was given from a list; a secret is not given out.
+    Blob {
+        /// UID, serial number or address of the unit.
+        unit: String,
+        /// The blob's name.
+        name: String,
         /// The file to write.
         #[arg(long, short, value_name = "FILE")]
         output: PathBuf,
@@ -131,6 +151,9 @@ struct Allocate {
     /// Give this many EUI-64 addresses.
     #[arg(long, value_name = "N", default_value_t = 0)]
     eui64: u8,
+    /// Give the blob of this name; may be given several times.
+    #[arg(long, value_name = "NAME")]
+    blob: Vec<String>,
     /// Station, for the record.
     #[arg(long, value_name = "NAME", env = "PANELFLASH_STATION", default_value = "unnamed")]
     station: String,
@@ -201,11 +224,13 @@ pub(crate) fn ledger(args: &LedgerArgs) -> Result<u8, Failure> {
         LedgerCommand::Show { .. } => show::show(&ledger, args.json),
         LedgerCommand::Balance { order } => show::balance(&ledger, order.as_deref(), args.json),
         LedgerCommand::Audit { checkpoint } => show::audit(&ledger, checkpoint, args.json),
-        LedgerCommand::Import { file, product, order } => {
-            import(&mut ledger, file, product, order.as_ref(), args.json)
+        LedgerCommand::Import { file, product, order, station } => {
+            let pool = import::read(file, product, order.as_ref(), station)?;
+            add_pool(&mut ledger, &pool, args.json)
         }
         LedgerCommand::Export { log, output } => export(&ledger, *log, output.as_deref(), args.json),
         LedgerCommand::Certificate { unit, output } => certificate(&ledger, unit, output),
+        LedgerCommand::Blob { unit, name, output } => blob(&ledger, unit, name, output),
         LedgerCommand::Void { unit, reason } => void(&mut ledger, UnitId(*unit), reason, args.json),
     }
 }
@@ -219,7 +244,7 @@ fn allocate(ledger: &mut SqliteLedger, what: &Allocate, as_json: bool) -> Result
         run: "by hand".to_owned(),
         station: what.station.clone(),
         panel: None,
-        needs: Needs { serial: what.serial, eui48: what.eui48, eui64: what.eui64 },
+        needs: Needs { serial: what.serial, eui48: what.eui48, eui64: what.eui64, blobs: what.blob.clone() },
         chips: (1..).zip(uids).map(|(slot, uid)| Chip { slot, uid }).collect(),
     };
     let reserved = ledger.reserve_many(&request, Timestamp::now()).map_err(|e| failure(&e))?;
@@ -252,20 +277,6 @@ fn add(ledger: &mut SqliteLedger, what: &AddBlock, as_json: bool) -> Result<u8, 
         (None, None, first) => eui(EuiKind::Eui64, first.as_deref().unwrap_or_default())?,
     };
     let pool = Pool { product: what.product.clone(), order: None, block };
-    add_pool(ledger, &pool, as_json)
-}
-
-fn import(
-    ledger: &mut SqliteLedger,
-    file: &Path,
-    product: &str,
-    order: Option<&String>,
-    as_json: bool,
-) -> Result<u8, Failure> {
-    let name = file.display();
-    let text = std::fs::read(file).map_err(|e| Failure::new(Code::FileUnreadable, format!("{name}: {e}")))?;
-    let rows = panel_ledger::read_list(&text).map_err(|e| Failure::new(e.code(), format!("{name}: {e}")))?;
-    let pool = Pool { product: Some(product.to_owned()), order: order.cloned(), block: Block::List(rows) };
     add_pool(ledger, &pool, as_json)
 }
 
@@ -325,6 +336,22 @@ fn certificate(ledger: &SqliteLedger, query: &str, output: &Path) -> Result<u8, 
         panel_ledger::certificate_pem(&der).map_err(|e| Failure::new(e.code(), format!("{query}: {e}")))?;
     crate::files::replace(output, pem.as_bytes())?;
     line(&format!("{}: certificate {newest} of {}", output.display(), unit.unit));
+    Ok(0)
+}
+
+fn blob(ledger: &SqliteLedger, query: &str, name: &str, output: &Path) -> Result<u8, Failure> {
+    let none = |what: &str| Failure::new(Code::Usage, format!("{query}: {what}"));
+    let unit = find(ledger, query)?.pop().ok_or_else(|| none("no such unit"))?;
+    let named = unit.numbers.blobs.iter().find(|blob| blob.name == name);
+    let named = named.ok_or_else(|| none(&format!("it was given no blob {name:?}")))?;
+    match ledger.content(named).map_err(|e| failure(&e))? {
+        Some(Content::Plain(bytes)) => crate::files::replace(output, &bytes)?,
+        Some(Content::Sealed(_)) => {
+            return Err(none(&format!("blob {name:?} is a secret, for its unit only")));
+        }
+        None => return Err(none(&format!("blob {name:?} is not in this ledger"))),
+    }
+    line(&format!("{}: blob {name} {} of {}", output.display(), named.sha256, unit.unit));
     Ok(0)
 }
 

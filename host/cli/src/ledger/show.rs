@@ -53,6 +53,7 @@ pub(super) fn find(ledger: &SqliteLedger, query: &str) -> Result<Vec<Unit>, Fail
         (NumberKind::Eui64, &address),
         (NumberKind::Key, &low),
         (NumberKind::Certificate, &low),
+        (NumberKind::Blob, &low),
     ];
     for (kind, value) in kinds {
         found.extend(ledger.find_number(kind, value).map_err(|e| failure(&e))?);
@@ -175,6 +176,9 @@ fn print_units(units: &[Unit], as_json: bool) -> Result<(), Failure> {
         ];
         for (name, value) in facts {
             value.iter().for_each(|value| line(&format!("  {name} {value}")));
+        }
+        for blob in &unit.numbers.blobs {
+            line(&format!("  blob {} {}", blob.name, blob.sha256));
         }
         for (name, list) in [("key", &unit.keys), ("certificate", &unit.certificates)] {
             let replaced = list.split_last().map_or(&[][..], |(_, replaced)| replaced);

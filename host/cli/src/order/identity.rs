@@ -1,4 +1,4 @@
-//! What a unit is given beside its image: the bytes of its identity region, its key and its certificate.
+//! What a unit is given beside its image: the bytes of its identity region, its key, its certificate and its blobs.
 //!
 //! A key made here lives in memory that is wiped, goes into the region's bytes and nowhere else. A key made by the
 //! board never leaves it: what comes is a certificate request, and the region says which key it is. Of both are kept
@@ -13,6 +13,7 @@ use panel_ledger::{
     Contents, Hash, Issued, KeyKind, Numbers, UnitKey, VerifiedRequest, certificate_facts, check_issued,
 };
 use panel_protocol::node::Uid;
+use panel_release::StationSecret;
 use panel_release::manifest::{IdentityNeeds, RegionPlace, UnitKeyKind};
 use zeroize::Zeroizing;
 
@@ -44,6 +45,14 @@ pub(crate) struct Owner {
     pub(crate) numbers: Numbers,
     /// When its numbers were reserved first.
     pub(crate) reserved: Timestamp,
+    /// The blobs that the ledger gave it, in the order of the release.
+    pub(crate) blobs: Vec<OwnBlob>,
+}
+
+/// A unit's blob as it is written; it may be a secret.
+pub(crate) struct OwnBlob {
+    pub(crate) name: String,
+    pub(crate) bytes: Zeroizing<Vec<u8>>,
 }
 
 /// What every unit of a run has in common.
@@ -53,6 +62,8 @@ pub(crate) struct Template {
     pub(crate) hardware: String,
     pub(crate) needs: IdentityNeeds,
     pub(crate) issuer: Option<UnitIssuer>,
+    /// Opens the secrets among the blobs.
+    pub(crate) secret: Option<StationSecret>,
 }
 
 /// The key that a region speaks of.
@@ -135,7 +146,7 @@ impl Template {
         keys: &[KeySlot<'_>],
         certificate: Option<&Issued>,
     ) -> Result<Zeroizing<Vec<u8>>, Failure> {
-        let Numbers { serial, eui48, eui64 } = &owner.numbers;
+        let Numbers { serial, eui48, eui64, .. } = &owner.numbers;
         let eui48: Vec<[u8; 6]> = eui48.iter().filter_map(|eui| eui.octets().try_into().ok()).collect();
         let eui64: Vec<[u8; 8]> = eui64.iter().filter_map(|eui| eui.octets().try_into().ok()).collect();
         let identity = Identity {
@@ -149,9 +160,12 @@ impl Template {
         };
         let wrong = |e: region::RegionError| Failure::new(Code::ReleaseTarget, format!("identity: {e}"));
         let unit = place.unit as usize;
-        let length = match certificate {
-            Some(issued) => region::BLOBS + region::blob_length(issued.der.len()),
-            None => region::padded_length(unit).map_err(wrong)?,
+        let certificate = certificate.map(|issued| Blob { name: CERTIFICATE, bytes: &issued.der });
+        let given = owner.blobs.iter().map(|blob| Blob { name: &blob.name, bytes: &blob.bytes });
+        let blobs: Vec<_> = certificate.into_iter().chain(given).collect();
+        let length = match blobs.iter().map(|blob| region::blob_length(blob.bytes.len())).sum() {
+            0 => region::padded_length(unit).map_err(wrong)?,
+            behind => region::BLOBS + behind,
         };
         if length > place.length as usize {
             let RegionPlace { address, length: aside, .. } = place;
@@ -162,9 +176,9 @@ impl Template {
         }
         let mut bytes = Zeroizing::new(vec![0xFF; length]);
         region::encode(&identity, unit, &mut bytes).map_err(wrong)?;
-        if let Some(issued) = certificate {
-            let blob = Blob { name: CERTIFICATE, bytes: &issued.der };
-            region::encode_blob(blob, &mut bytes[region::BLOBS..]).map_err(wrong)?;
+        let mut at = region::BLOBS;
+        for blob in blobs {
+            at += region::encode_blob(blob, &mut bytes[at..]).map_err(wrong)?;
         }
         Ok(bytes)
     }

@@ -197,8 +197,11 @@ impl Keeper {
             let reserved = known.map_or(self.now, |unit| unit.reserved_at);
             let read_before = known.and_then(|unit| unit.read_back);
             let uid = Uid(reservation.chip.uid.0);
-            let owner = Owner { uid, numbers: reservation.numbers, reserved };
-            let own = self.terms.template.make(&owner, self.now).and_then(|made| {
+            let mut owner = Owner { uid, numbers: reservation.numbers, reserved, blobs: Vec::new() };
+            let blobs = super::blobs::open(&self.ledger, &owner.numbers, &self.terms.template);
+            let own = blobs.and_then(|blobs| {
+                owner.blobs = blobs;
+                let made = self.terms.template.make(&owner, self.now)?;
                 let signed = self.terms.order.as_ref();
                 let images = signed.map(|s| super::windows::own_images(&s.release, &owner.numbers));
                 Ok((made, images.transpose()?.unwrap_or_default()))
@@ -233,7 +236,12 @@ impl Keeper {
             run: self.run.clone(),
             station: station.clone(),
             panel: Some(panel.clone()),
-            needs: ledger::Needs { serial: needs.serial, eui48: needs.eui48, eui64: needs.eui64 },
+            needs: ledger::Needs {
+                serial: needs.serial,
+                eui48: needs.eui48,
+                eui64: needs.eui64,
+                blobs: needs.blobs.clone(),
+            },
             chips: wanted
                 .iter()
                 .map(|(slot, uid, _)| ledger::Chip { slot: slot.0, uid: ledger::Uid(uid.0) })
@@ -380,7 +388,9 @@ fn facts(numbers: &ledger::Numbers) -> Vec<(String, String)> {
         list.iter().map(|eui| (kind.word().to_owned(), eui.to_string())).collect::<Vec<_>>()
     };
     let eui48 = euis(NumberKind::Eui48, &numbers.eui48);
-    eui48.into_iter().chain(euis(NumberKind::Eui64, &numbers.eui64)).collect()
+    let blobs = numbers.blobs.iter();
+    let blobs = blobs.map(|b| (NumberKind::Blob.word().to_owned(), format!("{}={}", b.name, b.sha256)));
+    eui48.into_iter().chain(euis(NumberKind::Eui64, &numbers.eui64)).chain(blobs).collect()
 }
 
 fn slot_of(event: &Event) -> Option<Slot> {
@@ -401,10 +411,13 @@ fn leave_out(wanted: &mut Vec<(Slot, Uid, Option<Unit>)>, error: &LedgerError) -
                 wanted.iter().filter(|(.., unit)| unit.as_ref().is_none_or(|unit| unit.order.is_none()));
             new.map(|(slot, ..)| *slot).skip(*remaining as usize).collect()
         }
-        LedgerError::PoolExhausted { left, .. } => {
+        LedgerError::PoolExhausted { left, slot: first, .. }
+        | LedgerError::BlobsExhausted { left, slot: first, .. } => {
             let new =
                 wanted.iter().filter(|(.., unit)| unit.as_ref().is_none_or(|unit| unit.state == State::Void));
-            new.map(|(slot, ..)| *slot).skip(*left as usize).collect()
+            let beyond: Vec<_> = new.map(|(slot, ..)| *slot).skip(*left as usize).collect();
+            // A known unit that lacks what its release asks for now is none of the new ones.
+            if beyond.is_empty() { vec![Slot(*first)] } else { beyond }
         }
         LedgerError::NeedsGrew { uid, .. } => {
             wanted.iter().filter(|(_, u, _)| u.0 == uid.0).map(|(slot, ..)| *slot).collect()

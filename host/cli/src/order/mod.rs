@@ -4,6 +4,7 @@
 //! the station says what it trusts. What cannot be used is refused before the panel is touched, with the reason
 //! for every file that was looked at.
 
+pub(crate) mod blobs;
 mod certify;
 mod floors;
 mod identity;
@@ -32,7 +33,7 @@ use panel_store as store;
 
 use crate::failure::Failure;
 use floors::Floors;
-use identity::{Owner, Template};
+use identity::{OwnBlob, Owner, Template};
 use keeper::{Clock, Keeper, Signed, Terms};
 use recovery::Recovery;
 use station::{Station, UnitIssuer};
@@ -75,9 +76,10 @@ pub(crate) fn load(
         hardware: single(&release.manifest().hardware),
         needs: release.manifest().identity.clone(),
         issuer: station.issuer()?,
+        secret: station.secret()?,
     };
     let recipe = recipe(order.order(), &release, chip, now)?;
-    try_identity(&template, now)?;
+    try_identity(&template, Vec::new(), now)?;
     let of = panel_job::ways_on(&panel, &[], true).map_err(|e| Failure::new(e.code(), e.to_string()))?;
     let ways = Ways { of, agent: station.agent()?, supply_mv: station.supply_mv };
     let plan = Plan::with_ways(recipe, panel, ways).map_err(|e| Failure::new(e.code(), e.to_string()))?;
@@ -130,6 +132,8 @@ impl Ordered {
         let doubtful = keeper::settle(ledger, records, now)?;
         let terms = crate::release::terms(&self.order, self.order_sha256)?;
         ledger.open_order(&terms, now).map_err(|e| crate::ledger::failure(&e))?;
+        let longest = blobs::check(ledger, &self.order, &self.template)?;
+        try_identity(&self.template, longest, now)?;
         Ok(doubtful)
     }
 
@@ -281,13 +285,13 @@ fn option_write(image: &VerifiedImage<'_>, chip: &Chip) -> Result<OptionWrite, F
 
 /// An identity is made and thrown away: an issuer that cannot issue and a region that is too small are told before
 /// any board has taken a number.
-fn try_identity(template: &Template, now: Timestamp) -> Result<(), Failure> {
+fn try_identity(template: &Template, blobs: Vec<OwnBlob>, now: Timestamp) -> Result<(), Failure> {
     if let Some(UnitIssuer { issuer, .. }) = &template.issuer {
         issuer.check_time(now).map_err(|e| Failure::new(e.code(), e.to_string()))?;
     }
     let serial = template.needs.serial.then(|| TRIAL.to_owned());
     let numbers = Numbers { serial, ..Numbers::default() };
-    template.make(&Owner { uid: Uid([0; 12]), numbers, reserved: now }, now).map(|_| ())
+    template.make(&Owner { uid: Uid([0; 12]), numbers, reserved: now, blobs }, now).map(|_| ())
 }
 
 /// The only one of a list; empty if there is none or are several.

@@ -64,10 +64,10 @@ impl Recovery {
             let text = format!("{name} leaves locked: the job has to say `[finish] lock = \"level-1\"`");
             return refuse(Code::JobFile, text);
         }
-        if !unit.keys.is_empty() {
+        if !unit.keys.is_empty() || !unit.numbers.blobs.is_empty() {
             let order = unit.order.as_deref().unwrap_or("ORDER");
             let text = format!(
-                "{name} has a key of its own, which only a release describes: recover it with `--order {order}`"
+                "{name} has a key or blobs of its own, which only a release describes: recover it with `--order {order}`"
             );
             return refuse(Code::JobFile, text);
         }
@@ -113,6 +113,7 @@ pub(crate) fn terms_of(job: &Job, station: &str, panel: &str, locks: bool) -> Te
         hardware: identity.map_or_else(String::new, |i| i.hardware.clone()),
         needs: IdentityNeeds { region: identity.map(place), ..IdentityNeeds::default() },
         issuer: None,
+        secret: None,
     };
     Terms {
         order: None,
@@ -127,7 +128,12 @@ pub(crate) fn terms_of(job: &Job, station: &str, panel: &str, locks: bool) -> Te
 /// The bytes that would be written are those that were read back from this chip before, where that is known.
 fn check_same(unit: &Unit, template: &Template) -> Result<(), Refused> {
     let refused = |text| Refused { code: Code::JobFile, text };
-    let owner = Owner { uid: Uid(unit.uid.0), numbers: unit.numbers.clone(), reserved: unit.reserved_at };
+    let owner = Owner {
+        uid: Uid(unit.uid.0),
+        numbers: unit.numbers.clone(),
+        reserved: unit.reserved_at,
+        blobs: Vec::new(),
+    };
     let made = template.make(&owner, unit.changed_at);
     let made = made.map_err(|e| refused(format!("[identity]: {}", e.message)))?.region;
     let Some(made) = made else { return Ok(()) };

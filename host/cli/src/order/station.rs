@@ -215,7 +215,8 @@ impl Station {
         candidates(&self.releases, "pfr", |path| read_plain(path, secret.as_ref()))
     }
 
-    fn secret(&self) -> Result<Option<StationSecret>, Failure> {
+    /// The station's key for what is encrypted to it, if it has one.
+    pub(crate) fn secret(&self) -> Result<Option<StationSecret>, Failure> {
         self.secret.as_deref().map(station_secret).transpose()
     }
 }

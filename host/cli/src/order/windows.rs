@@ -17,10 +17,6 @@ use crate::failure::Failure;
 /// # Errors
 /// A window that says not what goes there, or that is too short for a serial number of the order.
 pub(crate) fn of(manifest: &Manifest, order: &WorkOrder, now: Timestamp) -> Result<Vec<Window>, Failure> {
-    if let Some(blob) = manifest.identity.blobs.first() {
-        let text = format!("the release gives each unit a blob {blob:?}, which no run of this version does");
-        return Err(Failure::new(Code::ReleaseTarget, text));
-    }
     for window in &manifest.patches {
         match window.value {
             None => return Err(wrong(window, "the release does not say what goes there")),

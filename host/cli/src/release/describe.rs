@@ -157,6 +157,7 @@ struct IdentityText {
     key: Option<UnitKeyKind>,
     certificate: bool,
     region: Option<RegionText>,
+    blobs: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -173,7 +174,7 @@ impl ReleaseText {
         let mut memory = shared_memory(&chips);
         memory.extend(self.memory);
         let unit = chips.iter().map(|chip| u32::from(chip.flash.unit)).max().unwrap_or(4);
-        let IdentityText { serial, eui48, eui64, key, certificate, region } = self.identity;
+        let IdentityText { serial, eui48, eui64, key, certificate, region, blobs } = self.identity;
         let region = region.map(|RegionText { address, length }| RegionPlace { address, length, unit });
         let manifest = Manifest {
             schema: self.schema,
@@ -193,7 +194,7 @@ impl ReleaseText {
             hardware: self.hardware.iter().map(u16::to_string).collect(),
             memory,
             images: Vec::new(),
-            identity: IdentityNeeds { serial, eui48, eui64, key, certificate, region, blobs: Vec::new() },
+            identity: IdentityNeeds { serial, eui48, eui64, key, certificate, region, blobs },
             patches: self.patches,
             seals: Vec::new(),
         };

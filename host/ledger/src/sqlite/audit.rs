@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::{
     audit_keys::{self, Told},
+    blobs,
     convert::{number_kind, state, uid},
     read,
 };
@@ -26,6 +27,7 @@ pub(super) fn audit(connection: &Connection, written_down: &[Checkpoint]) -> Res
     check_numbers(connection, &mut audit)?;
     check_given(connection, &mut audit)?;
     audit_keys::check(connection, &log.fingerprints, &mut audit)?;
+    blobs::check(connection, &mut audit)?;
     check_voids(connection, &mut audit)?;
     check_orders(connection, &log, &mut audit)?;
     Ok(audit)
@@ -179,7 +181,9 @@ fn check_given(connection: &Connection, audit: &mut Audit) -> Result<(), LedgerE
         let serial = numbers.serial.into_iter().map(|value| (NumberKind::Serial, product.as_str(), value));
         let euis = numbers.eui48.iter().chain(&numbers.eui64);
         let euis = euis.map(|eui| (NumberKind::from(eui.kind), "", eui.to_string()));
-        for (kind, scope, value) in serial.chain(euis) {
+        let blobs = numbers.blobs.iter();
+        let blobs = blobs.map(|blob| (NumberKind::Blob, blob.name.as_str(), blob.sha256.to_string()));
+        for (kind, scope, value) in serial.chain(euis).chain(blobs) {
             shown += 1;
             let owner: Option<i64> =
                 given.query_row([kind.word(), scope, &value], |row| row.get(0)).optional()?;
@@ -189,7 +193,7 @@ fn check_given(connection: &Connection, audit: &mut Audit) -> Result<(), LedgerE
         }
     }
     let given: i64 = connection.query_row(
-        "SELECT count(*) FROM number WHERE kind IN ('serial', 'eui48', 'eui64')",
+        "SELECT count(*) FROM number WHERE kind IN ('serial', 'eui48', 'eui64', 'blob')",
         [],
         |row| row.get(0),
     )?;

@@ -6,7 +6,7 @@ use rusqlite::{Row, types::Type};
 use crate::{
     error::LedgerError,
     eui::{Eui, EuiKind},
-    types::{Hash, NumberKind, State, Uid},
+    types::{Hash, NamedBlob, NumberKind, State, Uid},
 };
 
 /// A stored time. Only times made by [`Timestamp::as_microsecond`] are stored.
@@ -62,6 +62,29 @@ pub(super) fn euis(row: &Row<'_>, index: usize, kind: EuiKind) -> rusqlite::Resu
             .map_err(|error| rusqlite::Error::FromSqlConversionFailure(index, Type::Text, error.into()))
     };
     text.unwrap_or_default().split_whitespace().map(read).collect()
+}
+
+/// Blobs as they stand in one column, `NULL` for none.
+pub(super) fn join_blobs(blobs: &[NamedBlob]) -> Option<String> {
+    let texts: Vec<_> = blobs.iter().map(|blob| format!("{}={}", blob.name, blob.sha256)).collect();
+    (!texts.is_empty()).then(|| texts.join(" "))
+}
+
+/// The blobs of one column.
+pub(super) fn blobs(row: &Row<'_>, index: usize) -> rusqlite::Result<Vec<NamedBlob>> {
+    let text: Option<String> = row.get(index)?;
+    let read = |word: &str| {
+        let (name, value) = word.split_once('=').ok_or_else(|| unknown(index, word))?;
+        Ok(NamedBlob { name: name.to_owned(), sha256: hash(index, value)? })
+    };
+    text.unwrap_or_default().split_whitespace().map(read).collect()
+}
+
+/// A hash that stands as text.
+pub(super) fn hash(index: usize, text: &str) -> rusqlite::Result<Hash> {
+    let mut sha256 = [0; 32];
+    hex::decode_to_slice(text, &mut sha256).map_err(|_| unknown(index, text))?;
+    Ok(Hash(sha256))
 }
 
 /// A number that is stored as a signed integer of the database.

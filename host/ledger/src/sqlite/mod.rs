@@ -6,6 +6,7 @@
 mod advance;
 mod audit;
 mod audit_keys;
+mod blobs;
 mod convert;
 mod pools;
 mod read;
@@ -25,7 +26,10 @@ use crate::{
     eui::Assignment,
     ledger::Ledger,
     report::{Audit, Balance, Checkpoint, Event},
-    types::{Hash, NumberKind, OrderTerms, Pool, PoolLevel, Request, Reservation, Step, Uid, Unit, UnitId},
+    types::{
+        Content, Hash, NamedBlob, NumberKind, OrderTerms, Pool, PoolLevel, Request, Reservation, Step,
+        Supply, Uid, Unit, UnitId,
+    },
 };
 
 /// A moment in the writing of one transaction, in order: where a test may stop the ledger.
@@ -163,6 +167,14 @@ impl Ledger for SqliteLedger {
 
     fn blob(&self, unit: UnitId, sha256: Hash) -> Result<Option<Vec<u8>>, LedgerError> {
         read::blob(&self.connection, unit, sha256)
+    }
+
+    fn content(&self, blob: &NamedBlob) -> Result<Option<Content>, LedgerError> {
+        blobs::content(&self.connection, blob)
+    }
+
+    fn supply(&self, product: &str, order: Option<&str>, name: &str) -> Result<Supply, LedgerError> {
+        blobs::supply(&self.connection, product, order, name)
     }
 
     fn unit(&self, unit: UnitId) -> Result<Option<Unit>, LedgerError> {

@@ -4,14 +4,15 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::json;
 
 use super::{
-    convert::{blob_hash, number_kind, stored},
+    blobs,
+    convert::{blob_hash, hash, number_kind, stored},
     writer::Writer,
 };
 use crate::{
     error::LedgerError,
     eui::{Assignment, Eui, EuiBlock, EuiKind},
     serial::SerialFormat,
-    types::{Block, ListRow, NumberKind, Numbers, OrderTerms, Pool, PoolLevel, SerialBlock},
+    types::{Block, ListRow, NamedBlob, NumberKind, Numbers, OrderTerms, Pool, PoolLevel, SerialBlock},
 };
 
 /// A pool as it stands in the database.
@@ -344,11 +345,10 @@ fn add_rows(
         for eui in row.eui48.iter().chain(&row.eui64) {
             refuse_eui_overlap(others, &EuiBlock { first: *eui, count: 1, step: 1, local: true })?;
         }
-        for (kind, ordinal, value) in values(row) {
+        for (kind, ordinal, scope, value) in values(row, scope) {
             if kind == NumberKind::Serial {
                 refuse_in_block(others, description.product.as_deref(), &value)?;
             }
-            let scope = if kind == NumberKind::Serial { scope } else { "" };
             let given = writer
                 .tx
                 .prepare_cached(
@@ -361,7 +361,8 @@ fn add_rows(
                 .exists(params![kind.word(), scope, value])?;
             if given || listed {
                 let place = if given { "given to a unit" } else { "in a list" };
-                return Err(LedgerError::DuplicateNumber { kind, value, place: place.to_owned() });
+                let place = format!("set {} of this list: {place}", position + 1);
+                return Err(LedgerError::DuplicateNumber { kind, value, place });
             }
             writer
                 .tx
@@ -371,6 +372,7 @@ fn add_rows(
                 )?
                 .execute(params![pool, position as i64, kind.word(), ordinal, scope, value])?;
         }
+        row.blobs.iter().try_for_each(|blob| blobs::keep(writer, blob))?;
     }
     Ok(())
 }
@@ -393,35 +395,37 @@ fn refuse_in_block(others: &[Stored], product: Option<&str>, serial: &str) -> Re
     }
 }
 
-/// The numbers of a row: kind, place among its kind, value.
-fn values(row: &ListRow) -> impl Iterator<Item = (NumberKind, i64, String)> {
-    let eui = |kind, list: &[Eui]| -> Vec<_> {
-        list.iter().enumerate().map(|(at, eui)| (kind, at as i64, eui.to_string())).collect()
-    };
-    let serial = row.serial.iter().map(|serial| (NumberKind::Serial, 0, serial.clone()));
-    serial
-        .chain(eui(NumberKind::Eui48, &row.eui48))
-        .chain(eui(NumberKind::Eui64, &row.eui64))
-        .collect::<Vec<_>>()
-        .into_iter()
+/// The numbers of a row: kind, place among its kind, scope, value. `product` is the scope of serial numbers.
+fn values<'a>(row: &'a ListRow, product: &'a str) -> Vec<(NumberKind, i64, &'a str, String)> {
+    let mut values = Vec::new();
+    values.extend(row.serial.iter().map(|serial| (NumberKind::Serial, 0, product, serial.clone())));
+    for (kind, list) in [(NumberKind::Eui48, &row.eui48), (NumberKind::Eui64, &row.eui64)] {
+        values.extend((0..).zip(list).map(|(at, eui)| (kind, at, "", eui.to_string())));
+    }
+    let blobs = (0..).zip(&row.blobs).map(|(at, listed)| {
+        (NumberKind::Blob, at, listed.blob.name.as_str(), listed.blob.sha256.to_string())
+    });
+    values.extend(blobs);
+    values
 }
 
 /// One row of a list as numbers.
 pub(super) fn list_row(connection: &Connection, pool: i64, position: u64) -> Result<Numbers, LedgerError> {
     let mut statement = connection.prepare_cached(
-        "SELECT kind, value FROM list_item WHERE pool = ? AND position = ? ORDER BY kind, ordinal",
+        "SELECT kind, value, scope FROM list_item WHERE pool = ? AND position = ? ORDER BY kind, ordinal",
     )?;
     let rows = statement
         .query_map(params![pool, position as i64], |row| {
-            Ok((number_kind(row, 0)?, row.get::<_, String>(1)?))
+            Ok((number_kind(row, 0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?))
         })?
         .collect::<Result<Vec<_>, _>>()?;
     let mut numbers = Numbers::default();
-    for (kind, value) in rows {
+    for (kind, value, scope) in rows {
         match kind {
             NumberKind::Serial => numbers.serial = Some(value),
             NumberKind::Eui48 => numbers.eui48.push(Eui::parse(EuiKind::Eui48, &value)?),
             NumberKind::Eui64 => numbers.eui64.push(Eui::parse(EuiKind::Eui64, &value)?),
+            NumberKind::Blob => numbers.blobs.push(NamedBlob { name: scope, sha256: hash(1, &value)? }),
             NumberKind::Key | NumberKind::Certificate => {}
         }
     }

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
-use super::convert::{blob_hash, euis, number_kind, optional_hash, reversed, state, time, uid};
+use super::convert::{blob_hash, blobs, euis, number_kind, optional_hash, reversed, state, time, uid};
 use crate::{
     error::LedgerError,
     eui::EuiKind,
@@ -12,7 +12,8 @@ use crate::{
 
 const COLUMNS: &str =
     "id, product, chip, order_id, state, failed, reason, release, run, station, panel, slot,
-    read_back, record, lock_proof, supersedes, reserved_at, changed_at, serial, eui48, eui64, lock_required";
+    read_back, record, lock_proof, supersedes, reserved_at, changed_at, serial, eui48, eui64, blobs,
+    lock_required";
 
 pub(super) fn unit(connection: &Connection, unit: UnitId) -> Result<Option<Unit>, LedgerError> {
     Ok(select(connection, "WHERE id = ?", [unit.0])?.pop())
@@ -78,7 +79,7 @@ fn read_unit(row: &Row<'_>) -> rusqlite::Result<Unit> {
         uid: uid(row, 2)?,
         order: row.get(3)?,
         state: state(row, 4)?,
-        lock_required: row.get(21)?,
+        lock_required: row.get(22)?,
         failed: row.get(5)?,
         reason: row.get(6)?,
         release: optional_hash(row, 7)?,
@@ -104,12 +105,14 @@ fn read_numbers(row: &Row<'_>, first: usize) -> rusqlite::Result<Numbers> {
         serial: row.get(first)?,
         eui48: euis(row, first + 1, EuiKind::Eui48)?,
         eui64: euis(row, first + 2, EuiKind::Eui64)?,
+        blobs: blobs(row, first + 3)?,
     })
 }
 
 /// The numbers a unit has.
 pub(super) fn numbers(connection: &Connection, unit: UnitId) -> Result<Numbers, LedgerError> {
-    let mut statement = connection.prepare_cached("SELECT serial, eui48, eui64 FROM unit WHERE id = ?")?;
+    let mut statement =
+        connection.prepare_cached("SELECT serial, eui48, eui64, blobs FROM unit WHERE id = ?")?;
     Ok(statement.query_row([unit.0], |row| read_numbers(row, 0))?)
 }
 
@@ -123,7 +126,7 @@ fn add_fingerprints(connection: &Connection, unit: &mut Unit) -> Result<(), Ledg
         match number_kind(row, 0)? {
             NumberKind::Key => unit.keys.push(row.get(1)?),
             NumberKind::Certificate => unit.certificates.push(row.get(1)?),
-            NumberKind::Serial | NumberKind::Eui48 | NumberKind::Eui64 => {}
+            NumberKind::Serial | NumberKind::Eui48 | NumberKind::Eui64 | NumberKind::Blob => {}
         }
     }
     Ok(())

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::{
     advance,
-    convert::{join, reversed, state, uid},
+    convert::{join, join_blobs, reversed, state, uid},
     read,
     take::Takes,
     writer::Writer,
@@ -106,7 +106,7 @@ pub(super) fn reserve_many(
         units.push(making.entry(&reservation));
         out.push(reservation);
     }
-    takes.store(writer, request)?;
+    takes.store(writer)?;
     let Request { product, release, run, station, panel, .. } = request;
     let order = order.as_ref().map(|order| order.id.as_str());
     writer.log("reserved", &PanelEntry { product, order, release, run, station, panel, units })?;
@@ -211,8 +211,9 @@ impl Making<'_> {
             .tx
             .prepare_cached(
                 "INSERT INTO unit (product, chip, order_id, took, lock_required, state, release, run, station,
-                                   panel, slot, serial, eui48, eui64, supersedes, reserved_at, changed_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, 'reserved', ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?15)",
+                                   panel, slot, serial, eui48, eui64, blobs, supersedes, reserved_at,
+                                   changed_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, 'reserved', ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?16)",
             )?
             .execute(params![
                 product,
@@ -228,6 +229,7 @@ impl Making<'_> {
                 numbers.serial,
                 join(&numbers.eui48),
                 join(&numbers.eui64),
+                join_blobs(&numbers.blobs),
                 self.supersedes().map(|unit| unit.0),
                 writer.at,
             ])?;
@@ -256,7 +258,7 @@ impl Making<'_> {
                 "UPDATE unit SET state = ?2, failed = NULL, release = ?3, run = ?4, station = ?5, panel = ?6,
                         slot = ?7, changed_at = ?8, order_id = coalesce(order_id, ?9), took = max(took, ?10),
                         lock_required = max(lock_required, ?11), supersedes = coalesce(supersedes, ?12),
-                        serial = ?13, eui48 = ?14, eui64 = ?15,
+                        serial = ?13, eui48 = ?14, eui64 = ?15, blobs = ?16,
                         record = NULL, lock_proof = NULL,
                         reason = CASE WHEN ?2 = 'in_doubt' THEN 'run again' END
                  WHERE id = ?1",
@@ -277,6 +279,7 @@ impl Making<'_> {
                 numbers.serial,
                 join(&numbers.eui48),
                 join(&numbers.eui64),
+                join_blobs(&numbers.blobs),
             ])?;
         takes.give(unit, taken);
         let (chip, consumed) = (self.chip, self.consumed);

@@ -9,7 +9,7 @@ use crate::error::LedgerError;
 /// `PFLL`: marks the file as a panelflash ledger for this program and for `file(1)`.
 pub(super) const APPLICATION_ID: i32 = 0x5046_4C4C;
 /// One script per schema number, from 1. A script that is released is never edited.
-const MIGRATIONS: [&str; 1] = [include_str!("0001_ledger.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("0001_ledger.sql"), include_str!("0002_blobs.sql")];
 /// How long a reader (`ledger balance` beside a running station) may hold up a writer.
 const BUSY: Duration = Duration::from_secs(2);
 

@@ -19,6 +19,7 @@ const KINDS: [NumberKind; 3] = [NumberKind::Serial, NumberKind::Eui48, NumberKin
 /// A number with the place it was taken from.
 pub(super) struct Taken {
     kind: NumberKind,
+    scope: String,
     value: String,
     ordinal: i64,
     pool: i64,
@@ -49,10 +50,9 @@ impl Takes {
     }
 
     /// Gives all noted numbers to their units for ever, and moves the pools on.
-    pub(super) fn store(self, writer: &Writer<'_>, request: &Request) -> Result<(), LedgerError> {
+    pub(super) fn store(self, writer: &Writer<'_>) -> Result<(), LedgerError> {
         let mut giving = Giving::new(writer)?;
-        for (unit, Taken { kind, value, ordinal, pool, place }) in &self.pending {
-            let scope = if *kind == NumberKind::Serial { request.product.as_str() } else { "" };
+        for (unit, Taken { kind, scope, value, ordinal, pool, place }) in &self.pending {
             giving.give(*kind, scope, value, *unit, *ordinal, Some((*pool, *place as i64)))?;
         }
         for (pool, _) in self.pools.iter().filter(|(_, touched)| *touched) {
@@ -86,7 +86,16 @@ impl Takes {
             if have != 0 {
                 return Err(LedgerError::NeedsGrew { uid: chip.uid, kind, have });
             }
-            self.take_from_block(writer, request, kind, &mut numbers, &mut taken)?;
+            self.take_from_block(writer, request, kind, chip.slot, &mut numbers, &mut taken)?;
+        }
+        if let Some(name) = request.needs.blobs.iter().find(|name| !has_blob(&numbers, name)) {
+            return Err(LedgerError::BlobsExhausted {
+                name: name.clone(),
+                product: request.product.clone(),
+                needed: self.fresh.max(self.given + 1),
+                left: self.given,
+                slot: chip.slot,
+            });
         }
         self.given += 1;
         Ok((numbers, taken))
@@ -112,16 +121,17 @@ impl Takes {
             }
             pool.used += 1;
             *touched = true;
-            let id = pool.id;
-            let mut push = |kind, ordinal, value| taken.push(Taken { kind, value, ordinal, pool: id, place });
-            let Numbers { serial, eui48, eui64 } = row;
-            serial.iter().for_each(|serial| push(NumberKind::Serial, 0, serial.clone()));
-            for (kind, list) in [(NumberKind::Eui48, &eui48), (NumberKind::Eui64, &eui64)] {
-                (0..).zip(list).for_each(|(at, eui)| push(kind, at, eui.to_string()));
+            for (kind, ordinal, scope, value) in texts(&row, &request.product) {
+                taken.push(Taken { kind, scope, value, ordinal, pool: pool.id, place });
             }
+            let Numbers { serial, eui48, eui64, blobs } = row;
             numbers.serial = numbers.serial.take().or(serial);
             numbers.eui48.extend(eui48);
             numbers.eui64.extend(eui64);
+            numbers.blobs.extend(blobs);
+            if !lacks_something(request, numbers) {
+                break;
+            }
         }
         Ok(())
     }
@@ -131,6 +141,7 @@ impl Takes {
         writer: &Writer<'_>,
         request: &Request,
         kind: NumberKind,
+        slot: u16,
         numbers: &mut Numbers,
         taken: &mut Vec<Taken>,
     ) -> Result<(), LedgerError> {
@@ -151,6 +162,7 @@ impl Takes {
                 product: request.product.clone(),
                 needed: self.fresh.max(self.given + 1),
                 left: self.given,
+                slot,
             });
         };
         let place = pool.used;
@@ -158,14 +170,16 @@ impl Takes {
             Content::Serial(block) => {
                 let now = time(writer.at);
                 let value = block.format.render(block.first.saturating_add(place), now)?;
-                taken.push(Taken { kind, value: value.clone(), ordinal: 0, pool: pool.id, place });
+                let scope = request.product.clone();
+                taken.push(Taken { kind, scope, value: value.clone(), ordinal: 0, pool: pool.id, place });
                 numbers.serial = Some(value);
             }
             Content::Eui(block) => {
                 let addresses = block.addresses(place, wanted as u8);
                 for (at, eui) in addresses.iter().enumerate() {
                     let (value, ordinal) = (eui.to_string(), at as i64);
-                    taken.push(Taken { kind, value, ordinal, pool: pool.id, place });
+                    let scope = String::new();
+                    taken.push(Taken { kind, scope, value, ordinal, pool: pool.id, place });
                 }
                 match block.first.kind {
                     EuiKind::Eui48 => numbers.eui48 = addresses,
@@ -185,7 +199,7 @@ fn needed(request: &Request, kind: NumberKind) -> usize {
         NumberKind::Serial => usize::from(request.needs.serial),
         NumberKind::Eui48 => request.needs.eui48.into(),
         NumberKind::Eui64 => request.needs.eui64.into(),
-        NumberKind::Key | NumberKind::Certificate => 0,
+        NumberKind::Key | NumberKind::Certificate | NumberKind::Blob => 0,
     }
 }
 
@@ -194,7 +208,7 @@ fn count(numbers: &Numbers, kind: NumberKind) -> usize {
         NumberKind::Serial => usize::from(numbers.serial.is_some()),
         NumberKind::Eui48 => numbers.eui48.len(),
         NumberKind::Eui64 => numbers.eui64.len(),
-        NumberKind::Key | NumberKind::Certificate => 0,
+        NumberKind::Key | NumberKind::Certificate | NumberKind::Blob => 0,
     }
 }
 
@@ -202,13 +216,32 @@ fn lacks(request: &Request, numbers: &Numbers, kind: NumberKind) -> bool {
     count(numbers, kind) < needed(request, kind)
 }
 
+fn has_blob(numbers: &Numbers, name: &str) -> bool {
+    numbers.blobs.iter().any(|blob| blob.name == name)
+}
+
 fn lacks_something(request: &Request, numbers: &Numbers) -> bool {
     KINDS.iter().any(|kind| lacks(request, numbers, *kind))
+        || request.needs.blobs.iter().any(|name| !has_blob(numbers, name))
 }
 
 /// Whether the set `row` gives the chip something that it lacks, and nothing twice or by half.
 fn suits(request: &Request, numbers: &Numbers, row: &Numbers) -> bool {
-    let useful = KINDS.iter().any(|kind| lacks(request, numbers, *kind) && count(row, *kind) > 0);
+    let useful = KINDS.iter().any(|kind| lacks(request, numbers, *kind) && count(row, *kind) > 0)
+        || request.needs.blobs.iter().any(|name| !has_blob(numbers, name) && has_blob(row, name));
     let enough = |kind| count(row, kind) == 0 || (count(numbers, kind) == 0 && !lacks(request, row, kind));
-    useful && KINDS.into_iter().all(enough)
+    useful && KINDS.into_iter().all(enough) && row.blobs.iter().all(|blob| !has_blob(numbers, &blob.name))
+}
+
+/// The numbers of a set: kind, place among its kind, scope, value.
+fn texts(row: &Numbers, product: &str) -> Vec<(NumberKind, i64, String, String)> {
+    let mut texts = Vec::new();
+    let serial = row.serial.iter();
+    texts.extend(serial.map(|serial| (NumberKind::Serial, 0, product.to_owned(), serial.clone())));
+    for (kind, list) in [(NumberKind::Eui48, &row.eui48), (NumberKind::Eui64, &row.eui64)] {
+        texts.extend((0..).zip(list).map(|(at, eui)| (kind, at, String::new(), eui.to_string())));
+    }
+    let blobs = (0..).zip(&row.blobs);
+    texts.extend(blobs.map(|(at, blob)| (NumberKind::Blob, at, blob.name.clone(), blob.sha256.to_string())));
+    texts
 }

@@ -53,7 +53,7 @@ pub fn run(make: impl Fn() -> Box<dyn Rig>) {
 
 const PRODUCT: &str = "sensor-head";
 const ORDER: &str = "WO-1";
-const NEEDS: Needs = Needs { serial: true, eui48: 2, eui64: 0 };
+const NEEDS: Needs = Needs { serial: true, eui48: 2, eui64: 0, blobs: Vec::new() };
 
 /// A time so many seconds after the first of all.
 fn at(seconds: i64) -> Timestamp {

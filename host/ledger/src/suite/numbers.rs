@@ -8,8 +8,8 @@ use crate::{
     LedgerError,
     eui::{Assignment, EuiError},
     types::{
-        Block, Change, Chip, Hash, ListRow, MAX_PANEL, Needs, NumberKind, OrderTerms, Pool, Request, State,
-        Uid,
+        Block, Change, Chip, Content, Hash, ListBlob, ListRow, MAX_PANEL, NamedBlob, Needs, NumberKind,
+        OrderTerms, Pool, Request, State, Uid,
     },
 };
 
@@ -26,6 +26,7 @@ pub(super) const CASES: &[Case] = &[
     ("numbers of a list are given in its order, once", lists),
     ("lists of different kinds make one set together", lists_together),
     ("a list that runs out says how many it was enough for", short_list),
+    ("a unit's blob is given once and stays the unit's", blobs),
     ("what a list has no block gives, and the other way round", lists_and_blocks),
     ("blocks that overlap are refused", overlaps),
     ("addresses outside the owned assignments are refused", assignments),
@@ -175,7 +176,7 @@ fn next_pool(rig: &mut dyn Rig) {
 }
 
 fn row(serial: &str, address: &str) -> ListRow {
-    ListRow { serial: Some(serial.to_owned()), eui48: vec![eui(address)], eui64: Vec::new() }
+    ListRow { serial: Some(serial.to_owned()), eui48: vec![eui(address)], ..ListRow::default() }
 }
 
 fn lists(rig: &mut dyn Rig) {
@@ -183,8 +184,9 @@ fn lists(rig: &mut dyn Rig) {
     let list = vec![row("CUST-7", "70b3d5abd000"), row("CUST-3", "70b3d5abd007")];
     rig.ledger().add_pool(&product_pool(Block::List(list)), at(0)).unwrap();
     rig.reopen();
-    let needs = Needs { serial: true, eui48: 1, eui64: 0 };
-    let reserved = rig.ledger().reserve_many(&Request { needs, ..request([1, 2]) }, at(1)).unwrap();
+    let needs = Needs { serial: true, eui48: 1, ..Needs::default() };
+    let reserved =
+        rig.ledger().reserve_many(&Request { needs: needs.clone(), ..request([1, 2]) }, at(1)).unwrap();
     let serials: Vec<_> = reserved.iter().map(|one| one.numbers.serial.clone().unwrap()).collect();
     assert_eq!(serials, ["CUST-7", "CUST-3"]);
     assert_eq!(reserved[1].numbers.eui48, [eui("70b3d5abd007")]);
@@ -269,12 +271,12 @@ fn find_by_number(rig: &mut dyn Rig) {
 
 fn needs_grow(rig: &mut dyn Rig) {
     open(rig, 10);
-    let none = Needs { serial: true, eui48: 0, eui64: 0 };
+    let none = Needs { serial: true, ..Needs::default() };
     let first = rig.ledger().reserve_many(&Request { needs: none, ..request([1]) }, at(1)).unwrap().remove(0);
     let second = reserve(rig, [1]).remove(0);
     assert_eq!(second.numbers.serial, first.numbers.serial);
     assert_eq!(second.numbers.eui48.len(), 2, "a kind the unit has none of is added");
-    let more = Needs { serial: true, eui48: 3, eui64: 0 };
+    let more = Needs { serial: true, eui48: 3, ..Needs::default() };
     let refused = rig.ledger().reserve_many(&Request { needs: more, ..request([1]) }, at(2));
     assert!(matches!(refused, Err(LedgerError::NeedsGrew { have: 2, .. })), "{refused:?}");
     assert_eq!(look(rig, first.unit).numbers, second.numbers);
@@ -313,6 +315,12 @@ fn only_eui(address: &str) -> ListRow {
     ListRow { eui48: vec![eui(address)], ..ListRow::default() }
 }
 
+fn only_blob(name: &str, bytes: &[u8]) -> ListRow {
+    let blob = NamedBlob { name: name.to_owned(), sha256: Hash::of(bytes) };
+    let listed = ListBlob { blob, length: bytes.len(), content: Content::Plain(bytes.to_vec()) };
+    ListRow { blobs: vec![listed], ..ListRow::default() }
+}
+
 fn without_blocks(rig: &mut dyn Rig) {
     rig.ledger().open_order(&OrderTerms { blocks: Vec::new(), ..terms(10) }, at(0)).unwrap();
 }
@@ -333,9 +341,43 @@ fn short_list(rig: &mut dyn Rig) {
     rig.ledger().add_pool(&list(["S-1", "S-2"], only_serial), at(0)).unwrap();
     let needs = Needs { serial: true, ..Needs::default() };
     let refused = rig.ledger().reserve_many(&Request { needs, ..request([1, 2, 3]) }, at(1));
-    let Err(LedgerError::PoolExhausted { needed: 3, left: 2, .. }) = refused else {
+    let Err(LedgerError::PoolExhausted { needed: 3, left: 2, slot: 2, .. }) = refused else {
         panic!("{refused:?}");
     };
+    assert_sound(rig);
+}
+
+fn blobs(rig: &mut dyn Rig) {
+    open(rig, 10);
+    rig.ledger().add_pool(&list([b"one", b"two"], |bytes| only_blob("cal", bytes)), at(0)).unwrap();
+    let wanted = |chips: &[u16]| {
+        let needs = Needs { serial: true, blobs: vec!["cal".to_owned()], ..Needs::default() };
+        Request { needs, ..request(chips.iter().copied()) }
+    };
+    let first = rig.ledger().reserve_many(&wanted(&[1]), at(1)).unwrap().remove(0);
+    let cal = first.numbers.blobs[0].clone();
+    assert_eq!((cal.name.as_str(), cal.sha256), ("cal", Hash::of(b"one")));
+    rig.reopen();
+    let ledger = rig.ledger();
+    assert_eq!(ledger.content(&cal).unwrap(), Some(Content::Plain(b"one".to_vec())));
+    assert_eq!(ledger.reserve_many(&wanted(&[1]), at(2)).unwrap()[0].numbers, first.numbers);
+    let supply = ledger.supply(PRODUCT, Some(ORDER), "cal").unwrap();
+    assert_eq!((supply.listed, supply.left, supply.longest), (2, 1, 3));
+    assert_eq!(ledger.supply("gateway", None, "cal").unwrap().listed, 0);
+    let refused = ledger.reserve_many(&wanted(&[1, 2, 3]), at(3));
+    assert!(
+        matches!(refused, Err(LedgerError::BlobsExhausted { needed: 2, left: 1, slot: 2, .. })),
+        "{refused:?}"
+    );
+    for again in [b"one", b"two"] {
+        let refused = ledger.add_pool(&list([again], |bytes| only_blob("cal", bytes)), at(4));
+        assert!(matches!(refused, Err(LedgerError::DuplicateNumber { kind: NumberKind::Blob, .. })));
+    }
+    ledger.add_pool(&list([b"one"], |bytes| only_blob("other", bytes)), at(4)).unwrap();
+    let void = Change::Void { reason: "burnt".to_owned() };
+    ledger.advance(&[step(first.unit, void)], at(5)).unwrap();
+    let anew = ledger.reserve_many(&wanted(&[1]), at(6)).unwrap().remove(0);
+    assert_eq!(anew.numbers.blobs[0].sha256, Hash::of(b"two"), "what a void unit had is given to nobody");
     assert_sound(rig);
 }
 
