@@ -13,6 +13,7 @@ use panel_protocol::node::{KeyKind, Protection, Uid};
 use zeroize::Zeroizing;
 
 use crate::chip::Chip;
+use crate::event::Event;
 
 /// What is to be done to a board beside its image.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -371,6 +372,14 @@ pub struct Reserved {
     /// This very identity was read back from this very chip in an earlier run. A board that is found locked can
     /// no longer show its identity; without this it does not pass.
     pub written: bool,
+}
+
+impl Reserved {
+    /// What is told of it, and recorded.
+    #[must_use]
+    pub fn event(&self, slot: Slot) -> Event {
+        Event::Reserved { slot, serial: self.serial.clone(), facts: self.facts.clone() }
+    }
 }
 
 /// Why a board gets no identity; it is left as it is.

@@ -46,13 +46,10 @@ impl BlobSource for Files<'_> {
     }
 
     fn seal(&mut self, secret: &[u8]) -> Result<Vec<u8>, String> {
-        let recipient = match self.recipient.take() {
-            Some(recipient) => recipient,
-            None => recipient(self.station)?,
-        };
-        let sealed = panel_release::seal(secret, core::slice::from_ref(&recipient));
-        self.recipient = Some(recipient);
-        sealed.map_err(|e| e.to_string())
+        if self.recipient.is_none() {
+            self.recipient = Some(recipient(self.station)?);
+        }
+        panel_release::seal(secret, self.recipient.as_slice()).map_err(|e| e.to_string())
     }
 }
 

@@ -42,11 +42,7 @@ impl<L: Link, V: Overseer> Attempt<'_, L, V> {
         self.begin(Step::Reserve)?;
         let reserved = self.overseer.reserve(Uid(*uid))?;
         self.done.serial.clone_from(&reserved.serial);
-        self.overseer.tell(Event::Reserved {
-            slot: self.work.slot,
-            serial: reserved.serial,
-            facts: reserved.facts,
-        })?;
+        self.overseer.tell(reserved.event(self.work.slot))?;
         self.end_step(true)?;
         let (Some(bytes), Some(at)) = (reserved.identity, self.work.identity_at) else { return Ok(None) };
         let image = stm32::Image::new([stm32::Region { address: at, data: &bytes }]);

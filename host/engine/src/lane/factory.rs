@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 use super::{Lane, Stage};
 use crate::board::{Board, SlotState};
-use crate::event::{Event, Step};
+use crate::event::Step;
 use crate::finishing::{Refused, Reserved};
 
 /// Times a board may miss a part of a question, or be busy, before it fails.
@@ -115,11 +115,7 @@ impl Lane {
         match answer {
             Ok(mut reserved) => {
                 let Some(board) = self.boards.get_mut(&slot).filter(|b| b.is_active()) else { return };
-                self.events.push_back(Event::Reserved {
-                    slot,
-                    serial: reserved.serial.clone(),
-                    facts: reserved.facts.clone(),
-                });
+                self.events.push_back(reserved.event(slot));
                 let images = core::mem::take(&mut reserved.images);
                 board.reserved = Some(reserved);
                 self.give_image(now, slot, &images);

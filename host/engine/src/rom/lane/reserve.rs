@@ -11,7 +11,7 @@ use panel_protocol::time::{Micros, Span};
 
 use super::{Purpose, RomLane};
 use crate::board::Board;
-use crate::event::{Event, Step};
+use crate::event::Step;
 use crate::finishing::{Refused, Reserved};
 
 /// What the first of the boards that wait gives the others.
@@ -63,11 +63,7 @@ impl RomLane {
         let Some(board) = self.boards.get_mut(&slot).filter(waits) else { return };
         match answer {
             Ok(reserved) => {
-                self.events.push_back(Event::Reserved {
-                    slot,
-                    serial: reserved.serial.clone(),
-                    facts: reserved.facts.clone(),
-                });
+                self.events.push_back(reserved.event(slot));
                 if let Some(working) = self.working.get_mut(&slot) {
                     working.attempt.handle_reserved(now, &reserved);
                 }
