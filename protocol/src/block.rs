@@ -27,6 +27,8 @@ bitflags::bitflags! {
         const COMPARE = 1 << 0;
         /// A [`Seal`] follows the regions.
         const SEALED = 1 << 1;
+        /// The host waits at Commit until an image in a second slot is installed: a board that has one may use it.
+        const STAGE = 1 << 2;
         const _ = !0;
     }
 }

@@ -14,7 +14,7 @@ pub const MAX_REPLY: usize = 208;
 pub const MAX_READ: usize = 192;
 
 /// What the image records in flash say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum ImageState {
     /// No record.
@@ -23,6 +23,8 @@ pub enum ImageState {
     Incomplete = 1,
     /// The last update was committed.
     Valid = 2,
+    /// The last update was committed; its image is in the second slot and is being installed.
+    Staged = 3,
 }
 
 /// What the host needs to know of every node: short, because 64 boards answer.
@@ -270,6 +272,7 @@ fn read_info(r: &mut Reader<'_>) -> Option<Info> {
         0 => ImageState::None,
         1 => ImageState::Incomplete,
         2 => ImageState::Valid,
+        3 => ImageState::Staged,
         _ => return None,
     };
     Some(Info {

@@ -56,6 +56,8 @@ pub enum NodeState {
     Committed = 6,
     /// An error was reported; the session is over for this node.
     Failed = 7,
+    /// Committed: the image goes from the second slot to its place.
+    Installing = 8,
 }
 
 bitflags::bitflags! {
@@ -72,6 +74,8 @@ bitflags::bitflags! {
         const MANIFEST_COMPLETE = 1 << 3;
         /// Every region reads back as the manifest says.
         const VERIFIED = 1 << 4;
+        /// The image is written to the second slot: the application stays until it is committed.
+        const STAGED = 1 << 5;
         const _ = !0;
     }
 }
@@ -329,6 +333,7 @@ impl NodeState {
             5 => Self::Programmed,
             6 => Self::Committed,
             7 => Self::Failed,
+            8 => Self::Installing,
             _ => return None,
         })
     }

@@ -9,7 +9,7 @@ use super::port::{NodePort, Seals};
 use super::record;
 use super::{ImageState, STEP};
 use crate::CRC32;
-use crate::block::{Begin, BeginFlags, MAX_REGIONS, Region};
+use crate::block::Region;
 use crate::frame::Frame;
 use crate::ident::Channel;
 use crate::message::{Control, HostMessage};
@@ -23,14 +23,8 @@ pub fn startable(port: &mut impl NodePort, asked: u32) -> Option<u32> {
     if mark.state != ImageState::Valid || port.seals() == Seals::Demanded && !mark.trusted {
         return None;
     }
-    let mut regions = [Region::EMPTY; MAX_REGIONS];
-    let regions = regions.get_mut(..usize::from(mark.regions))?;
-    for (n, region) in regions.iter_mut().enumerate() {
-        *region = mark.region(port, n as u8)?;
-    }
-    if Begin::new(0, BeginFlags::empty(), 0, regions)?.image_id() != mark.id {
-        return None;
-    }
+    let image = mark.image(port)?;
+    let regions = image.regions();
     let app_base = port.facts().flash.app_base;
     let own = || regions.iter().find(|r| r.address + r.len > app_base).map(|r| r.address.max(app_base));
     let vectors = if asked >= app_base { asked } else { own()? };

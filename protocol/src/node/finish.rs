@@ -6,7 +6,7 @@
 use super::port::{EraseUnit, FlashState, NodePort, Protection};
 use super::record::{Mark, RECORD};
 use super::session::{Session, shares_unit};
-use super::{Farewell, Node, NodeMemory, Poll, STEP, Wake, Work};
+use super::{Farewell, Node, NodeMemory, Poll, STEP, Wake, Work, slot};
 use crate::block::{MAX_WRITE, Write};
 use crate::message::{BlockKind, Control, NodeState, Refusal};
 use crate::reply::{ImageState, Reply};
@@ -91,11 +91,11 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
         let session =
             self.session.as_mut().filter(|s| s.begin.session == number).ok_or(Refusal::WrongState)?;
         match session.state {
-            NodeState::Committed => Ok(true),
+            NodeState::Committed | NodeState::Installing => Ok(true),
             NodeState::Programmed if session.verified() => {
-                if session.record.is_none() {
-                    session.record = Some(ImageState::Valid);
-                }
+                let mark =
+                    if P::HAS_SLOT && session.shift != 0 { ImageState::Staged } else { ImageState::Valid };
+                session.record = session.record.or(Some(mark));
                 Ok(false)
             }
             NodeState::Programmed => Err(Refusal::NotVerified),
@@ -114,7 +114,7 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
         let busy = self.session.as_ref().is_some_and(|s| {
             matches!(s.state, NodeState::Comparing | NodeState::Receiving) || s.record.is_some()
         });
-        if busy {
+        if busy || self.installs() {
             return Err(Refusal::WrongState);
         }
         let flash = self.port.facts().flash;
@@ -126,6 +126,7 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
         }
         let bootloader_end = flash.record_base.min(flash.app_base);
         let image = holds_image(&self.image, self.session.as_ref(), address, end);
+        let image = image || slot::owns(&self.port, address, end);
         if address < bootloader_end || image || shares_unit(&flash, address, end, flash.record_base) {
             return Err(Refusal::Reserved);
         }

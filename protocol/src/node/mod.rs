@@ -20,6 +20,7 @@ mod port;
 mod receive;
 mod record;
 mod session;
+mod slot;
 
 pub use boot::{asks_to_stay, startable};
 pub use port::*;
@@ -116,7 +117,9 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
         let nonce = (port.nonce() & 0x7FFF) as u16;
         let strap = port.strap();
         let number = Number::new(port.facts(), nonce, strap);
-        let (image, write) = trusted(&mut port);
+        let (mut image, write) = trusted(&mut port);
+        let mut memory = memory;
+        let session = slot::resume(&mut port, &mut memory, &mut image);
         Self {
             port,
             memory,
@@ -124,7 +127,7 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
             muted: false,
             out: Outbox::default(),
             block: [0; MAX_BLOCK],
-            session: None,
+            session,
             write,
             image,
             statistics: Statistics::default(),
@@ -262,6 +265,9 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
     }
 
     fn end_session(&mut self, now: Micros) {
+        if self.installs() {
+            return; // nobody stops what will replace the application
+        }
         self.session = None;
         let (buffers, _) = self.memory.parts();
         buffers.iter_mut().for_each(SegmentBuffer::release);
@@ -272,6 +278,11 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
     fn settle(&mut self, now: Micros) {
         let longest = self.port.facts().flash.runs.iter().map(|run| run.longest).max();
         self.settling = Some(now + longest.unwrap_or_default() + SLACK);
+    }
+
+    /// An image in the second slot is committed and has not come to its place.
+    fn installs(&self) -> bool {
+        P::HAS_SLOT && self.session.as_ref().is_some_and(Session::is_committed)
     }
 
     fn never_settles(&mut self) {
@@ -414,7 +425,7 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
             return Ok(()); // the host asks again because our answer was lost
         }
         let begin = Begin::decode(block).ok_or(Refusal::BadBlock)?;
-        if self.write.is_some() {
+        if self.write.is_some() || self.installs() {
             return Err(Refusal::WrongState);
         }
         // A locked board may be read back as the image that it says it holds, and in no other way.
@@ -438,7 +449,8 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
         let entries = manifest.get_mut(..segments).ok_or(Refusal::TooLarge)?;
         entries.fill(ManifestEntry::EMPTY);
         buffers.iter_mut().for_each(SegmentBuffer::release);
-        self.session = Some(Session::new(begin, crc, buffers.len()));
+        let shift = slot::shift(&self.port, &self.image, &begin);
+        self.session = Some(Session { shift, ..Session::new(begin, crc, buffers.len()) });
         self.settle(now);
         Ok(())
     }
@@ -531,7 +543,7 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
 /// image that the RAM agent wrote, or a commit that the power did not outlast. Without a good seal it does not count.
 fn trusted(port: &mut impl NodePort) -> (Mark, Option<WriteJob>) {
     let record::Scan { newest: mut mark, free, .. } = record::scan(port);
-    if port.seals() != Seals::Demanded || mark.state != ImageState::Valid || mark.trusted {
+    if port.seals() != Seals::Demanded || mark.state < ImageState::Valid || mark.trusted {
         return (mark, None);
     }
     let good = mark.seal(port).is_some_and(|seal| {

@@ -169,17 +169,20 @@ impl Session {
     }
 
     #[inline(never)]
-    fn op_done(&mut self, io: &mut Io<'_, impl NodePort>) {
+    fn op_done<P: NodePort>(&mut self, io: &mut Io<'_, P>) {
         match core::mem::replace(&mut self.op, Op::None) {
             Op::Erase { address, .. } => {
                 let unit = io.port.facts().flash.erase_unit(address);
                 unit.into_iter().for_each(|unit| self.set_erased(unit.index, true));
             }
             Op::Program { buffer, from, len, .. } => self.op = Op::Readback { buffer, from, len },
+            Op::Record { address, .. } if P::HAS_SLOT && self.kept > 0 => self.kept_one(io, address),
             Op::Record { address, .. } => self.record_written(io, address),
             Op::RecordErase { .. } => {
-                self.floor = self.records.as_ref().map_or(0, |before| before.newest.floor);
-                let scan = record::scan(io.port);
+                let before = self.records.as_ref().map(|scan| (scan.newest.floor, scan.newest.sequence));
+                let mut scan = record::scan(io.port);
+                // Numbers go on where they ended: an older mark that is kept in a second slot must not count.
+                (self.floor, scan.newest.sequence) = before.unwrap_or_default();
                 if scan.free.is_none() {
                     let address = io.port.facts().flash.record_base;
                     self.fail(io.out, NodeFault::RecordFailed, address, 0, 0);
@@ -191,17 +194,24 @@ impl Session {
     }
 
     fn address_of(&self, buffer: &SegmentBuffer, offset: u16) -> u32 {
-        self.begin.place(buffer.segment.into()).map_or(0, |p| p.address + u32::from(offset))
+        self.place(buffer.segment.into()).map_or(0, |p| p.address + u32::from(offset))
     }
 
     /// Chooses the next flash operation and begins it.
     #[inline(never)]
-    fn start_op(&mut self, io: &mut Io<'_, impl NodePort>) -> Work {
+    fn start_op<P: NodePort>(&mut self, io: &mut Io<'_, P>) -> Work {
         if self.record.is_some() {
             return self.start_record(io);
         }
-        if self.state != NodeState::Receiving {
-            return Work::None;
+        match self.state {
+            NodeState::Receiving => {}
+            NodeState::Installing if P::HAS_SLOT => {
+                let fed = self.feed(io);
+                if fed != Work::None {
+                    return fed;
+                }
+            }
+            _ => return Work::None,
         }
         let programming = io.buffers.iter().position(|b| b.state == BufferState::Programming);
         let next = programming.or_else(|| lowest_ready(io.buffers));
@@ -227,7 +237,7 @@ impl Session {
     fn start_program(&mut self, io: &mut Io<'_, impl NodePort>, n: usize) {
         let buffer = &mut io.buffers[n];
         buffer.state = BufferState::Programming;
-        let Some(place) = self.begin.place(buffer.segment.into()) else { return };
+        let Some(place) = self.place(buffer.segment.into()) else { return };
         let from = skip_blank(buffer, &place, buffer.at);
         if from >= place.len {
             buffer.at = place.len;
@@ -245,7 +255,7 @@ impl Session {
 
     fn read_back(&mut self, io: &mut Io<'_, impl NodePort>, n: u8, from: u16, len: u16) {
         let buffer = &mut io.buffers[usize::from(n)];
-        let Some(place) = self.begin.place(buffer.segment.into()) else { return };
+        let Some(place) = self.place(buffer.segment.into()) else { return };
         let mut found = [0; STEP];
         let found = &mut found[..usize::from(len)];
         let address = place.address + u32::from(from);
@@ -286,9 +296,12 @@ impl Session {
 
     /// Hashes the next piece of flash, if what precedes it is programmed.
     #[inline(never)]
-    fn hash_step(&mut self, io: &mut Io<'_, impl NodePort>) -> Work {
+    fn hash_step<P: NodePort>(&mut self, io: &mut Io<'_, P>) -> Work {
         let n = self.hash.region;
         let Some(&region) = self.begin.regions().get(usize::from(n)) else {
+            if P::HAS_SLOT && self.state == NodeState::Installing {
+                return self.hashed(io);
+            }
             self.all_programmed(io.port);
             return Work::None;
         };
@@ -304,7 +317,7 @@ impl Session {
         let len = (region.len - self.hash.at).min(STEP as u32);
         let mut bytes = [0; STEP];
         let bytes = &mut bytes[..len as usize];
-        if !io.port.read(region.address + self.hash.at, bytes) {
+        if !io.port.read(region.address + self.shift + self.hash.at, bytes) {
             return Work::None;
         }
         self.hash.crc.update(bytes);
@@ -359,12 +372,13 @@ impl Session {
             self.records = Some(record::scan(io.port));
             return Work::Copy(unit.size);
         };
-        // An update needs slots for the mark that it began, for its seal and regions, and for the mark that it ended.
-        let left = 1
-            + u32::from(self.records_before_mark() - self.recorded)
-            + u32::from(self.begin.seal().is_some());
-        let wanted = if state == ImageState::Incomplete { 1 + left } else { left };
-        match scan.free.filter(|_| self.trust || scan.free_slots >= wanted) {
+        let needed = self.records_needed(state);
+        let free = scan.free.filter(|_| self.trust || scan.free_slots >= needed);
+        if let Some(work) = self.keep(io, free.is_none()) {
+            return work;
+        }
+        let Some(scan) = &self.records else { return Work::None };
+        match free {
             Some(address) => {
                 let bytes = scan.newest.next(&self.begin, self.entry(state));
                 io.port.start_program(address, &bytes);
@@ -379,6 +393,17 @@ impl Session {
         Work::None
     }
 
+    /// Slots that an update needs from here on: for the mark that it began, for its seal and regions, for the mark that it
+    /// ended, and for what is said of that one. An update that was begun must not find itself without.
+    fn records_needed(&self, state: ImageState) -> u32 {
+        if self.state == NodeState::Installing {
+            return 1;
+        }
+        let begun = u32::from(state == ImageState::Incomplete);
+        let remarks = u32::from(self.begin.seal().is_some()) + u32::from(self.shift != 0);
+        begun + u32::from(self.records_before_mark() - self.recorded) + 1 + remarks
+    }
+
     /// Records of seal and regions.
     fn records_before_mark(&self) -> u8 {
         let seal = if self.begin.seal().is_some() { record::SEAL_RECORDS } else { 0 };
@@ -391,13 +416,16 @@ impl Session {
         match self.recorded {
             _ if self.floor > 0 => Entry::Floor(self.floor),
             _ if self.trust => Entry::Trust,
-            n if state == ImageState::Valid && n < seals => Entry::Seal(n),
-            n if state == ImageState::Valid && n < self.records_before_mark() => Entry::Region(n - seals),
+            _ if self.state == NodeState::Installing => Entry::Installed,
+            n if state != ImageState::Incomplete && n < seals => Entry::Seal(n),
+            n if state != ImageState::Incomplete && n < self.records_before_mark() => {
+                Entry::Region(n - seals)
+            }
             _ => Entry::Mark(state),
         }
     }
 
-    fn record_written(&mut self, io: &mut Io<'_, impl NodePort>, address: u32) {
+    fn record_written<P: NodePort>(&mut self, io: &mut Io<'_, P>, address: u32) {
         let Some(state) = self.record else { return };
         let entry = self.entry(state);
         let Some(records) = &mut self.records else { return };
@@ -412,12 +440,19 @@ impl Session {
         match entry {
             Entry::Floor(_) => self.floor = 0,
             Entry::Seal(_) | Entry::Region(_) => self.recorded += 1,
-            Entry::Mark(ImageState::Valid) if io.port.seals() == Seals::Demanded => self.trust = true,
-            Entry::Mark(_) | Entry::Trust => {
+            Entry::Mark(ImageState::Valid | ImageState::Staged) if io.port.seals() == Seals::Demanded => {
+                self.trust = true;
+            }
+            Entry::Mark(_) | Entry::Trust | Entry::Installed => {
                 (self.record, self.recorded, self.trust) = (None, 0, false);
                 self.image = Some(newest);
-                if state == ImageState::Valid {
-                    self.state = NodeState::Committed;
+                let asked = state != ImageState::Incomplete && self.state == NodeState::Programmed;
+                match state {
+                    ImageState::Staged if P::HAS_SLOT => self.install(io),
+                    ImageState::Valid => self.state = NodeState::Committed,
+                    _ => {}
+                }
+                if asked {
                     let opcode = Control::Commit { session: self.begin.session }.opcode();
                     io.out.reply(&Reply::Done { opcode, refusal: None, detail: self.begin.session.into() });
                 }
@@ -427,8 +462,8 @@ impl Session {
 
     /// Compares the next piece of flash with the manifest.
     fn compare_step(&mut self, io: &mut Io<'_, impl NodePort>) -> Poll {
+        let place = self.place(self.compare.segment.into());
         let compare = &mut self.compare;
-        let place = self.begin.place(compare.segment.into());
         let Some(SegmentPlace { address, len, .. }) = place else {
             return self.compared(io);
         };

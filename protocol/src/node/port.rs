@@ -152,6 +152,8 @@ bitflags::bitflags! {
         const KEYS = 1 << 7;
         /// Takes only images whose seal verifies under the product's public key, and no older ones than it was told.
         const SEALS = 1 << 8;
+        /// Has a second slot: while it has an application, an image that fits goes there first.
+        const SLOT = 1 << 9;
         const _ = !0;
     }
 }
@@ -181,6 +183,16 @@ impl KeyKind {
 /// Where [`NodePort::read`] shows the certificate request of the key made last: its length (2 bytes,
 /// little-endian), then the request. No STM32 has memory there.
 pub const REQUEST_ADDRESS: u32 = 0xFFFF_0000;
+
+/// Where an image waits until it is committed. Offsets are those of the images' own place, which lies below it and begins
+/// at [`FlashFacts::app_base`]. The last erase unit is not for images: records are kept there while theirs are erased.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slot {
+    /// First address, that of an erase unit.
+    pub base: u32,
+    /// Address after the last erase unit.
+    pub end: u32,
+}
 
 /// What a board does with the seal of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -325,6 +337,14 @@ pub trait NodePort {
     /// with [`Self::MAKES_KEYS`] and [`Capabilities::KEYS`], on a chip that is not protected.
     fn make_key(&mut self, _kind: KeyKind, _name: &[u8]) -> bool {
         false
+    }
+
+    /// Whether this code can keep an image in a second slot. Without it nothing of it is in the binary.
+    const HAS_SLOT: bool = false;
+
+    /// The board's second slot, if it has one; [`Capabilities::SLOT`] then. Asked only with [`Self::HAS_SLOT`].
+    fn slot(&self) -> Option<Slot> {
+        None
     }
 
     /// What the board does with seals; [`Capabilities::SEALS`] where it demands them.

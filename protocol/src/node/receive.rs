@@ -97,7 +97,7 @@ impl SegmentBuffer {
         self.state = BufferState::Free;
     }
 
-    fn open(&mut self, segment: u16, ranges: Option<(ChunkRange, Option<ChunkRange>)>) {
+    pub(super) fn open(&mut self, segment: u16, ranges: Option<(ChunkRange, Option<ChunkRange>)>) {
         self.data.fill(0xFF);
         self.received.fill(0);
         (self.segment, self.count, self.at) = (segment, 0, 0);
@@ -134,7 +134,7 @@ pub(super) struct Stream {
     open: bool,
     head: Option<u16>,
     chunk: u8,
-    free: u8,
+    pub(super) free: u8,
     total: u8,
     /// When the pause was last asked for.
     held: Option<Micros>,

@@ -13,19 +13,30 @@
 //! image has one: magic, kind, number, 2 bytes 0xFF, sequence of the `Valid` record (4), 44 bytes of content, CRC-32,
 //! 4 bytes 0xFF. They say nothing by themselves; with them a bootloader can check the image without the host. Behind a
 //! `Valid` record one of kind 5 says that its seal has been found good. Kind 6 keeps the floor when the area is erased.
+//!
+//! Boards with a second slot (`slot.rs`): kind 7 in the place of `Valid` says that the image is in the slot and is to be
+//! installed, kind 8 behind it that it is. Before their area is erased the newest mark is written once more, with the next
+//! number, to the slot's last unit, and afterwards from there to the empty area: the highest number counts, wherever it
+//! stands. So there something that is no record hides no lost mark, and an image that is `Valid` stays so.
 
 use super::port::{EraseUnit, NodePort};
+use super::slot;
 use crate::CRC32;
-use crate::block::{Begin, Region, Seal};
+use crate::block::{Begin, BeginFlags, MAX_REGIONS, Region, Seal};
 use crate::bytes::{Reader, Writer};
 use crate::reply::ImageState;
 
 pub(super) const RECORD: usize = 64;
 const MAGIC: u32 = u32::from_le_bytes(*b"PFR1");
+/// Where a record has its kind, and where its number.
+const KIND: usize = 4;
+const SEQUENCE: usize = 8;
 const REGION: u8 = 3;
 const SEAL: u8 = 4;
 const TRUSTED: u8 = 5;
 const FLOOR: u8 = 6;
+const STAGED: u8 = 7;
+const INSTALLED: u8 = 8;
 /// Records that a seal takes.
 pub(super) const SEAL_RECORDS: u8 = 2;
 /// Bytes of the signature in the first of them, behind counter and floor.
@@ -44,6 +55,8 @@ pub(super) enum Entry {
     Mark(ImageState),
     /// The seal of the newest mark is good.
     Trust,
+    /// The image of the newest mark has come from the slot to its place.
+    Installed,
 }
 
 /// What a record says.
@@ -52,7 +65,8 @@ pub(super) struct Mark {
     pub(super) state: ImageState,
     /// The image ID.
     pub(super) id: [u8; 32],
-    sequence: u32,
+    /// Its number, one more than that of the mark before it.
+    pub(super) sequence: u32,
     /// Address of the record.
     pub(super) place: u32,
     /// Regions of the image; their records stand before a `Valid` one.
@@ -125,32 +139,71 @@ impl Mark {
             Entry::Mark(state) => {
                 let first = begin.regions().first().map_or(0, |r| r.address);
                 let end = begin.regions().last().map_or(0, |r| r.address + r.len);
-                let w = head(&mut w, state as u8, begin.session, sequence);
+                let w = head(&mut w, kind_of(state), begin.session, sequence);
                 w.u32(begin.regions().len() as u32).u32(first).u32(end).put(&begin.image_id());
             }
-            Entry::Trust => return self.trust(),
+            Entry::Trust => return remark(TRUSTED, self.sequence),
+            Entry::Installed => return remark(INSTALLED, self.sequence),
         }
         close(bytes)
     }
 
     /// The record that says that the seal of this mark is good.
     pub(super) fn trust(&self) -> [u8; RECORD] {
-        let mut bytes = [0xFF; RECORD];
-        head(&mut Writer::new(&mut bytes), TRUSTED, 0, self.sequence);
-        close(bytes)
+        remark(TRUSTED, self.sequence)
     }
 
-    /// A newer mark takes the place of this one. What was said of older images stays.
+    /// The `n`th of the records that say with the next number what this mark says and what belongs to it; `None` behind
+    /// the last one. An image that was installed is simply `Valid`.
+    pub(super) fn again(&self, port: &mut impl NodePort, n: u32) -> Option<[u8; RECORD]> {
+        let sequence = self.sequence.wrapping_add(1);
+        let before = match self.state {
+            ImageState::Valid | ImageState::Staged => u32::from(self.regions) + u32::from(SEAL_RECORDS),
+            ImageState::Incomplete | ImageState::None => 0,
+        };
+        let Some(left) = (before + 1).checked_sub(n) else {
+            return (self.trusted && n == before + 2).then(|| remark(TRUSTED, sequence));
+        };
+        let mut bytes = [0; RECORD];
+        // What does not belong to the mark stands behind nothing: the place before a mark that has no seal.
+        let belongs = n > 0
+            && port.read(self.place.wrapping_sub(left * RECORD as u32), &mut bytes)
+            && Record::parse(&bytes).is_some_and(|r| r.sequence == self.sequence);
+        if !belongs {
+            bytes = [0xFF; RECORD];
+            head(&mut Writer::new(&mut bytes), FLOOR, 0, sequence).u32(self.floor);
+        } else if left == 0 {
+            bytes[KIND] = kind_of(self.state);
+        }
+        bytes[SEQUENCE..SEQUENCE + 4].copy_from_slice(&sequence.to_le_bytes());
+        Some(close(bytes))
+    }
+
+    /// A newer mark takes the place of this one, an older one does not. What was said of older images stays.
     fn replace(&mut self, state: ImageState, sequence: u32, place: u32, r: &mut Reader<'_>) {
+        if sequence <= self.sequence {
+            return;
+        }
         let (regions, first, end, id) = (r.u32(), r.u32(), r.u32(), r.array());
-        let sealed = self.seal.filter(|(of, _)| *of == sequence && state == ImageState::Valid);
+        let sealed = self.seal.filter(|(of, _)| *of == sequence && state != ImageState::Incomplete);
         let floor = sealed.map_or(0, |(_, floor)| floor).max(self.floor);
         let (regions, extent) = (regions.min(255) as u8, (first, end));
         *self = Self { state, id, sequence, place, regions, extent, floor, trusted: false, seal: None };
     }
 
+    /// The image as its records tell it, if they are whole and say this very image. Session, flags and seal are not theirs.
+    pub(super) fn image(&self, port: &mut impl NodePort) -> Option<Begin> {
+        let mut regions = [Region::EMPTY; MAX_REGIONS];
+        let regions = regions.get_mut(..usize::from(self.regions))?;
+        for (n, region) in regions.iter_mut().enumerate() {
+            *region = self.region(port, n as u8)?;
+        }
+        let begin = Begin::new(0, BeginFlags::empty(), port.facts().device_id, regions)?;
+        (begin.image_id() == self.id).then_some(begin)
+    }
+
     /// The line of its region `n`, from its record.
-    pub(super) fn region(&self, port: &mut impl NodePort, n: u8) -> Option<Region> {
+    fn region(&self, port: &mut impl NodePort, n: u8) -> Option<Region> {
         let record = self.before(port, self.regions.checked_sub(n)?, REGION, n)?;
         Some(Region::read(&mut Reader::new(&record.content)))
     }
@@ -177,11 +230,11 @@ impl Mark {
         ((record.kind, record.number, record.sequence) == (kind, number, self.sequence)).then_some(record)
     }
 
-    /// Takes note of the slot that follows, at `place`: `None` if it holds something that is no record.
-    fn follow(&mut self, record: Option<Record>, place: u32) {
-        let record = record.filter(|r| (1..=FLOOR).contains(&r.kind));
+    /// Takes note of what follows, at `place`: `None` if it is no record. `keeps`: it hides no mark that was lost.
+    fn follow(&mut self, record: Option<Record>, place: u32, keeps: bool) {
+        let record = record.filter(|r| (1..=INSTALLED).contains(&r.kind));
         let Some(Record { kind, number, sequence, content }) = record else {
-            if self.state == ImageState::Valid {
+            if self.state == ImageState::Valid && !keeps {
                 self.state = ImageState::Incomplete; // an update was begun over that image
             }
             return;
@@ -194,7 +247,11 @@ impl Mark {
                 r.u32(); // the counter
                 self.seal = Some((sequence, r.u32()));
             }
-            TRUSTED => self.trusted |= sequence == self.sequence && self.state == ImageState::Valid,
+            STAGED if keeps => self.replace(ImageState::Staged, sequence, place, &mut r),
+            TRUSTED => self.trusted |= sequence == self.sequence && self.state >= ImageState::Valid,
+            INSTALLED if keeps && sequence == self.sequence && self.state == ImageState::Staged => {
+                self.state = ImageState::Valid;
+            }
             FLOOR => self.floor = self.floor.max(r.u32()),
             _ => {}
         }
@@ -216,7 +273,9 @@ pub(super) fn unit(port: &impl NodePort) -> Option<EraseUnit> {
 }
 
 pub(super) fn scan(port: &mut impl NodePort) -> Scan {
-    let mut found = Scan { newest: Mark::NONE, free: None, free_slots: 0 };
+    let spare = slot::spare(port);
+    let newest = spare.as_ref().map_or(Mark::NONE, |spare| kept(port, spare));
+    let mut found = Scan { newest, free: None, free_slots: 0 };
     let Some(unit) = unit(port) else { return found };
     let end = unit.address + unit.size;
     for address in (unit.address..end).step_by(RECORD) {
@@ -236,17 +295,33 @@ pub(super) fn scan(port: &mut impl NodePort) -> Scan {
             continue;
         }
         (found.free, found.free_slots) = (None, 0); // slots before a used one are never used again
-        found.newest.follow(Record::parse(&bytes), address);
+        found.newest.follow(Record::parse(&bytes), address, spare.is_some());
     }
     found
+}
+
+/// Records of a mark, its floor and all that belongs to it, at most.
+const KEPT: usize = 3 + SEAL_RECORDS as usize + MAX_REGIONS;
+
+/// The mark that was kept while the records' area was erased.
+fn kept(port: &mut impl NodePort, spare: &EraseUnit) -> Mark {
+    let mut mark = Mark::NONE;
+    for place in (spare.address..).step_by(RECORD).take(KEPT) {
+        let mut bytes = [0; RECORD];
+        if port.read(place, &mut bytes) {
+            mark.follow(Record::parse(&bytes), place, true);
+        }
+    }
+    mark
 }
 
 impl Scan {
     /// Takes note of a slot that has been written: of the first blank one.
     pub(super) fn written(&mut self, port: &mut impl NodePort, address: u32) {
+        let keeps = slot::spare(port).is_some();
         let mut bytes = [0; RECORD];
         if port.read(address, &mut bytes) {
-            self.newest.follow(Record::parse(&bytes), address);
+            self.newest.follow(Record::parse(&bytes), address, keeps);
         }
         self.free_slots = self.free_slots.saturating_sub(1);
         self.free = (self.free_slots > 0).then_some(address + RECORD as u32);
@@ -270,6 +345,20 @@ impl Record {
         let whole = r.u32() == CRC32.checksum(&bytes[..56]);
         (whole && magic == MAGIC).then_some(Self { kind, number, sequence, content })
     }
+}
+
+const fn kind_of(state: ImageState) -> u8 {
+    match state {
+        ImageState::Staged => STAGED,
+        other => other as u8,
+    }
+}
+
+/// A record about the mark with this number.
+fn remark(kind: u8, sequence: u32) -> [u8; RECORD] {
+    let mut bytes = [0xFF; RECORD];
+    head(&mut Writer::new(&mut bytes), kind, 0, sequence);
+    close(bytes)
 }
 
 /// Begins a record.

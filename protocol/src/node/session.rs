@@ -7,7 +7,7 @@ use super::port::{BoardFacts, Capabilities, EraseUnit, FlashFacts, NodePort};
 use super::receive::{EntryState, ManifestEntry, SegmentBuffer, Stream};
 use super::record::{Mark, Scan};
 use super::{Node, NodeMemory};
-use crate::block::{Begin, BeginFlags, MAX_REGIONS};
+use crate::block::{Begin, BeginFlags, MAX_REGIONS, SegmentPlace};
 use crate::message::{ErrorReport, NodeState, Refusal, SEGMENT, Status, StatusFlags};
 use crate::reply::{ImageState, Statistics};
 use crate::time::Micros;
@@ -40,6 +40,8 @@ pub(super) struct Session {
     pub(super) start_reply: bool,
     pub(super) record: Option<ImageState>,
     pub(super) segments: u16,
+    /// How far above its place the image is written: into the second slot, or 0.
+    pub(super) shift: u32,
     /// Manifest entries received.
     pub(super) known: u16,
     /// Segments in flash (or blank and so without need of programming).
@@ -52,6 +54,8 @@ pub(super) struct Session {
     pub(super) erase_cursor: (u8, u32),
     /// What an erased record area said of older images, to be written first.
     pub(super) floor: u32,
+    /// Steps done to bring the newest mark out of the records, or back.
+    pub(super) kept: u32,
     pub(super) stream: Stream,
     pub(super) compare: Compare,
     pub(super) hash: Hash,
@@ -123,6 +127,7 @@ impl Session {
             block,
             state: NodeState::Manifest,
             segments: begin.segments() as u16,
+            shift: 0,
             known: 0,
             programmed: 0,
             missing: 0,
@@ -140,6 +145,7 @@ impl Session {
             trust: false,
             floor: 0,
             start_reply: false,
+            kept: 0,
             failed: None,
             image: None,
             records: None,
@@ -180,7 +186,8 @@ impl Session {
 
     /// A board that hears nothing while it erases does all of that before it asks for data.
     pub(super) fn erases_first(&self, port: &impl NodePort) -> bool {
-        self.record.is_some() && !port.facts().capabilities.contains(Capabilities::RECEIVES_WHILE_BUSY)
+        (self.record.is_some() || self.shift != 0)
+            && !port.facts().capabilities.contains(Capabilities::RECEIVES_WHILE_BUSY)
     }
 
     /// Everything needed is known: mark the image incomplete and begin.
@@ -191,7 +198,8 @@ impl Session {
         self.programmed = self.segments - need;
         self.state = NodeState::Receiving;
         let nothing_to_do = need == 0 && self.next_unerased(&port.facts().flash).is_none();
-        if !nothing_to_do {
+        // In the second slot nothing is replaced: the application stays what it is.
+        if !nothing_to_do && self.shift == 0 {
             self.record = Some(ImageState::Incomplete);
         }
     }
@@ -227,11 +235,11 @@ impl Session {
                 self.erase_cursor = (region + 1, next.address);
                 continue;
             }
-            let unit = flash.erase_unit(address)?;
+            let unit = flash.erase_unit(address + self.shift)?;
             if !self.is_erased(&unit) {
                 return Some(unit);
             }
-            self.erase_cursor = (region, unit.address + unit.size);
+            self.erase_cursor = (region, unit.address + unit.size - self.shift);
         }
     }
 
@@ -239,7 +247,15 @@ impl Session {
     pub(super) fn first_wrong(&mut self, flash: &FlashFacts, manifest: &[ManifestEntry]) -> Option<u32> {
         let needed = |n: &u16| manifest[usize::from(*n)].state == EntryState::Need;
         let segment = (0..self.segments).find(needed).and_then(|n| self.begin.place(n.into()));
-        segment.map(|place| place.address).or_else(|| self.next_unerased(flash).map(|unit| unit.address))
+        segment
+            .map(|place| place.address + self.shift)
+            .or_else(|| self.next_unerased(flash).map(|unit| unit.address))
+    }
+
+    /// Where segment `n` is written and read back.
+    pub(super) fn place(&self, n: u32) -> Option<SegmentPlace> {
+        let place = self.begin.place(n)?;
+        Some(SegmentPlace { address: place.address + self.shift, ..place })
     }
 
     /// The first unit not yet erased among those that segment `n` touches.
@@ -249,7 +265,7 @@ impl Session {
 
     /// The first unit in this state among those that segment `n` touches.
     pub(super) fn unit_of(&self, flash: &FlashFacts, n: u32, erased: bool) -> Option<EraseUnit> {
-        let place = self.begin.place(n)?;
+        let place = self.place(n)?;
         let mut address = place.address;
         while address < place.address + u32::from(place.len) {
             let unit = flash.erase_unit(address)?;
@@ -281,6 +297,7 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
         flags.set(StatusFlags::FLASH_BUSY, !matches!(s.op, Op::None));
         flags.set(StatusFlags::MANIFEST_COMPLETE, s.known == s.segments);
         flags.set(StatusFlags::VERIFIED, s.verified());
+        flags.set(StatusFlags::STAGED, s.shift != 0);
         Status {
             state: s.state,
             flags,

@@ -5,7 +5,7 @@
 
 use crate::util::flash::Port;
 use crate::util::solo::{Sample, Solo};
-use crate::util::{APP, DEVICE, RECORDS, uid};
+use crate::util::{APP, DEVICE, RECORDS, SLOT, uid};
 use panel_protocol::block::{Begin, BeginFlags, MAX_BLOCK, MakeKey, Region, Seal, Write};
 use panel_protocol::frame::{Frame, Id};
 use panel_protocol::ident::{Channel, DataPosition, Discovery, NodeId, uid_key, uid_piece};
@@ -95,6 +95,7 @@ variants!(STATES, state_name, NodeState, {
     NodeState::Programmed => "programmed",
     NodeState::Committed => "committed",
     NodeState::Failed => "failed",
+    NodeState::Installing => "installing",
 });
 variants!(FAULTS, fault_name, NodeFault, {
     NodeFault::EraseFailed => "erase-failed",
@@ -297,6 +298,8 @@ pub(crate) fn node_messages() -> Vec<(&'static str, NodeMessage)> {
         ("status-programmed", status(NodeState::Programmed, 0b1_1000, 0, 128, 16, 0)),
         ("status-committed", status(NodeState::Committed, 0b1_1000, 0, 128, 16, 0)),
         ("status-failed", status(NodeState::Failed, 0b0_1000, 127, 1, 2, 5)),
+        ("status-staged", status(NodeState::Programmed, 0b11_1000, 0, 128, 16, 0)),
+        ("status-installing", status(NodeState::Installing, 0b0_1000, 0, 18, 16, 0)),
         ("reply-first", part(0, false, [6, 0x12, 0x3F, 0, 0, 0, 0], 7)),
         ("reply-last", part(1, true, [0xAA, 0xBB, 0, 0, 0, 0, 0], 2)),
     ]
@@ -433,6 +436,7 @@ pub(crate) fn replies() -> Vec<(&'static str, Reply<'static>)> {
         ("refused-not-sealed", refused(0x12, Refusal::NotSealed, 1)),
         ("refused-bad-seal", refused(0x12, Refusal::BadSeal, 1)),
         ("refused-downgrade", refused(0x12, Refusal::Downgrade, 1)),
+        ("info-staged", Reply::Info(Info { image: ImageState::Staged, ..info })),
         ("info-floor", Reply::Info(Info { floor: 5, ..info })),
         ("reading", Reply::Reading { item: 7, token: 0x5A, unit: 1, value: 3.3125 }),
         ("statistics", Reply::Statistics(statistics)),
@@ -563,5 +567,26 @@ fn image_records_are_those_of_version_1() {
     let names = ["incomplete", "seal-0", "seal-1", "region-0", "region-1", "valid", "trusted"];
     for (slot, name) in names.into_iter().enumerate() {
         assert_eq!(solo.port().at(RECORDS + 64 * slot as u32, 64), bytes(lines[name][0]), "sealed: {name}");
+    }
+}
+
+#[test]
+fn records_of_an_image_in_the_second_slot_are_those_of_version_1() {
+    let lines = lines(include_str!("../golden/v1/record.txt"));
+    let first: Vec<u8> = (0..64).map(|i: u8| i.wrapping_mul(7)).collect();
+    let second: Vec<u8> = (0..12).map(|i: u8| i.wrapping_mul(11).wrapping_add(1)).collect();
+    let older = Sample::new(41, BeginFlags::empty(), &[(APP, second.clone())]);
+    let newer = Sample::new(42, BeginFlags::STAGE, &[(APP, first), (APP + 0x1000, second)]);
+    let mut port = Port::new(uid(1), None);
+    port.slot = Some(SLOT);
+    let mut solo = Solo::numbered(port, 4);
+    for sample in [&older, &newer] {
+        solo.transfer(sample);
+        solo.send(Control::Commit { session: sample.begin.session });
+        solo.rest();
+    }
+    // Before them: incomplete, region and valid of the older image, two regions of this one.
+    for (slot, name) in [(5, "staged"), (6, "installed")] {
+        assert_eq!(solo.port().at(RECORDS + 64 * slot, 64), bytes(lines[name][0]), "{name}");
     }
 }

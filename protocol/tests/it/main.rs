@@ -18,3 +18,4 @@ mod node_locked;
 mod pair;
 mod power;
 mod seal;
+mod slot;

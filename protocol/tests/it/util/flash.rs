@@ -7,7 +7,7 @@ use super::{Rng, small_flash};
 use panel_protocol::block::SEALED;
 use panel_protocol::node::{
     BoardFacts, BusCounters, Capabilities, EraseUnit, FlashFault, FlashState, KeyKind, NodePort, Protection,
-    REQUEST_ADDRESS, ResetCause, Seals, TestReading, Uid,
+    REQUEST_ADDRESS, ResetCause, Seals, Slot, TestReading, Uid,
 };
 use panel_protocol::time::{Micros, Span};
 use std::collections::BTreeSet;
@@ -66,6 +66,7 @@ pub(crate) struct Port {
     /// The key that was made for this name; none can be for the name "broken".
     pub(crate) key: Option<(KeyKind, Vec<u8>)>,
     pub(crate) seals: Seals,
+    pub(crate) slot: Option<Slot>,
     /// Seals are good whatever they are; else those of [`super::seal`].
     pub(crate) takes_any_seal: bool,
     busy: Option<Busy>,
@@ -116,6 +117,7 @@ impl Port {
             resets: 0,
             key: None,
             seals: Seals::Ignored,
+            slot: None,
             takes_any_seal: false,
             busy: None,
             rng,
@@ -342,6 +344,12 @@ impl NodePort for Port {
     fn make_key(&mut self, kind: KeyKind, name: &[u8]) -> bool {
         self.key = (name != b"broken").then(|| (kind, name.to_vec()));
         self.key.is_some()
+    }
+
+    const HAS_SLOT: bool = true;
+
+    fn slot(&self) -> Option<Slot> {
+        self.slot
     }
 
     fn seals(&self) -> Seals {

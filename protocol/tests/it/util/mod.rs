@@ -7,7 +7,7 @@ pub(crate) mod run;
 pub(crate) mod solo;
 
 use panel_protocol::block::SEALED;
-use panel_protocol::node::{EraseRun, FlashFacts, MAX_RUNS, Uid};
+use panel_protocol::node::{EraseRun, FlashFacts, MAX_RUNS, Slot, Uid};
 use panel_protocol::time::Span;
 use sha2::{Digest, Sha512};
 
@@ -47,6 +47,8 @@ pub(crate) const BASE: u32 = 0x0800_0000;
 pub(crate) const RECORDS: u32 = BASE + 0x800;
 pub(crate) const APP: u32 = BASE + 0x1000;
 pub(crate) const DEVICE: u16 = 0x413;
+/// The second slot of boards that have one: images of 12 KiB at most, and a unit of 16 KiB for the records.
+pub(crate) const SLOT: Slot = Slot { base: BASE + 0x4000, end: BASE + 0xC000 };
 
 /// A flash like that of an F4, but small: units of 2, 8 and 16 KiB; the bootloader in the first one.
 pub(crate) fn small_flash() -> FlashFacts {
