@@ -42,6 +42,8 @@ pub(crate) enum Command {
     Station(crate::order::station::StationArgs),
     /// Serial numbers and addresses given to boards, and the balance of work orders.
     Ledger(crate::ledger::LedgerArgs),
+    /// Units that may not be run again: list them, keep one apart, release or scrap one.
+    Quarantine(crate::quarantine::QuarantineArgs),
     /// Check whether this station is fit to run: links, ports, fixture, records, clock; says what to do.
     Doctor(crate::doctor::DoctorArgs),
     /// Read back what was recorded.
@@ -68,8 +70,8 @@ pub(crate) struct RunArgs {
     pub(crate) order: Option<String>,
     #[command(flatten)]
     pub(crate) station_file: crate::order::station::StationFile,
-    /// Run units once more that have used up their retests (E640, E641); who permits it and why goes into their
-    /// records.
+    /// Run units just once more that have used up their retests (E640, E641); who permits it and why goes into their
+    /// records. `panelflash quarantine` lists such units and releases them.
     #[arg(long, value_name = "REASON", requires = "order")]
     pub(crate) permit: Option<String>,
     /// What is wrong with the simulated boards and buses.

@@ -13,8 +13,7 @@ use panel_engine::{Event, KeyMade, Outcome, Plan, Refused, Reserved};
 use panel_ledger::{Hash, SqliteLedger};
 use panel_protocol::node::Uid;
 use panel_protocol::time::Micros;
-use panel_release::LinePolicy;
-use panel_store::{RetestPolicy, RetestRefusal, RunStart, Store, StoreError};
+use panel_store::{RetestPolicy, RetestRefusal, Ruling, RulingKind, RunStart, Store, StoreError};
 
 use crate::failure::Failure;
 use crate::order::Ordered;
@@ -38,7 +37,7 @@ pub(crate) struct Books {
 
 struct Retests {
     product: String,
-    policy: RetestPolicy,
+    policy: Option<RetestPolicy>,
     /// Why a person lets units run once more that may not any more.
     permit: Option<String>,
 }
@@ -66,11 +65,8 @@ impl Books {
         same_ledger::check(dir, store.records())?;
         let mut ledger = Ordered::open_ledger(dir, plan.panel.slots.len())?;
         arm(&mut store, &mut ledger);
-        let retests = Some(Retests {
-            product: start.product.clone(),
-            policy: retest_policy(&ordered.order.policy),
-            permit: None,
-        });
+        let (product, policy) = (start.product.clone(), start.retests);
+        let retests = Some(Retests { product, policy, permit: None });
         let doubtful = ordered.prepare(&mut ledger, store.records(), clock())?;
         if doubtful > 0 {
             note(&format!("{doubtful} identities are in doubt: run their boards again, they are read"));
@@ -184,13 +180,15 @@ impl Books {
         let Some(Retests { product, policy, permit }) = &self.retests else { return Ok(()) };
         let unreadable = |error: StoreError| Refused { code: Code::RecordStore, text: error.to_string() };
         let standing = self.recorder.standing(product, uid).map_err(unreadable)?;
-        let Err(refusal) = standing.allows(policy) else { return Ok(()) };
-        let Some(reason) = permit else {
-            let code = match refusal {
-                RetestRefusal::Quarantined { .. } => Code::Quarantined,
-                RetestRefusal::UsedUp { .. } => Code::RetestsUsedUp,
-            };
-            return Err(Refused { code, text: refusal.to_string() });
+        let Err(refusal) = standing.allows(policy.as_ref()) else { return Ok(()) };
+        let refused = |code| Refused { code, text: refusal.to_string() };
+        let reason = match (&refusal, permit) {
+            (RetestRefusal::Kept(Ruling { kind: RulingKind::Scrapped, .. }), _)
+            | (RetestRefusal::Kept(_) | RetestRefusal::Quarantined { .. }, None) => {
+                return Err(refused(Code::Quarantined));
+            }
+            (RetestRefusal::UsedUp { .. }, None) => return Err(refused(Code::RetestsUsedUp)),
+            (_, Some(reason)) => reason,
         };
         let text = format!("{refusal}; permitted once more: {reason}");
         let note = Event::Note { slot: Some(slot), topic: "permitted", text };
@@ -208,9 +206,4 @@ impl Books {
         let recorder = self.recorder.error.as_ref().map(crate::records::failure);
         recorder.or_else(|| self.keeper.as_ref().and_then(Keeper::failure))
     }
-}
-
-fn retest_policy(policy: &LinePolicy) -> RetestPolicy {
-    let panel_release::RetestBudget { contact, station, board } = policy.retests;
-    RetestPolicy { contact, station, board, strikes: policy.strikes }
 }

@@ -16,6 +16,7 @@ mod ledger;
 mod order;
 mod out;
 mod plan;
+mod quarantine;
 mod real_drive;
 mod records;
 mod recover;
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         Command::Release(args) => release::release(&args),
         Command::Station(args) => order::station::station(&args),
         Command::Ledger(args) => ledger::ledger(&args),
+        Command::Quarantine(args) => quarantine::quarantine(&args),
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Report(args) => report::report(&args),
     };

@@ -2,9 +2,21 @@
 
 use std::io::Write;
 
+use panel_codes::Code;
+use serde::Serialize;
+
+use crate::failure::Failure;
+
 /// A line of result.
 pub(crate) fn line(text: &str) {
     _ = writeln!(std::io::stdout().lock(), "{text}");
+}
+
+/// A value as one line of JSON.
+pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string(value).map_err(|e| Failure::new(Code::Internal, e.to_string()))?;
+    line(&text);
+    Ok(())
 }
 
 /// A line for the person watching.

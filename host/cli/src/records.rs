@@ -36,6 +36,11 @@ pub(crate) fn failure(error: &StoreError) -> Failure {
         }
         StoreError::InUse { .. } | StoreError::Busy => Code::StationBusy,
         StoreError::DiskFull => Code::DiskNearlyFull,
+        StoreError::Refused(
+            store::Refusal::NoSuchUnit { .. }
+            | store::Refusal::AmbiguousUnit { .. }
+            | store::Refusal::RulingWithoutReason,
+        ) => return Failure::new(Code::Usage, error.to_string()),
         _ => Code::RecordStore,
     };
     Failure::with_exit(code, error.to_string(), 3)

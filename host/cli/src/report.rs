@@ -4,12 +4,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use panel_codes::Code;
-use panel_store::{Filter, Records, RunId, UnitHistory, UnitYield, YieldReport};
-use serde::Serialize;
+use panel_store::{Filter, Records, Ruling, RunId, UnitHistory, UnitYield, YieldReport};
 
 use crate::args::records_dir;
 use crate::failure::Failure;
-use crate::out::line;
+use crate::out::{line, print_json};
 use crate::records::failure;
 
 #[derive(Debug, Args)]
@@ -33,7 +32,7 @@ enum Report {
         /// UID or serial number, or the beginning of one.
         unit: String,
     },
-    /// First-pass yield, final yield, Pareto of codes, slots with contact trouble.
+    /// First-pass yield, final yield, units that passed only on a retest, Pareto of codes, slots with contact trouble.
     Yield(Which),
     /// Attempts of which nobody knows the end, because the station died.
     Doubt,
@@ -79,7 +78,7 @@ pub(crate) fn report(args: &ReportArgs) -> Result<u8, Failure> {
         Report::Csv(which) => {
             let lines = records.csv(&which.filter()).map_err(store)?;
             if args.json {
-                json(&lines)?;
+                print_json(&lines)?;
             } else {
                 let mut text = Vec::new();
                 panel_store::write_csv(&lines, &mut text)
@@ -90,24 +89,19 @@ pub(crate) fn report(args: &ReportArgs) -> Result<u8, Failure> {
         Report::Unit { unit } => {
             let units = records.unit(unit).map_err(store)?;
             if args.json {
-                json(&units)?;
-            } else if units.is_empty() {
-                return Err(Failure::new(
-                    Code::Usage,
-                    format!("no unit whose UID or serial begins with {unit}"),
-                ));
+                print_json(&units)?;
             } else {
                 units.iter().for_each(print_unit);
             }
         }
         Report::Yield(which) => {
             let report = records.yields(&which.filter()).map_err(store)?;
-            if args.json { json(&report)? } else { print_yield(&report) }
+            if args.json { print_json(&report)? } else { print_yield(&report) }
         }
         Report::Doubt => {
             let doubts = records.in_doubt().map_err(store)?;
             if args.json {
-                json(&doubts)?;
+                print_json(&doubts)?;
             } else {
                 line(&format!("{} units in doubt", doubts.len()));
                 for d in &doubts {
@@ -125,12 +119,6 @@ pub(crate) fn report(args: &ReportArgs) -> Result<u8, Failure> {
     Ok(0)
 }
 
-fn json(value: &impl Serialize) -> Result<(), Failure> {
-    let text = serde_json::to_string(value).map_err(|e| Failure::new(Code::Internal, e.to_string()))?;
-    line(&text);
-    Ok(())
-}
-
 /// Exit 1 if anything was changed.
 fn verify(records: &Records, as_json: bool) -> Result<u8, Failure> {
     records.verify_file().map_err(|e| failure(&e))?;
@@ -138,7 +126,7 @@ fn verify(records: &Records, as_json: bool) -> Result<u8, Failure> {
     let rows = records.verify_rows().map_err(|e| failure(&e))?;
     let good = chain.first_bad.is_none() && rows.first_difference.is_none();
     if as_json {
-        json(&serde_json::json!({ "good": good, "chain": chain, "rows": rows }))?;
+        print_json(&serde_json::json!({ "good": good, "chain": chain, "rows": rows }))?;
         return Ok(u8::from(!good));
     }
     line(&format!("{} events, head {}", chain.events, chain.head));
@@ -157,6 +145,10 @@ fn print_unit(unit: &UnitHistory) {
     let result = unit.result.map_or_else(|| "not programmed".to_owned(), |r| r.to_string());
     let retest = if unit.passed_only_on_retest { ", passed only on retest" } else { "" };
     line(&format!("{} {} ({serial}): {result}{retest}", unit.product, unit.uid));
+    for ruling in &unit.rulings {
+        let Ruling { utc_us, kind, who, why } = ruling;
+        line(&format!("  {} {kind} by {who}: {why}", time(*utc_us)));
+    }
     for attempt in &unit.attempts {
         let code = attempt.code.as_deref().unwrap_or("");
         let seconds = attempt.seconds.map_or_else(String::new, |s| format!("{s:.3} s"));
@@ -187,6 +179,10 @@ fn print_unit(unit: &UnitHistory) {
     }
 }
 
+fn time(utc_us: i64) -> String {
+    jiff::Timestamp::from_microsecond(utc_us).map_or_else(|e| e.to_string(), |time| time.to_string())
+}
+
 fn print_yield(report: &YieldReport) {
     let a = &report.attempts;
     line(&format!(
@@ -196,14 +192,22 @@ fn print_yield(report: &YieldReport) {
     print_units("all", &report.units);
     print_units("without station errors", &report.units_without_errors);
     if !report.passed_only_on_retest.is_empty() {
-        line(&format!("{} units passed only on retest", report.passed_only_on_retest.len()));
+        line(&format!("{} units passed only on retest:", report.passed_only_on_retest.len()));
+    }
+    for unit in &report.passed_only_on_retest {
+        let serial = unit.serial.as_deref().unwrap_or("no serial");
+        let code = unit.first_code.as_deref().unwrap_or("in doubt");
+        line(&format!("  {} {} ({serial}): {} attempts, first {code}", unit.product, unit.uid, unit.tries));
     }
     for code in &report.pareto {
         let (n, share, sum) = (code.attempts, code.percent, code.cumulative_percent);
         line(&format!("  {:<28} {n:>6}  {share:>5.1} %  {sum:>5.1} %", code.code));
     }
     for slot in report.slots.iter().filter(|s| s.contact_suspect) {
-        line(&format!("slot {}: {} signs of bad contact; clean the pins", slot.slot, slot.contact_signs));
+        line(&format!(
+            "slot {}: signs of bad contact in {} runs; clean the pins",
+            slot.slot, slot.contact_signs
+        ));
     }
 }
 

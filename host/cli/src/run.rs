@@ -153,6 +153,7 @@ pub(crate) fn order_work(args: &RunArgs, scanned: &str, records: &Path) -> Resul
         order: Some(ordered.order.id.clone()),
         station: ordered.station.clone(),
         shipment: store::Shipment::Allowed,
+        retests: Some(ordered.retests()),
         ..run_start(args, &plan, seed)
     };
     Ok(Work { plan, scenario, seed, start, ordered: Some(ordered) })
@@ -176,6 +177,7 @@ fn run_start(args: &RunArgs, plan: &Plan, seed: u64) -> store::RunStart {
             .then_some(store::Simulation { seed, virtual_time: args.virtual_time }),
         shipment: store::Shipment::Forbidden,
         required_steps: plan.required_steps().iter().map(|step| step.name().to_owned()).collect(),
+        retests: None,
     }
 }
 

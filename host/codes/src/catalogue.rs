@@ -496,7 +496,7 @@ codes! {
         "Run the board once more; if it fails again, send it to repair.";
     LedgerBroken = 638 "ledger-broken" Station,
         "the identity ledger fails its check",
-        "Entries are missing or changed: an old copy was put back, or the disk is damaged.",
+        "It was removed, entries are missing or changed, an older copy was put back, or the disk is damaged.",
         "Stop production at this station and tell the owner; do not repair it by hand.";
     LedgerUnbalanced = 639 "ledger-unbalanced" Station,
         "the ledger does not add up",
@@ -504,12 +504,12 @@ codes! {
         "Find the units named and account for them before further production.";
     Quarantined = 640 "quarantined" Board,
         "the unit is in quarantine",
-        "It was rejected before and has not been released.",
-        "Keep it apart until a lead releases it with a reason.";
+        "It did not pass in as many runs as its order allows, or a person holds it or has scrapped it; the message says which.",
+        "Keep it apart: `panelflash quarantine list` says why; a lead repairs and releases it (`quarantine release`), or scraps it.";
     RetestsUsedUp = 641 "retests-used-up" Board,
         "the unit has used up its retests",
-        "It failed as often as its failure class allows, or three times in all.",
-        "Put it in quarantine; a lead may permit one more run with a reason.";
+        "It had trouble of one class (contact, station, board) in more runs than its order allows after the first.",
+        "Keep it apart; a lead releases it with a reason (`panelflash quarantine release`) or permits one more run (`--permit`).";
     UnitVoid = 642 "unit-void" Board,
         "the unit was taken out for ever",
         "Its identity is void in the ledger: its numbers are never written again, into this chip or another.",

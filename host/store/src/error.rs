@@ -121,6 +121,15 @@ pub enum Refusal {
     /// Units may be shipped only under a work order.
     #[error("a run for shipment needs a work order")]
     ShipmentWithoutOrder,
+    /// Who rules of a unit says who and why.
+    #[error("a ruling needs the name of who makes it and a reason")]
+    RulingWithoutReason,
+    /// A ruling joins the newest attempt of its unit.
+    #[error("attempt {} is not the newest one of a unit", attempt.0)]
+    NotNewest {
+        /// The attempt.
+        attempt: AttemptId,
+    },
     /// The run was not begun by this store, or has ended.
     #[error("run {} is not running", run.0)]
     RunNotLive {

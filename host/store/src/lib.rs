@@ -31,6 +31,7 @@ mod retest;
 mod schema;
 mod store;
 mod text;
+mod trouble;
 mod units_csv;
 
 pub use chain::{BadEvent, ChainReport};
@@ -40,8 +41,8 @@ pub use faults::Moment;
 pub use hex::{Hex, ParseHexError, Sha256, Uid};
 pub use record::{
     AttemptId, AttemptResult, Event, EventRecord, IDENTITY_NOTE, IMAGE_NOTE, Image, Measurement,
-    MeasurementOutcome, Release, Resolution, ResolutionKind, RunEnd, RunId, RunStart, Shipment, Simulation,
-    StepOutcome, VERIFY_STEP, Verdict,
+    MeasurementOutcome, Release, Resolution, ResolutionKind, Ruling, RulingKind, RunEnd, RunId, RunStart,
+    Shipment, Simulation, StepOutcome, VERIFY_STEP, Verdict,
 };
 pub use records::Records;
 pub use replay::{RowDifference, RowsReport};
@@ -49,6 +50,6 @@ pub use report::{
     AttemptHistory, CodeCount, EventRow, Filter, MeasurementRow, Ratio, ResultCounts, RetestPass, RunSummary,
     SlotYield, StepRow, UnitHistory, UnitLine, UnitYield, YieldReport, write_csv,
 };
-pub use retest::{RetestPolicy, RetestRefusal, Standing};
+pub use retest::{KeptApart, LastTry, RetestPolicy, RetestRefusal, Standing};
 pub use store::Store;
 pub use units_csv::CsvState;

@@ -9,8 +9,8 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use crate::error::{Refusal, StoreError};
 use crate::hex::Uid;
 use crate::record::{
-    AttemptId, AttemptResult, Event, Measurement, Release, Resolution, RunEnd, RunId, RunStart, Shipment,
-    StepOutcome, VERIFY_STEP, Verdict,
+    AttemptId, AttemptResult, Event, Measurement, Release, Resolution, Ruling, RunEnd, RunId, RunStart,
+    Shipment, StepOutcome, VERIFY_STEP, Verdict,
 };
 
 /// Where and when an event stands.
@@ -91,6 +91,20 @@ pub(crate) fn resolved(
         )?
         .execute(params![attempt, resolution.kind, resolution.note, at.utc_us, resolution.by_run])?;
     if changed == 1 { Ok(()) } else { Err(Refusal::NotInDoubt { attempt }.into()) }
+}
+
+/// Whether a person may rule this of the unit whose newest attempt this is. A ruling changes no row: what is held
+/// against a unit is computed from the events.
+pub(crate) fn ruled(db: &Connection, attempt: AttemptId, ruling: &Ruling) -> Result<(), StoreError> {
+    if ruling.who.trim().is_empty() || ruling.why.trim().is_empty() {
+        return Err(Refusal::RulingWithoutReason.into());
+    }
+    let newest: bool = db
+        .prepare_cached(
+            "SELECT ?1 = (SELECT max(b.id) FROM attempts a JOIN attempts b ON b.unit = a.unit WHERE a.id = ?1)",
+        )?
+        .query_row([attempt], |row| Ok(row.get::<_, Option<bool>>(0)?.unwrap_or(false)))?;
+    if newest { Ok(()) } else { Err(Refusal::NotNewest { attempt }.into()) }
 }
 
 /// Applies a board's event; returns the attempt it belongs to.

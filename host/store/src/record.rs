@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::hex::{Sha256, Uid};
+use crate::retest::RetestPolicy;
 use crate::text::word_enum;
 
 /// The step without which no attempt passes: reading the flash back.
@@ -78,6 +79,9 @@ pub struct RunStart {
     pub shipment: Shipment,
     /// Steps which must have ended well in an attempt before it may pass, besides [`VERIFY_STEP`].
     pub required_steps: Vec<String>,
+    /// How often its order lets a unit be run again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retests: Option<RetestPolicy>,
 }
 
 /// How boards were simulated.
@@ -358,6 +362,31 @@ word_enum! {
         /// The board did not come back.
         NotSeen = "not-seen",
         /// The board was taken out of production.
+        Scrapped = "scrapped",
+    }
+}
+
+/// What a person ruled of a unit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ruling {
+    /// UTC microseconds.
+    pub utc_us: i64,
+    /// What was ruled.
+    pub kind: RulingKind,
+    /// Who ruled it; not empty.
+    pub who: String,
+    /// Why; not empty.
+    pub why: String,
+}
+
+word_enum! {
+    /// What may be ruled of a unit.
+    RulingKind {
+        /// It is kept apart, whatever its results.
+        Held = "held",
+        /// It may be run again: what was held against it before no longer is.
+        Released = "released",
+        /// It is taken out of production.
         Scrapped = "scrapped",
     }
 }

@@ -11,7 +11,7 @@ use crate::hex::Uid;
 use crate::record::RunId;
 use crate::replay::{self, RowsReport};
 use crate::report::{self, EventRow, Filter, RunSummary, UnitHistory, UnitLine, YieldReport};
-use crate::retest::{self, Standing};
+use crate::retest::{self, KeptApart, Standing};
 use crate::schema;
 
 /// Reads the records of a directory; changes nothing in them.
@@ -65,12 +65,21 @@ impl Records {
         Ok(newest.optional()?.flatten())
     }
 
-    /// What is held against a unit: runs that did not pass since it last did.
+    /// What is held against a unit: runs that did not pass since it last did or was released, and who keeps it apart.
     ///
     /// # Errors
     /// Any trouble of the database.
     pub fn standing(&self, product: &str, uid: &Uid) -> Result<Standing, StoreError> {
         retest::standing(&self.db, product, uid)
+    }
+
+    /// Units (of one product) that may not be run again until a person releases them, by the policy each was last run
+    /// under; those that were scrapped are not among them.
+    ///
+    /// # Errors
+    /// Any trouble of the database.
+    pub fn kept_apart(&self, product: Option<&str>) -> Result<Vec<KeptApart>, StoreError> {
+        self.snapshot(|db| retest::kept_apart(db, product))
     }
 
     /// All attempts in doubt, oldest first. While another process writes, its open attempts are among them.

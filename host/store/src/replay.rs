@@ -46,6 +46,7 @@ impl Kind {
     pub(crate) const RUN_STARTED: &'static str = "run-started";
     pub(crate) const RUN_ENDED: &'static str = "run-ended";
     pub(crate) const RESOLVED: &'static str = "resolved";
+    pub(crate) const RULED: &'static str = "ruled";
 }
 
 /// The JSON of an event's body.
@@ -90,6 +91,13 @@ fn replay(scratch: &Connection, event: &StoredEvent) -> Result<(), String> {
         Kind::RESOLVED => {
             let attempt = event.attempt.ok_or("a resolution without an attempt")?;
             project::resolved(scratch, place, attempt, &parse(event)?).map(|()| Some(attempt))
+        }
+        Kind::RULED => {
+            let attempt = event.attempt.ok_or("a ruling without an attempt")?;
+            parse(event).and_then(|ruling| {
+                project::ruled(scratch, attempt, &ruling).map_err(|error| error.to_string())
+            })?;
+            Ok(Some(attempt))
         }
         _ => project::board(scratch, place, &parse(event)?),
     };

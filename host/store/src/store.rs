@@ -7,16 +7,17 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
+use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 use serde::Serialize;
 
 use crate::chain::{Head, StoredEvent, next_seq};
 use crate::doubt::InDoubt;
 use crate::error::{Refusal, StoreError};
 use crate::faults::{Faults, Moment};
+use crate::hex::Uid;
 use crate::lock::WriterLock;
 use crate::project::{self, Place};
-use crate::record::{AttemptId, EventRecord, Resolution, RunEnd, RunId, RunStart};
+use crate::record::{AttemptId, EventRecord, Resolution, Ruling, RunEnd, RunId, RunStart};
 use crate::records::Records;
 use crate::replay::{self, Kind};
 use crate::schema;
@@ -159,6 +160,29 @@ impl Store {
         self.extend_units()
     }
 
+    /// Records what a person ruled of a unit. The event joins the unit's newest attempt, whose result stays.
+    ///
+    /// # Errors
+    /// [`Refusal::NoSuchUnit`], [`Refusal::RulingWithoutReason`], or any trouble of the place or the database.
+    pub fn rule(&mut self, product: &str, uid: &Uid, ruling: &Ruling) -> Result<(), StoreError> {
+        self.commit(|writer| {
+            let newest: Option<(RunId, u16, AttemptId)> = writer
+                .db
+                .query_row(
+                    "SELECT a.run, a.slot, a.id FROM attempts a JOIN units u ON u.id = a.unit
+                     WHERE u.product = ?1 AND u.uid = ?2 ORDER BY a.id DESC LIMIT 1",
+                    params![product, uid],
+                    |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+                )
+                .optional()?;
+            let (run, slot, attempt) =
+                newest.ok_or_else(|| Refusal::NoSuchUnit { query: uid.to_string() })?;
+            project::ruled(writer.db, attempt, ruling)?;
+            let place = writer.place(run, ruling.utc_us, None);
+            writer.add(place, Kind::RULED, Some(slot), Some(attempt), ruling)
+        })
+    }
+
     /// For tests: asks `question` at each [`Moment`] of each write, and stops the store for good where it
     /// answers `true`: this call and all later ones fail with [`StoreError::Stopped`] and change nothing
     /// more, as if the process had been killed there.
@@ -288,6 +312,7 @@ mod tests {
             simulation: None,
             shipment: Shipment::Forbidden,
             required_steps: Vec::new(),
+            retests: None,
         };
         let mut store = Store::open(dir).unwrap();
         let run = store.begin_run(&start).unwrap();

@@ -21,8 +21,8 @@ use serde_json::json;
 use crate::args::records_dir;
 use crate::failure::Failure;
 use crate::order::station::StationFile;
-use crate::out::line;
-use show::{each_unit, find, numbers_text, parse_uid, print_json};
+use crate::out::{line, print_json};
+use show::{each_unit, find, numbers_text, parse_uid};
 
 /// Log entries fetched at a time.
 const PAGE: usize = 1000;

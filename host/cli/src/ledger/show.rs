@@ -2,12 +2,11 @@
 
 use panel_codes::Code;
 use panel_ledger::{Balance, Checkpoint, Hash, Ledger, NumberKind, SqliteLedger, State, Uid, Unit, UnitId};
-use serde::Serialize;
 use serde_json::json;
 
 use super::failure;
 use crate::failure::Failure;
-use crate::out::line;
+use crate::out::{line, print_json};
 
 /// Units fetched at a time.
 const PAGE: usize = 1000;
@@ -207,10 +206,4 @@ fn parse_checkpoint(text: &str) -> Result<Checkpoint, Failure> {
     let mut bytes = [0; 32];
     hex::decode_to_slice(hash, &mut bytes).map_err(|_| wrong())?;
     Ok(Checkpoint { seq: seq.parse().map_err(|_| wrong())?, hash: Hash(bytes) })
-}
-
-pub(super) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
-    let text = serde_json::to_string(value).map_err(|e| Failure::new(Code::Internal, e.to_string()))?;
-    line(&text);
-    Ok(())
 }

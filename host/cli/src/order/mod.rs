@@ -92,6 +92,13 @@ pub(crate) fn load(
 }
 
 impl Ordered {
+    /// How often a unit of the order may be run again.
+    pub(crate) fn retests(&self) -> store::RetestPolicy {
+        let panel_release::LinePolicy { strikes, retests, .. } = &self.order.policy;
+        let panel_release::RetestBudget { contact, station, board } = *retests;
+        store::RetestPolicy { contact, station, board, strikes: *strikes }
+    }
+
     /// The release as the records keep it.
     pub(crate) fn stored_release(&self) -> store::Release {
         let manifest = self.release.manifest();

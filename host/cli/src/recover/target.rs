@@ -151,6 +151,7 @@ impl Target {
             station: ordered.station.clone(),
             operator: args.operator.clone().unwrap_or_else(|| "unnamed".to_owned()),
             shipment: store::Shipment::Allowed,
+            retests: Some(ordered.retests()),
             required_steps,
             ..run_start(args)
         };
@@ -247,6 +248,7 @@ fn run_start(args: &RecoverArgs) -> store::RunStart {
         simulation: None,
         shipment: store::Shipment::Forbidden,
         required_steps: Vec::new(),
+        retests: None,
     }
 }
 

@@ -12,6 +12,7 @@ mod order;
 mod owner;
 mod patch;
 mod refusals;
+mod rejects;
 mod release;
 mod seal;
 mod unsafe_files;

@@ -14,6 +14,7 @@ use crate::error::StoreError;
 use crate::hex::{Sha256, Uid};
 use crate::record::{AttemptId, AttemptResult, RunId, Shipment};
 use crate::text::rfc3339;
+use crate::trouble::is_try;
 
 /// One attempt, with all that a reader of a spreadsheet needs. Times are RFC 3339 in UTC.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -40,6 +41,8 @@ pub struct UnitLine {
     pub code: Option<String>,
     /// The step in which it failed.
     pub step: Option<String>,
+    /// It is a PASS, and an earlier try of the unit was none.
+    pub passed_only_on_retest: bool,
     /// When the attempt began.
     pub started: String,
     /// When it ended.
@@ -77,7 +80,7 @@ pub struct UnitLine {
 }
 
 /// The header's words, in the order of the fields of [`UnitLine`].
-const HEADER: [&str; 28] = [
+const HEADER: [&str; 29] = [
     "serial",
     "uid",
     "product",
@@ -89,6 +92,7 @@ const HEADER: [&str; 28] = [
     "result",
     "code",
     "step",
+    "passed_only_on_retest",
     "started",
     "ended",
     "station",
@@ -108,6 +112,18 @@ const HEADER: [&str; 28] = [
     "attempt",
 ];
 
+/// The query for lines, up to its condition. Only what had happened when an attempt ended counts, so that its line
+/// never changes.
+fn select() -> String {
+    format!(
+        "{SELECT},
+             a.result IS 'pass' AND EXISTS (SELECT 1 FROM attempts b WHERE b.unit = a.unit
+                 AND (b.run < a.run OR b.end_event < a.end_event) AND b.result IS NOT 'pass' AND {})
+         {FROM}",
+        is_try("b")
+    )
+}
+
 const SELECT: &str = "SELECT a.serial, u.uid, r.product, r.panel, a.slot, l.name, l.version, l.sha256, a.result,
          a.code, a.step, a.started_us, a.ended_us, r.station, r.operator, r.fixture, r.job, r.order_id, r.shipment,
          r.program_version, a.run, a.id, a.end_event,
@@ -125,8 +141,9 @@ const SELECT: &str = "SELECT a.serial, u.uid, r.product, r.panel, a.slot, l.name
          (SELECT group_concat(s.name || printf('=%.3f', (s.ended_run_us - s.started_run_us) / 1e6)
                  || CASE WHEN s.outcome = 'ok' THEN '' ELSE '(' || coalesce(s.outcome, 'not ended') || ')' END,
                  ' ' ORDER BY s.id)
-             FROM steps s WHERE s.attempt = a.id)
-     FROM attempts a
+             FROM steps s WHERE s.attempt = a.id)";
+
+const FROM: &str = "FROM attempts a
      JOIN runs r ON r.id = a.run
      JOIN releases l ON l.id = r.release
      LEFT JOIN units u ON u.id = a.unit";
@@ -164,7 +181,7 @@ pub(crate) fn header_text() -> Vec<u8> {
 /// The lines that a filter selects, in the order in which the attempts began.
 pub(crate) fn lines(db: &Connection, filter: &Filter) -> Result<Vec<UnitLine>, StoreError> {
     let (condition, parameters) = filter.sql();
-    let mut statement = db.prepare(&format!("{SELECT} WHERE {condition} ORDER BY a.id"))?;
+    let mut statement = db.prepare(&format!("{} WHERE {condition} ORDER BY a.id", select()))?;
     let rows = statement.query_map(parameters.as_slice(), from_row)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
@@ -176,7 +193,7 @@ pub(crate) fn lines_after(
     event: i64,
     limit: usize,
 ) -> Result<Vec<(i64, UnitLine)>, StoreError> {
-    let sql = format!("{SELECT} WHERE a.end_event > ?1 ORDER BY a.end_event LIMIT ?2");
+    let sql = format!("{} WHERE a.end_event > ?1 ORDER BY a.end_event LIMIT ?2", select());
     let mut statement = db.prepare_cached(&sql)?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let rows = statement.query_map(params![event, limit], |row| Ok((row.get(22)?, from_row(row)?)))?;
@@ -185,7 +202,7 @@ pub(crate) fn lines_after(
 
 /// The line of one attempt.
 pub(crate) fn line_of(db: &Connection, attempt: AttemptId) -> Result<Option<UnitLine>, StoreError> {
-    Ok(db.query_row(&format!("{SELECT} WHERE a.id = ?1"), [attempt], from_row).optional()?)
+    Ok(db.query_row(&format!("{} WHERE a.id = ?1", select()), [attempt], from_row).optional()?)
 }
 
 fn from_row(row: &Row<'_>) -> rusqlite::Result<UnitLine> {
@@ -203,6 +220,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<UnitLine> {
         result: row.get::<_, Option<_>>(8)?.unwrap_or(AttemptResult::InDoubt),
         code: optional(9)?,
         step: optional(10)?,
+        passed_only_on_retest: row.get(28)?,
         started: rfc3339(row.get(11)?),
         ended: row.get::<_, Option<_>>(12)?.map(rfc3339),
         station: text(13)?,
@@ -250,6 +268,7 @@ mod tests {
             result: AttemptResult::Fail,
             code: Some("E214".into()),
             step: None,
+            passed_only_on_retest: false,
             started: rfc3339(0),
             ended: None,
             station: "s".into(),

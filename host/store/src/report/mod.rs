@@ -34,7 +34,7 @@ pub struct Filter {
 impl Filter {
     /// The condition on attempts `a` of runs `r`, and its parameters. Only what is given is in it, so that the
     /// indexes are of use.
-    fn sql(&self) -> (String, Vec<&dyn ToSql>) {
+    pub(crate) fn sql(&self) -> (String, Vec<&dyn ToSql>) {
         let Self { from_us, until_us, product, panel, run } = self;
         let conditions: [(&str, Option<&dyn ToSql>); 5] = [
             ("a.started_us >= ?", from_us.as_ref().map(|value| value as _)),

@@ -6,10 +6,13 @@ use serde::Serialize;
 use crate::error::{Refusal, StoreError};
 use crate::hex::{Sha256, Uid};
 use crate::record::{
-    AttemptId, AttemptResult, IMAGE_NOTE, Image, MeasurementOutcome, ResolutionKind, RunId, Shipment,
+    AttemptId, AttemptResult, IMAGE_NOTE, Image, MeasurementOutcome, ResolutionKind, Ruling, RunId, Shipment,
     Simulation, StepOutcome,
 };
+use crate::replay::Kind;
+use crate::retest::{self, Standing};
 use crate::text::rfc3339;
+use crate::trouble::is_try;
 
 /// Candidates named when the beginning of a serial number or UID is not enough.
 const CANDIDATES: usize = 10;
@@ -23,11 +26,15 @@ pub struct UnitHistory {
     pub uid: Uid,
     /// Serial number, the last one given.
     pub serial: Option<String>,
-    /// Result of the last attempt that was neither skipped nor aborted; an attempt that has not ended is in
-    /// doubt.
+    /// Result of its last try, which an attempt that was skipped, aborted or refused is not; an attempt that has not
+    /// ended is in doubt.
     pub result: Option<AttemptResult>,
-    /// It passed, but an earlier attempt had not. Stays true for ever.
+    /// It passed, but an earlier try had not. Stays true for ever.
     pub passed_only_on_retest: bool,
+    /// What is held against it.
+    pub standing: Standing,
+    /// What people ruled of it, oldest first.
+    pub rulings: Vec<Ruling>,
     /// Its attempts in the order in which they began.
     pub attempts: Vec<AttemptHistory>,
 }
@@ -59,6 +66,8 @@ pub struct AttemptHistory {
     pub detail: Option<String>,
     /// The step in which it happened.
     pub step: Option<String>,
+    /// Whether the board was tried: not if the attempt was skipped, aborted, or refused before anything was done.
+    pub tried: bool,
     /// What became of it, if it was in doubt.
     pub resolution: Option<ResolutionKind>,
     /// How that was found.
@@ -287,23 +296,32 @@ fn name_of(db: &Connection, unit: i64) -> Result<String, StoreError> {
 }
 
 fn history(db: &Connection, unit: i64) -> Result<UnitHistory, StoreError> {
-    let (product, uid, serial) =
+    let (product, uid, serial): (String, Uid, Option<String>) =
         db.query_row("SELECT product, uid, serial FROM units WHERE id = ?1", [unit], |row| {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?))
         })?;
     let mut statement = db.prepare_cached("SELECT id FROM attempts WHERE unit = ?1 ORDER BY id")?;
     let ids = statement.query_map([unit], |row| row.get(0))?.collect::<Result<Vec<AttemptId>, _>>()?;
     let attempts = ids.into_iter().map(|id| attempt(db, id)).collect::<Result<Vec<_>, _>>()?;
-    let mut judged = attempts.iter().map(|attempt| attempt.result).filter(|result| is_judged(*result));
-    let first = judged.next();
-    let result = judged.next_back().or(first);
-    let passed_only_on_retest = result == Some(AttemptResult::Pass) && first != result;
-    Ok(UnitHistory { product, uid, serial, result, passed_only_on_retest, attempts })
+    let tries: Vec<_> =
+        attempts.iter().filter(|attempt| attempt.tried).map(|attempt| attempt.result).collect();
+    let result = tries.last().copied();
+    let passed_only_on_retest = is_retest_pass(&tries);
+    let (standing, rulings) = (retest::standing(db, &product, &uid)?, rulings(&attempts)?);
+    Ok(UnitHistory { product, uid, serial, result, passed_only_on_retest, standing, rulings, attempts })
 }
 
-/// Whether a result says something of the unit or of the station, rather than that nothing was tried.
-pub(super) fn is_judged(result: AttemptResult) -> bool {
-    !matches!(result, AttemptResult::Skipped | AttemptResult::Aborted)
+/// Whether the last of these tries passed and another before it had not.
+pub(super) fn is_retest_pass(tries: &[AttemptResult]) -> bool {
+    let (pass, not) = (AttemptResult::Pass, |result: &AttemptResult| *result != AttemptResult::Pass);
+    tries.last() == Some(&pass) && tries.iter().any(not)
+}
+
+fn rulings(attempts: &[AttemptHistory]) -> Result<Vec<Ruling>, StoreError> {
+    let events = attempts.iter().flat_map(|attempt| &attempt.events);
+    let mut ruled: Vec<_> = events.filter(|event| event.kind == Kind::RULED).collect();
+    ruled.sort_by_key(|event| event.id);
+    ruled.into_iter().map(|event| retest::ruling(&event.body.to_string())).collect()
 }
 
 fn attempt(db: &Connection, id: AttemptId) -> Result<AttemptHistory, StoreError> {
@@ -316,11 +334,12 @@ fn attempt(db: &Connection, id: AttemptId) -> Result<AttemptHistory, StoreError>
     let (steps, measurements, events) = (steps(db, id)?, measurements(db, id)?, events(db, id)?);
     let images = images(&summary, &events);
     let attempt = db
-        .prepare_cached(
+        .prepare_cached(&format!(
             "SELECT slot, number, serial, started_us, ended_us, ended_run_us - started_run_us, result, code, detail,
-                 step, resolution, resolution_note, resolved_by_run
-             FROM attempts WHERE id = ?1",
-        )?
+                 step, resolution, resolution_note, resolved_by_run, {}
+             FROM attempts a WHERE id = ?1",
+            is_try("a")
+        ))?
         .query_row([id], |row| {
             Ok(AttemptHistory {
                 attempt: id,
@@ -336,6 +355,7 @@ fn attempt(db: &Connection, id: AttemptId) -> Result<AttemptHistory, StoreError>
                 code: row.get(7)?,
                 detail: row.get(8)?,
                 step: row.get(9)?,
+                tried: row.get(13)?,
                 resolution: row.get(10)?,
                 resolution_note: row.get(11)?,
                 resolved_by_run: row.get(12)?,

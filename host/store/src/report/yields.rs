@@ -3,26 +3,26 @@
 //! There are two countings. **Units** belong to the report if their first attempt is selected by the filter,
 //! and then with all their attempts, so that no unit is counted in two periods. **Attempts** (counts per
 //! result, per code, per slot) are those that the filter selects, whatever their unit: they speak of station
-//! and fixture. Skipped and aborted attempts say nothing of a unit and do not count as one of its tries. Of a
-//! board that was not identified nothing is known but run and slot: it is the unit identified there in another
+//! and fixture. Skipped, aborted and refused attempts say nothing of a unit and are none of its tries. Of a board that was not identified nothing is known but run and slot: it is the unit identified there in another
 //! attempt of that run, or else a unit of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Connection, Row, params};
 use serde::Serialize;
 
 use super::Filter;
-use super::unit::is_judged;
+use super::unit;
 use crate::error::StoreError;
 use crate::hex::Uid;
 use crate::record::{AttemptId, AttemptResult};
+use crate::trouble::{Trouble, is_try};
 
 /// A slot with fewer signs of contact trouble than this is not suspected.
-const MIN_SIGNS: u64 = 3;
+const MIN_SIGNS: usize = 3;
 
-/// How many times more signs per attempt than in the other slots make a slot suspect.
-const SUSPECT_RATIO: u64 = 3;
+/// How many times more signs per run than in the other slots make a slot suspect.
+const SUSPECT_RATIO: usize = 3;
 
 /// What a line achieved.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -35,7 +35,7 @@ pub struct YieldReport {
     pub units: UnitYield,
     /// Units, as if attempts that ended in ERROR or in doubt had not been. The difference is the station's.
     pub units_without_errors: UnitYield,
-    /// Units that passed in the end but not at the first try.
+    /// Units that passed in the end but not at every try.
     pub passed_only_on_retest: Vec<RetestPass>,
     /// Codes of selected FAIL and ERROR attempts, the most frequent first.
     pub pareto: Vec<CodeCount>,
@@ -80,7 +80,7 @@ pub struct Ratio {
     pub percent: Option<f64>,
 }
 
-/// A unit that did not pass at its first try.
+/// A unit whose last try passed and an earlier one had not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RetestPass {
     /// Product.
@@ -93,7 +93,7 @@ pub struct RetestPass {
     pub tries: u64,
     /// Whether one of them was a FAIL, which says that board, test or contact is doubtful.
     pub failed_before: bool,
-    /// Code of the first try.
+    /// Code of the first try that did not pass.
     pub first_code: Option<String>,
 }
 
@@ -117,9 +117,10 @@ pub struct SlotYield {
     pub slot: u16,
     /// Its attempts by result.
     pub attempts: ResultCounts,
-    /// Attempts that point to the contact: ERROR, or FAIL of a unit that passed later.
+    /// Runs in which a try points to the contact: an ERROR that is not the station's, a code that says to look at the contact
+    /// first, or the FAIL of a unit that passed later.
     pub contact_signs: u64,
-    /// At least three such signs, and three times as many per attempt as in the other slots together: clean
+    /// At least three such runs, and three times as many of all its runs as in the other slots together: clean
     /// the pins.
     pub contact_suspect: bool,
 }
@@ -127,9 +128,12 @@ pub struct SlotYield {
 /// One attempt, as far as it counts.
 struct Try {
     id: AttemptId,
+    run: i64,
     slot: u16,
     result: AttemptResult,
     code: Option<String>,
+    /// Whether it counts as a try of its board.
+    tried: bool,
 }
 
 /// Who was tried.
@@ -166,21 +170,26 @@ pub(crate) fn yields(db: &Connection, filter: &Filter) -> Result<YieldReport, St
     })
 }
 
-const TRY: &str = "SELECT a.id, a.slot, a.result, a.code, a.run,
-         coalesce(a.unit, (SELECT max(b.unit) FROM attempts b WHERE b.run = a.run AND b.slot = a.slot))
-     FROM attempts a JOIN runs r ON r.id = a.run";
+fn select() -> String {
+    format!(
+        "SELECT a.id, a.slot, a.result, a.code, a.run,
+             coalesce(a.unit, (SELECT max(b.unit) FROM attempts b WHERE b.run = a.run AND b.slot = a.slot)), {}
+         FROM attempts a JOIN runs r ON r.id = a.run",
+        is_try("a")
+    )
+}
 
 fn from_row(row: &Row<'_>) -> rusqlite::Result<(Try, Who)> {
     let (slot, run, unit) = (row.get(1)?, row.get(4)?, row.get::<_, Option<i64>>(5)?);
     let result = row.get::<_, Option<_>>(2)?.unwrap_or(AttemptResult::InDoubt);
     let who = unit.map_or(Who::Unidentified { run, slot }, Who::Unit);
-    Ok((Try { id: row.get(0)?, slot, result, code: row.get(3)? }, who))
+    Ok((Try { id: row.get(0)?, run, slot, result, code: row.get(3)?, tried: row.get(6)? }, who))
 }
 
 /// The attempts that the filter selects, in order, and beside each who was tried.
 fn selected(db: &Connection, filter: &Filter) -> Result<(Vec<Try>, Vec<Who>), StoreError> {
     let (condition, parameters) = filter.sql();
-    let mut statement = db.prepare(&format!("{TRY} WHERE {condition} ORDER BY a.id"))?;
+    let mut statement = db.prepare(&format!("{} WHERE {condition} ORDER BY a.id", select()))?;
     let rows = statement.query_map(parameters.as_slice(), from_row)?;
     let pairs = rows.collect::<Result<Vec<_>, _>>()?;
     Ok(pairs.into_iter().unzip())
@@ -189,15 +198,16 @@ fn selected(db: &Connection, filter: &Filter) -> Result<(Vec<Try>, Vec<Who>), St
 /// All tries, in order, of everybody whose first one is among the selected.
 fn tries(db: &Connection, selected: &[Try], who: &[Who]) -> Result<BTreeMap<Who, Vec<Try>>, StoreError> {
     let mut first = BTreeMap::<Who, AttemptId>::new();
-    for (attempt, who) in selected.iter().zip(who).filter(|(attempt, _)| is_judged(attempt.result)) {
+    for (attempt, who) in selected.iter().zip(who).filter(|(attempt, _)| attempt.tried) {
         first.entry(*who).or_insert(attempt.id);
     }
     let mut of_unit = db.prepare(&format!(
-        "{TRY} WHERE a.id IN
+        "{} WHERE a.id IN
              (SELECT c.id FROM attempts b JOIN attempts c ON c.run = b.run AND c.slot = b.slot WHERE b.unit = ?1)
-         ORDER BY a.id"
+         ORDER BY a.id",
+        select()
     ))?;
-    let mut of_slot = db.prepare(&format!("{TRY} WHERE a.run = ?1 AND a.slot = ?2 ORDER BY a.id"))?;
+    let mut of_slot = db.prepare(&format!("{} WHERE a.run = ?1 AND a.slot = ?2 ORDER BY a.id", select()))?;
     let mut tries = BTreeMap::new();
     for (who, first) in first {
         let rows = match who {
@@ -205,7 +215,7 @@ fn tries(db: &Connection, selected: &[Try], who: &[Who]) -> Result<BTreeMap<Who,
             Who::Unidentified { run, slot } => of_slot.query_map(params![run, slot], from_row)?,
         };
         let mut all = rows.collect::<Result<Vec<_>, _>>()?;
-        all.retain(|(attempt, other)| *other == who && is_judged(attempt.result));
+        all.retain(|(attempt, other)| *other == who && attempt.tried);
         if all.first().is_some_and(|(attempt, _)| attempt.id == first) {
             tries.insert(who, all.into_iter().map(|(attempt, _)| attempt).collect());
         }
@@ -214,8 +224,7 @@ fn tries(db: &Connection, selected: &[Try], who: &[Who]) -> Result<BTreeMap<Who,
 }
 
 fn is_retest_pass(tries: &[Try]) -> bool {
-    let passed = |attempt: &Try| attempt.result == AttemptResult::Pass;
-    tries.last().is_some_and(passed) && !tries.first().is_some_and(passed)
+    unit::is_retest_pass(&tries.iter().map(|attempt| attempt.result).collect::<Vec<_>>())
 }
 
 fn retest_pass(db: &Connection, unit: i64, tries: &[Try]) -> Result<RetestPass, StoreError> {
@@ -228,7 +237,7 @@ fn retest_pass(db: &Connection, unit: i64, tries: &[Try]) -> Result<RetestPass, 
         serial,
         tries: tries.len() as u64,
         failed_before: tries.iter().any(|attempt| attempt.result == AttemptResult::Fail),
-        first_code: tries.first().and_then(|attempt| attempt.code.clone()),
+        first_code: tries.iter().find_map(|attempt| attempt.code.clone()),
     })
 }
 
@@ -255,32 +264,45 @@ fn pareto(selected: &[Try]) -> Vec<CodeCount> {
         .collect()
 }
 
+/// What a run repeats by itself is one sign of its slot.
 fn slots(selected: &[Try], who: &[Who], tries: &BTreeMap<Who, Vec<Try>>) -> Vec<SlotYield> {
-    let mut slots = BTreeMap::<u16, (ResultCounts, u64)>::new();
+    let mut slots = BTreeMap::<u16, Slot>::new();
     for (attempt, who) in selected.iter().zip(who) {
-        let (counts, signs) = slots.entry(attempt.slot).or_default();
-        counts.add(attempt.result);
+        let slot = slots.entry(attempt.slot).or_default();
+        slot.counts.add(attempt.result);
+        if !attempt.tried {
+            continue;
+        }
+        slot.runs.insert(attempt.run);
         let passed_later = tries.get(who).is_some_and(|tries| {
             tries.iter().any(|other| other.id > attempt.id && other.result == AttemptResult::Pass)
         });
-        match attempt.result {
-            AttemptResult::Error => *signs += 1,
-            AttemptResult::Fail if passed_later => *signs += 1,
-            _ => {}
+        let trouble = Trouble::of(attempt.result, attempt.code.as_deref().unwrap_or_default());
+        if trouble == Some(Trouble::Contact) || trouble == Some(Trouble::Board) && passed_later {
+            slot.signs.insert(attempt.run);
         }
     }
-    let all_tries: u64 = slots.values().map(|(counts, _)| counts.tries()).sum();
-    let all_signs: u64 = slots.values().map(|(_, signs)| *signs).sum();
-    let slot_yield = |(slot, (attempts, contact_signs)): (u16, (ResultCounts, u64))| {
-        let (tries, other_tries) = (attempts.tries(), all_tries - attempts.tries());
-        let other_signs = all_signs - contact_signs;
-        // signs / tries >= RATIO * other_signs / other_tries; a slot alone cannot be compared.
-        let stands_out =
-            other_tries > 0 && contact_signs * other_tries >= SUSPECT_RATIO * other_signs * tries;
-        let contact_suspect = contact_signs >= MIN_SIGNS && stands_out;
-        SlotYield { slot, attempts, contact_signs, contact_suspect }
+    let all_runs: usize = slots.values().map(|slot| slot.runs.len()).sum();
+    let all_signs: usize = slots.values().map(|slot| slot.signs.len()).sum();
+    let slot_yield = |(slot, Slot { counts, runs, signs }): (u16, Slot)| {
+        let (signs, runs) = (signs.len(), runs.len());
+        let (other_signs, other_runs) = (all_signs - signs, all_runs - runs);
+        // signs / runs >= RATIO * other_signs / other_runs; a slot alone cannot be compared.
+        let stands_out = other_runs > 0 && signs * other_runs >= SUSPECT_RATIO * other_signs * runs;
+        let contact_suspect = signs >= MIN_SIGNS && stands_out;
+        SlotYield { slot, attempts: counts, contact_signs: signs as u64, contact_suspect }
     };
     slots.into_iter().map(slot_yield).collect()
+}
+
+/// What is known of a slot.
+#[derive(Default)]
+struct Slot {
+    counts: ResultCounts,
+    /// Runs that tried a board in it.
+    runs: BTreeSet<i64>,
+    /// Those of them that point to its contact.
+    signs: BTreeSet<i64>,
 }
 
 impl ResultCounts {
@@ -294,11 +316,6 @@ impl ResultCounts {
             AttemptResult::InDoubt => &mut self.in_doubt,
         };
         *count += 1;
-    }
-
-    /// Attempts that say something.
-    fn tries(&self) -> u64 {
-        self.pass + self.fail + self.error + self.in_doubt
     }
 }
 

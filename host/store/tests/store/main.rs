@@ -10,6 +10,7 @@ mod model;
 mod opening;
 mod reports;
 mod rules;
+mod rulings;
 mod sample;
 mod script;
 mod support;

@@ -33,5 +33,6 @@ pub(crate) fn run_start(panel: &str) -> RunStart {
         simulation: Some(Simulation { seed: u64::MAX, virtual_time: true }),
         shipment: Shipment::Forbidden,
         required_steps: vec!["lock-proof".into()],
+        retests: None,
     }
 }

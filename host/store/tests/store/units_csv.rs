@@ -42,7 +42,7 @@ fn each_ended_attempt_has_one_line_when_append_returns() {
     assert_eq!(
         line,
         format!(
-            ",,pump,panel-7,2,pump-fw,1.2.3,{},error,E101,program,2025-11-21T02:34:57.000000Z,\
+            ",,pump,panel-7,2,pump-fw,1.2.3,{},error,E101,program,false,2025-11-21T02:34:57.000000Z,\
              2025-11-21T02:34:57.000000Z,station-1,\"Anna, B\",fix-7,pump-job,,NOT FOR SHIPMENT,0.1.0,\
              {},application@0x08000000={},,,,,1,2",
             "ab".repeat(32),
