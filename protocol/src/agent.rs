@@ -16,3 +16,18 @@ pub const JOIN_WORD: usize = 0x1C;
 
 /// Take part in the bus at once ("JOIN", little-endian).
 pub const JOIN_AT_ONCE: u32 = u32::from_le_bytes(*b"JOIN");
+
+/// Where in the agent's image the loader may put the board's place, [`slot_word`]: the vector of exception 8, reserved too.
+pub const SLOT_WORD: usize = 0x20;
+
+/// The word that tells an agent what it is to read as its address straps: the loader knows through whose lines it loads.
+#[must_use]
+pub const fn slot_word(strap: u16) -> u32 {
+    !(strap as u32) << 16 | strap as u32
+}
+
+/// The straps in a word that [`slot_word`] made; `None` of any other.
+#[must_use]
+pub const fn slot_in(word: u32) -> Option<u16> {
+    if slot_word(word as u16) == word { Some(word as u16) } else { None }
+}

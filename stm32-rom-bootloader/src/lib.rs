@@ -25,7 +25,7 @@ pub use image::{Image, Region};
 pub use ops::{
     Compare, Compared, EraseFlash, EraseTarget, Erased, Execute, Executed, Field, Finish, Go, Identify, Info,
     Inspect, Job, MemoryRead, Operation, OptionsWritten, Program, ProgramShared, Programmed, Protect,
-    Protected, Protection, ProveReadout, ReadMemory, ReadUid, ReadoutProof, Recognize, Recognized, Resume,
+    Protected, Protection, ProveReadout, ReadMemory, ReadoutProof, Recognize, Recognized, Resume,
     SharedImage, Started, Verified, Verify, WriteOptions, WriteOptionsShared,
 };
 pub use plan::{

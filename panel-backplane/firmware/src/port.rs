@@ -3,10 +3,11 @@
 use crate::board::Board;
 use crate::chip::{self, BOARD, Role};
 use crate::flash::{self, Flash};
-use crate::regs::read_bytes;
 #[cfg(any(feature = "f405", feature = "f103"))]
-use crate::regs::{is_erased, read_word};
-use crate::{core_registers, gpio, mailbox, memory, seal, watchdog};
+use crate::regs::is_erased;
+use crate::regs::{read_bytes, read_word};
+use crate::{core_registers, gpio, mailbox, memory, seal, vectors, watchdog};
+use panel_protocol::agent::{SLOT_WORD, slot_in};
 use panel_protocol::block::SEALED;
 use panel_protocol::node::{
     BoardFacts, BusCounters, EraseUnit, FlashState, NodePort, Protection, ResetCause, Seals, TestReading,
@@ -51,8 +52,14 @@ impl NodePort for Port {
         self.nonce & 0xFF_FFFF
     }
 
+    /// What the agent's loader has told counts: it knows through whose lines it loads.
     fn strap(&mut self) -> Option<u16> {
         let Board { straps, .. } = BOARD;
+        if self.role == Role::Agent
+            && let Some(slot) = read_word(vectors::address() + SLOT_WORD as u32).and_then(slot_in)
+        {
+            return Some(slot);
+        }
         let value = straps.iter().rev().fold(0, |value, &pin| value << 1 | u16::from(gpio::is_high(pin)));
         (!straps.is_empty()).then_some(value)
     }

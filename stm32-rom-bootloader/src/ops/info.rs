@@ -11,10 +11,6 @@ use crate::rom::{Identity, Rom};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Inspect;
 
-/// Connects and reads who it is: the unique ID, and nothing more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct ReadUid;
-
 /// Something that may not be readable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Field<T> {
@@ -48,7 +44,7 @@ impl<T> Field<T> {
     }
 }
 
-/// What [`Inspect`] and [`ReadUid`] end with.
+/// What [`Inspect`] ends with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Info {
@@ -92,7 +88,15 @@ impl Operation<'_> for Inspect {
             },
             false => None,
         };
-        let mut info = Info { version, ..Info::new(identity.clone()) };
+        let mut info = Info {
+            identity: identity.clone(),
+            version,
+            uid: Field::Unknown,
+            flash_kib: Field::Unknown,
+            option_bytes: Field::Unknown,
+            readout: None,
+            vectors: Field::Unknown,
+        };
         if identity.protected != Some(true) && identity.lists(Opcode::READ) {
             match info.read_fields(&mut rom).await {
                 Ok(()) => identity.protected = Some(false),
@@ -108,41 +112,7 @@ impl Operation<'_> for Inspect {
     }
 }
 
-impl Sealed for ReadUid {}
-
-impl Operation<'_> for ReadUid {
-    type Outcome = Info;
-
-    async fn run(self, mut rom: Rom) -> Result<Info, Error> {
-        let mut info = Info::new(rom.start().await?);
-        rom.begin(Step::Read);
-        if info.identity.protected != Some(true) && info.identity.lists(Opcode::READ) {
-            match info.read_uid(&mut rom).await {
-                Ok(_) => info.identity.protected = Some(false),
-                Err(Error::Protected { .. }) => info.identity.protected = Some(true),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(info)
-    }
-}
-
-/// Bytes that were read, and the address of the first.
-type Block = (u32, Vec<u8>);
-
 impl Info {
-    fn new(identity: Identity) -> Self {
-        Self {
-            identity,
-            version: None,
-            uid: Field::Unknown,
-            flash_kib: Field::Unknown,
-            option_bytes: Field::Unknown,
-            readout: None,
-            vectors: Field::Unknown,
-        }
-    }
-
     /// [`Error::Protected`] if the ROM refuses to read at all.
     async fn read_fields(&mut self, rom: &mut Rom) -> Result<(), Error> {
         let Some(device) = rom.device() else { return Ok(()) };
@@ -174,27 +144,11 @@ impl Info {
 
     async fn read_engineering_bytes(&mut self, rom: &mut Rom) -> Result<(), Error> {
         let Some(device) = rom.device() else { return Ok(()) };
-        let block = self.read_uid(rom).await?;
-        if self.uid == Field::Unreadable {
-            self.flash_kib = Field::Unreadable;
-        } else if let Some(address) = device.flash_size_address {
-            let read = match within(block.as_ref(), address, 2) {
-                Some(bytes) => Field::Value(bytes),
-                None => bytes(rom, address, 2).await?,
-            };
-            self.flash_kib =
-                read.map(|bytes| device.decode_flash_size(u16::from_le_bytes(bytes.try_into().ok()?)));
-        }
-        Ok(())
-    }
-
-    /// Gives the whole block around it, where one had to be read.
-    async fn read_uid(&mut self, rom: &mut Rom) -> Result<Option<Block>, Error> {
-        let Some(device) = rom.device() else { return Ok(None) };
         if !rom.traits().uid_readable {
-            self.uid = Field::Unreadable;
-            return Ok(None);
+            (self.uid, self.flash_kib) = (Field::Unreadable, Field::Unreadable);
+            return Ok(());
         }
+        let size_address = device.flash_size_address;
         let mut block = None;
         if let Some([low, high]) = device.uid_parts() {
             // Where reads must be whole blocks, one block usually has the size register too.
@@ -210,12 +164,20 @@ impl Info {
             let gap = (high.start - low.start) as usize;
             self.uid = read.map(|bytes| [bytes.get(..8)?, bytes.get(gap..gap + 4)?].concat().try_into().ok());
         }
-        Ok(block)
+        if let Some(address) = size_address {
+            let read = match within(block.as_ref(), address, 2) {
+                Some(bytes) => Field::Value(bytes),
+                None => bytes(rom, address, 2).await?,
+            };
+            self.flash_kib =
+                read.map(|bytes| device.decode_flash_size(u16::from_le_bytes(bytes.try_into().ok()?)));
+        }
+        Ok(())
     }
 }
 
 /// Bytes of a block that has been read already.
-fn within(block: Option<&Block>, address: u32, len: usize) -> Option<Vec<u8>> {
+fn within(block: Option<&(u32, Vec<u8>)>, address: u32, len: usize) -> Option<Vec<u8>> {
     let (start, bytes) = block?;
     let offset = address.checked_sub(*start)? as usize;
     bytes.get(offset..offset + len).map(<[u8]>::to_vec)

@@ -26,7 +26,7 @@ pub use compare::{Compare, Compared, Verified, Verify};
 pub use erase::{EraseFlash, EraseTarget, Erased};
 pub use execute::{Execute, Executed, Go, Started};
 pub use identify::{Identify, Recognize, Recognized};
-pub use info::{Field, Info, Inspect, ReadUid};
+pub use info::{Field, Info, Inspect};
 pub use memory::{MemoryRead, ReadMemory};
 pub use options::{OptionsWritten, WriteOptions};
 pub use program::{Finish, Program, Programmed, Resume};

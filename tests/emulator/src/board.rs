@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use panel_protocol::frame::Frame;
 use panel_protocol::node::Uid;
-use panel_simulator::{CanPort, Device};
+use panel_simulator::{CanPort, Device, RomLink};
 use unicorn_engine::unicorn_const::uc_error;
 
 use crate::elf::Program;
@@ -17,6 +17,7 @@ use crate::f4::F405;
 use crate::flash::{Flash, Noise};
 use crate::g4::G431;
 use crate::processor::{Crash, Processor, Ram};
+use crate::rom::Rom;
 use crate::serial::Usart;
 use crate::soc::{CanAction, CanCounters, CanState, Soc};
 use crate::wires::{Complaint, NEVER, Reset};
@@ -36,6 +37,14 @@ pub enum Chip {
 }
 
 impl Chip {
+    /// As `panel-simulator` calls it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::F405 => "F405",
+            Self::G431 => "G431",
+        }
+    }
+
     fn ram(self) -> &'static [Ram] {
         match self {
             Self::F405 => &[
@@ -61,14 +70,20 @@ pub struct BoardConfig {
     pub seed: u64,
     /// What RAM holds at power-up; `None`: noise.
     pub fill: Option<u8>,
+    /// Port and pin that the CAN transceiver's receiver drives.
+    pub can_rx: (usize, u32),
 }
 
 impl BoardConfig {
-    /// A board whose UID and noise follow from its number.
+    /// A board whose UID and noise follow from its number, its transceiver on the pins of the reference boards.
     #[must_use]
     pub fn new(chip: Chip, number: u8) -> Self {
         let uid = Uid([0x20 + number, 0, 0x41, 0, 7, 0x51, 0x36, 0x33, 0x38, 0x34, 0x31, 0x39]);
-        Self { chip, uid, crystal: None, seed: u64::from(number), fill: None }
+        let can_rx = match chip {
+            Chip::F405 => (1, 5),
+            Chip::G431 => (0, 11),
+        };
+        Self { chip, uid, crystal: None, seed: u64::from(number), fill: None, can_rx }
     }
 }
 
@@ -87,7 +102,9 @@ pub struct PinChange {
 
 /// An emulated board.
 pub struct Board {
-    processor: Processor,
+    pub(crate) processor: Processor,
+    /// A ROM that can be talked to.
+    pub(crate) rom: Option<Rom>,
     config: BoardConfig,
     noise: Noise,
     powered: bool,
@@ -114,6 +131,7 @@ impl Board {
         let noise = Noise::new(config.seed);
         Ok(Self {
             processor,
+            rom: None,
             config,
             noise,
             powered: false,
@@ -124,6 +142,12 @@ impl Board {
             pins: Vec::new(),
             last: [(0, 0); 9],
         })
+    }
+
+    /// Gives the chip a ROM bootloader that listens on this kind of line; false if its ROM does not.
+    pub fn fit_rom(&mut self, link: RomLink) -> bool {
+        self.rom = Rom::new(&self.config, link);
+        self.rom.is_some()
     }
 
     /// Puts a program into flash, as a programming adapter does before the board is fitted.
@@ -251,6 +275,7 @@ impl Board {
             self.starts = now + POWER_UP;
         } else {
             self.starts = NEVER;
+            self.halt_rom(now);
             let seed = self.noise.next();
             self.flash_mut().interrupt(now, seed);
         }
@@ -263,6 +288,7 @@ impl Board {
         }
         self.held = asserted;
         if asserted {
+            self.halt_rom(now);
             let seed = self.noise.next();
             self.flash_mut().interrupt(now, seed);
         } else if self.powered && self.starts == NEVER {
@@ -277,6 +303,8 @@ impl Board {
             NEVER
         } else if self.starts != NEVER {
             self.starts
+        } else if let Some(due) = self.rom_due() {
+            due
         } else if self.processor.is_asleep() {
             self.processor.next_event().max(self.processor.now())
         } else {
@@ -284,10 +312,10 @@ impl Board {
         }
     }
 
-    /// Lives until `now`, with or without a bus.
-    pub fn run(&mut self, now: u64, mut port: Option<&mut CanPort<'_>>) {
+    /// Lives until `now`, with or without a bus; true if a ROM has answered on the board's own port.
+    pub fn run(&mut self, now: u64, mut port: Option<&mut CanPort<'_>>) -> bool {
         if !self.powered || self.held {
-            return;
+            return false;
         }
         if self.starts <= now {
             let at = self.starts;
@@ -295,7 +323,10 @@ impl Board {
             self.restart(at, Reset::Power);
         }
         if self.starts != NEVER {
-            return;
+            return false;
+        }
+        if let Some(readable) = self.run_rom(now, &mut port) {
+            return readable;
         }
         self.tell_state(&mut port);
         while let Some(cause) = self.processor.run(now) {
@@ -304,12 +335,14 @@ impl Board {
         }
         self.look();
         self.act(now, &mut port);
+        false
     }
 
-    fn restart(&mut self, at: u64, cause: Reset) {
+    pub(crate) fn restart(&mut self, at: u64, cause: Reset) {
         self.resets.push(cause);
         let (noise, fill) = (&mut self.noise, self.config.fill);
         self.processor.reset(at, cause, &mut || fill.unwrap_or_else(|| noise.next() as u8));
+        self.boot(at);
     }
 
     /// Notes what the pins do.
@@ -324,11 +357,13 @@ impl Board {
         }
     }
 
-    /// The error state that the bus keeps reaches the cell.
+    /// The error state that the bus keeps reaches the cell; the receive pin is low while a frame is on the bus (of its
+    /// single bits: stuffing lets no six be recessive).
     fn tell_state(&mut self, port: &mut Option<&mut CanPort<'_>>) {
-        if let Some(port) = port
-            && self.joined
-        {
+        let Some(port) = port else { return };
+        let (pin, idle) = (self.config.can_rx, port.is_idle());
+        self.drive_pin(pin.0, pin.1, idle);
+        if self.joined {
             let (tec, rec) = port.error_counters();
             let state = CanState { tec, rec, off: port.is_off() };
             let (soc, wires) = self.processor.parts();
@@ -400,14 +435,16 @@ impl Device for Fitted {
         self.0.borrow().due()
     }
 
-    fn run(&mut self, now: u64, port: &mut CanPort<'_>) {
-        self.board().run(now, Some(port));
+    fn run(&mut self, now: u64, port: &mut CanPort<'_>) -> bool {
+        self.board().run(now, Some(port))
     }
 
     fn receive(&mut self, now: u64, frame: &Frame, port: &mut CanPort<'_>) {
         let mut board = self.board();
         board.run(now, Some(port));
-        if board.joined {
+        if board.rom_receive(now, frame) {
+            board.run(now, Some(port));
+        } else if board.joined {
             let (soc, wires) = board.processor.parts();
             soc.can_receive(wires, frame);
         }
@@ -416,6 +453,9 @@ impl Device for Fitted {
     fn sent(&mut self, now: u64, frame: &Frame, port: &mut CanPort<'_>) {
         let mut board = self.board();
         board.run(now, Some(port));
+        if board.rom_sent(now, port) {
+            return;
+        }
         let (soc, wires) = board.processor.parts();
         soc.can_sent(wires, frame);
         board.act(now, &mut Some(port));
@@ -442,6 +482,22 @@ impl Device for Fitted {
     }
 
     fn set_select(&mut self, _: bool) {}
+
+    fn set_boot0(&mut self, high: bool) {
+        self.board().set_boot0(high);
+    }
+
+    fn port_write(&mut self, now: u64, bytes: &[u8]) {
+        self.board().port_write(now, bytes);
+    }
+
+    fn port_read(&mut self, now: u64) -> Vec<u8> {
+        self.board().port_read(now)
+    }
+
+    fn port_configure(&mut self, baud: u32) {
+        self.board().port_configure(baud);
+    }
 
     fn current_ma(&self, _: u64) -> u32 {
         let board = self.0.borrow();

@@ -21,6 +21,7 @@ mod gpio;
 mod iwdg;
 mod nvic;
 mod processor;
+mod rom;
 mod serial;
 mod soc;
 pub mod station;

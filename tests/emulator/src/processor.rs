@@ -267,7 +267,7 @@ impl Processor {
         self.asleep || self.crash().is_some()
     }
 
-    /// Starts at the reset vector at time `at`. RAM is noise after power-up and kept by every other reset.
+    /// Is as after a reset at time `at`, and yet to be started. RAM is noise after power-up and kept by every other reset.
     pub(crate) fn reset(&mut self, at: u64, cause: Reset, noise: &mut dyn FnMut() -> u8) {
         if cause == Reset::Power {
             for area in self.ram.clone() {
@@ -288,9 +288,14 @@ impl Processor {
         (inner.crash, inner.raised, inner.stopping) = (None, None, false);
         inner.rebase();
         self.asleep = false;
-        self.copy_flash();
         self.copy_system_memory();
-        let vectors = FLASH_BASE;
+    }
+
+    /// Starts the program whose vector table is here, `at` or later.
+    pub(crate) fn start(&mut self, at: u64, vectors: u32) {
+        let m0 = self.soc().is_m0();
+        self.uc.get_data_mut().wait(at);
+        self.copy_flash();
         let (sp, pc) = (self.word(vectors), self.word(vectors + 4));
         for (register, value) in [
             (RegisterARM::IPSR, 0),
@@ -306,7 +311,9 @@ impl Processor {
             self.set_register(RegisterARM::BASEPRI, 0);
         }
         self.set_register(RegisterARM::PC, pc);
-        if pc & 1 == 0 || !(FLASH_BASE..FLASH_BASE + self.flash_size).contains(&pc) {
+        let flash = Ram { address: FLASH_BASE, size: self.flash_size };
+        let inside = |area: &Ram| (area.address..area.address + area.size).contains(&pc);
+        if pc & 1 == 0 || !self.ram.iter().chain([&flash]).any(inside) {
             self.die(CrashKind::Vector(1), pc);
         }
     }

@@ -4,9 +4,9 @@
 //! what time it is. Nothing is kept of the events but the list.
 
 use panel_backplane::{BusIndex, LineAction, LineFunction, Panel, Slot};
-use panel_engine::{Event, LinkEvent, Run};
+use panel_engine::{BusRate, Event, LinkEvent, PortIndex, PortOutput, Run};
 use panel_protocol::time::{Micros, Span};
-use panel_simulator::{HostEvent, World};
+use panel_simulator::{BusSpeed, HostEvent, World};
 
 /// Frames handed to the adapter and not yet confirmed.
 const IN_FLIGHT: usize = 4;
@@ -14,7 +14,7 @@ const IN_FLIGHT: usize = 4;
 /// Drives a run to its end, or until `limit` of virtual time has passed; gives its events.
 ///
 /// # Panics
-/// If the run asks for something that this station does not have: ports, other bit rates, identities.
+/// If the run asks for something that this station does not have: identities.
 pub fn drive(run: &mut Run, world: &mut World, limit: Span) -> Vec<Event> {
     let panel = run.plan().panel.clone();
     let end = world.now() + limit;
@@ -30,7 +30,10 @@ pub fn drive(run: &mut Run, world: &mut World, limit: Span) -> Vec<Event> {
         world.advance(until.max(now));
         let now = world.now();
         while let Some(event) = world.poll_host() {
-            deliver(run, now, event);
+            match event {
+                HostEvent::Readable { slot } => read_port(run, world, slot),
+                _ => deliver(run, now, event),
+            }
         }
         if due.is_some_and(|due| now >= due) {
             run.handle_timeout(now);
@@ -63,6 +66,7 @@ fn obey(run: &mut Run, world: &mut World, panel: &Panel, events: &mut Vec<Event>
             run.handle_currents(now, &currents);
             moved = true;
         }
+        moved |= set_rates(run, world, panel) || write_ports(run, world);
         assert!(run.poll_reserve().is_none(), "this station reserves no identities");
         for bus in 0..panel.buses.len() {
             while world.host_queue_free(bus) + IN_FLIGHT > 10
@@ -74,6 +78,41 @@ fn obey(run: &mut Run, world: &mut World, panel: &Panel, events: &mut Vec<Event>
         if !moved {
             return;
         }
+    }
+}
+
+fn set_rates(run: &mut Run, world: &mut World, panel: &Panel) -> bool {
+    let mut moved = false;
+    for bus in 0..panel.buses.len() {
+        while let Some(BusRate { nominal, data }) = run.poll_bit_rate(BusIndex(bus as u8)) {
+            world.host_set_speed(bus, BusSpeed { nominal, data });
+            run.handle_bit_rate(world.now(), BusIndex(bus as u8), true);
+            moved = true;
+        }
+    }
+    moved
+}
+
+/// Each port leads to one slot.
+fn write_ports(run: &mut Run, world: &mut World) -> bool {
+    let mut moved = false;
+    let slots: Vec<u16> = run.plan().ports.iter().flat_map(|port| &port.slots).map(|slot| slot.0).collect();
+    for (index, slot) in (0..).map(PortIndex).zip(slots) {
+        while let Some(output) = run.poll_bytes(index) {
+            match output {
+                PortOutput::Configure { baud } => world.port_configure(slot, baud),
+                PortOutput::Write(bytes) => world.port_write(slot, &bytes),
+            }
+            moved = true;
+        }
+    }
+    moved
+}
+
+fn read_port(run: &mut Run, world: &mut World, slot: u16) {
+    let bytes = world.port_read(slot);
+    if let Some(port) = run.plan().ports.iter().position(|port| port.slots.contains(&Slot(slot))) {
+        run.handle_bytes(world.now(), PortIndex(port as u16), &bytes);
     }
 }
 
@@ -98,6 +137,7 @@ fn switch(world: &mut World, panel: &Panel, action: LineAction) {
         LineFunction::Power => world.set_power(&slots, action.on),
         LineFunction::Nrst => world.set_reset(&slots, action.on),
         LineFunction::Select => slots.iter().for_each(|&s| world.set_select(s, action.on)),
-        LineFunction::Boot0 | LineFunction::Mux => {}
+        LineFunction::Boot0 => world.set_boot0(&slots, action.on),
+        LineFunction::Mux => {}
     }
 }

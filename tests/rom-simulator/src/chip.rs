@@ -23,6 +23,8 @@ pub struct Chip {
     model: &'static Model,
     flash: Flash,
     ram: Vec<u8>,
+    /// Offsets and lengths of what was written there since somebody took them.
+    ram_changes: Vec<(usize, usize)>,
     option_area: Vec<u8>,
     stored: Options,
     active: Options,
@@ -69,6 +71,7 @@ impl Chip {
             model,
             flash: Flash::new(&model.flash),
             ram: vec![0; (ram_to - ram_from + 1) as usize],
+            ram_changes: Vec::new(),
             option_area: factory_area(model.options, option_len),
             stored: Options::factory(),
             active: Options::factory(),
@@ -119,6 +122,13 @@ impl Chip {
     #[must_use]
     pub fn ram(&self) -> &[u8] {
         &self.ram
+    }
+
+    /// Addresses and bytes of what the host has written into RAM since power came or the last call.
+    pub fn take_ram_changes(&mut self) -> Vec<(u32, Vec<u8>)> {
+        let base = self.model.map.host_ram.0;
+        let changes = core::mem::take(&mut self.ram_changes);
+        changes.into_iter().map(|(at, len)| (base + at as u32, self.ram[at..at + len].to_vec())).collect()
     }
 
     /// The option area as stored (it may not be loaded yet).
@@ -185,6 +195,7 @@ impl Chip {
         self.spoilt = false;
         if power_cycle {
             self.ram.fill(0);
+            self.ram_changes.clear();
         }
         // The flag is worked out at power-on and option load only, not by every reset (AN2606 "empty check").
         if power_cycle || options_changed {
@@ -340,6 +351,7 @@ impl Chip {
         }
         let from = address.checked_sub(ram_from)? as usize;
         self.ram.get_mut(from..from + data.len())?.copy_from_slice(data);
+        self.ram_changes.push((from, data.len()));
         Some(now)
     }
 

@@ -141,6 +141,11 @@ impl Bus {
         self.connected.contains(e)
     }
 
+    /// No frame is on the bus.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.phase == Phase::Idle
+    }
+
     /// When the bus fell idle; `now` if it is not.
     pub(crate) fn idle_since(&self, now: u64) -> u64 {
         if self.phase == Phase::Idle && self.pending.is_empty() { self.free_at } else { now }

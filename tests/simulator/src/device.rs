@@ -12,8 +12,8 @@ use crate::bus::Bus;
 pub trait Device {
     /// When [`Device::run`] is to be called, or `u64::MAX`.
     fn due(&self) -> u64;
-    /// Lets the device live until `now`.
-    fn run(&mut self, now: u64, port: &mut CanPort<'_>);
+    /// Lets the device live until `now`; true if something new can be read from the slot's own port.
+    fn run(&mut self, now: u64, port: &mut CanPort<'_>) -> bool;
     /// A frame ended on the bus.
     fn receive(&mut self, now: u64, frame: &Frame, port: &mut CanPort<'_>);
     /// One of the device's frames has been sent; its place in the controller is free.
@@ -24,6 +24,16 @@ pub trait Device {
     fn set_reset(&mut self, now: u64, asserted: bool, port: &mut CanPort<'_>);
     /// The slot's select line was driven.
     fn set_select(&mut self, on: bool);
+    /// The level of BOOT0, for chips that have such a pin.
+    fn set_boot0(&mut self, _high: bool) {}
+    /// The host writes to the slot's own port.
+    fn port_write(&mut self, _now: u64, _bytes: &[u8]) {}
+    /// What can be read from the slot's own port.
+    fn port_read(&mut self, _now: u64) -> Vec<u8> {
+        Vec::new()
+    }
+    /// The host sets the rate of the slot's own port; what is under way is lost.
+    fn port_configure(&mut self, _baud: u32) {}
     /// Supply current in milliamperes; asked only while the supply is on.
     fn current_ma(&self, now: u64) -> u32;
 }
@@ -44,6 +54,30 @@ impl CanPort<'_> {
     /// Leaves the bus, in the middle of a frame if need be.
     pub fn disconnect(&mut self) {
         self.bus.disconnect(self.endpoint);
+    }
+
+    /// Takes part in the bus.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.bus.is_connected(self.endpoint)
+    }
+
+    /// The controller's own (nominal) bit rate; it came up with the one that the bus was built with. Another one than the
+    /// others' destroys frames.
+    pub fn set_bit_rate(&mut self, rate: u32) {
+        self.bus.set_rate(self.endpoint, rate);
+    }
+
+    /// Whether a frame waits in a mailbox.
+    #[must_use]
+    pub fn has_mail(&self) -> bool {
+        self.bus.controller(self.endpoint).has_mail()
+    }
+
+    /// Whether no frame is on the bus: its level has been recessive for at least the end of one.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.bus.is_idle()
     }
 
     /// Puts a frame into one of the controller's three mailboxes; false if all are full or it is not connected.
@@ -100,13 +134,14 @@ mod tests {
             self.due
         }
 
-        fn run(&mut self, now: u64, port: &mut CanPort<'_>) {
+        fn run(&mut self, now: u64, port: &mut CanPort<'_>) -> bool {
             if self.due <= now
                 && let Some(frame) = self.said.take()
             {
                 assert!(port.submit(now, &frame));
                 self.due = u64::MAX;
             }
+            false
         }
 
         fn receive(&mut self, now: u64, frame: &Frame, _: &mut CanPort<'_>) {

@@ -8,7 +8,7 @@ use panel_codes::Code;
 use panel_protocol::host::{Answer, Discovered, Found, Request};
 use panel_protocol::ident::NodeId;
 use panel_protocol::message::{Control, IdentifyPart};
-use panel_protocol::node::{Capabilities, Protection, Uid};
+use panel_protocol::node::{Capabilities, Protection};
 use panel_protocol::reply::{ImageState, Info, Profile, uid_check};
 use panel_protocol::time::{Micros, Span};
 
@@ -83,16 +83,10 @@ impl Lane {
         self.boards.values().find(|b| b.strap == strap && !b.bad).map(|b| b.slot)
     }
 
-    /// The slot whose ROM, talked to through the slot's own lines, said that it has this UID before it got its agent.
-    fn slot_of_loaded(&self, uid: Uid) -> Option<Slot> {
-        self.boards.values().find(|b| b.loaded && b.uid == Some(uid)).map(|b| b.slot)
-    }
-
-    /// Binds a board to the slot whose straps it reads, or without straps to the slot that its agent was loaded in.
+    /// Binds a board to the slot whose straps it reads.
     fn bind(&mut self, now: Micros, found: &Found) {
         let Found { node, uid, strap, .. } = *found;
-        let slot = strap.map_or_else(|| self.slot_of_loaded(uid), |s| self.slot_of_strap(s));
-        let Some(slot) = slot else {
+        let Some(slot) = strap.and_then(|s| self.slot_of_strap(s)) else {
             let straps = strap.map_or_else(|| "no straps".to_owned(), |s| format!("straps {s}"));
             self.note(
                 None,

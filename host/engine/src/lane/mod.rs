@@ -160,8 +160,8 @@ pub(crate) struct Lane {
 /// Error frames without a frame in between that make a bus useless: an error-active controller is off the bus
 /// after 32 of its own.
 const DISTURBED: u32 = 64;
-/// From Go until an agent listens to its bus.
-const AGENT_START: Span = Span::from_millis(10);
+/// From Go until an agent listens to its bus: the shipped ones, on a chip at 16 MHz.
+const AGENT_START: Span = Span::from_millis(40);
 /// Time for clearing up after a pass that used up its own.
 const CLEARING: Span = Span::from_millis(5000);
 

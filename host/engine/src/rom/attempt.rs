@@ -18,7 +18,7 @@ use stm32_rom_bootloader as stm32;
 use stm32_rom_bootloader::device::SupplyVoltage;
 use stm32_rom_bootloader::{
     Device, EraseChoice, Field, Finish, Info, Inspect, LineAction, LineResult, PlanOptions, ProgramShared,
-    ReadUid, Resume, SharedImage,
+    Resume, SharedImage,
 };
 
 use super::explain::{explain, plan_code};
@@ -196,13 +196,7 @@ impl Attempt {
         match attempt.work.goal {
             Goal::LoadAgent => {
                 attempt.begin(Step::Load);
-                // On a bus boards are loaded one after the other, and every question to each would be felt.
-                if matches!(attempt.link, Link::Uart(_)) {
-                    attempt.doing = Doing::Looking;
-                    attempt.session = Some(Session::new(ReadUid, Outcome::Info, &attempt.link, now));
-                } else {
-                    attempt.load();
-                }
+                attempt.load();
             }
             Goal::Program => {
                 attempt.begin(Step::Discover);
@@ -357,13 +351,6 @@ impl Attempt {
         }
         let (check, uid) = (self.check(&info), info.uid.value().copied().map(Uid));
         let protected = info.identity.protected == Some(true);
-        if self.work.goal == Goal::LoadAgent {
-            // A board whose ROM hides its UID may still be known by its straps; any other trouble the loading meets itself.
-            self.info = Some(info);
-            self.queue.extend(uid.map(Output::Identified));
-            self.load();
-            return;
-        }
         self.info = Some(info);
         if let Err(trouble) = check {
             self.end(Err(trouble));
@@ -465,7 +452,7 @@ impl Attempt {
                 let finish = self.work.start.map_or(Finish::Stay, Finish::Go);
                 let program = ProgramShared { job, resume: Resume::FromStart, verify: false, finish };
                 self.doing = Doing::Programming;
-                self.session = Some(Session::new(program, Outcome::Programmed, &self.connected(), self.now));
+                self.session = Some(Session::new(program, Outcome::Programmed, &self.link, self.now));
             }
         }
     }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use panel_backplane::{Binding, BusKind, LineIndex, Panel, PanelSlot, Port, Slot, Way};
-use panel_protocol::agent::{JOIN_AT_ONCE, JOIN_WORD};
+use panel_protocol::agent::{JOIN_AT_ONCE, JOIN_WORD, SLOT_WORD, slot_word};
 use panel_protocol::node::Uid;
 use stm32_rom_bootloader::device::{OptionBytes, SupplyVoltage};
 use stm32_rom_bootloader::{Device, EraseChoice, PlanOptions, SharedImage};
@@ -58,8 +58,9 @@ pub struct RomPlan {
     pub device: &'static Device,
     /// The image, if some slot gets it through its ROM.
     image: SharedImage,
-    /// The agent, if some slot gets that.
-    agent: Option<(AgentImages, Agent)>,
+    /// The agent, if some slot gets that, and as each slot gets it.
+    agent: Option<Agent>,
+    agents: BTreeMap<Slot, SharedImage>,
     start: Option<u32>,
     voltage: Option<SupplyVoltage>,
     /// What a factory adds to a board that is written through its ROM, and to one that was written by an agent.
@@ -102,20 +103,20 @@ impl RomPlan {
             if panel.binding != Binding::Straps {
                 return Err(PlanError::AgentBinding);
             }
-            let agent = options.agent.as_ref().ok_or(PlanError::NoAgent { chip: chip.name })?;
-            let images = AgentImages::new(agent)?;
-            images
-                .patient
-                .plan(device, &PlanOptions { erase: EraseChoice::Nothing, ..PlanOptions::default() })?;
-            Some((images, agent.clone()))
+            Some(options.agent.clone().ok_or(PlanError::NoAgent { chip: chip.name })?)
         } else {
             None
+        };
+        let agents = match &agent {
+            Some(agent) => agents(agent, panel, ways, device)?,
+            None => BTreeMap::new(),
         };
         let first = regions.first().map(|(address, _)| *address);
         let start = first.filter(|_| recipe.start_application);
         let extras = extras(recipe, regions);
         let after_agent = Arc::new(Extras { reserve: false, place: None, ..extras.clone() });
-        Ok(Some(Self { device, image, agent, start, voltage, extras: Arc::new(extras), after_agent }))
+        let extras = Arc::new(extras);
+        Ok(Some(Self { device, image, agent, agents, start, voltage, extras, after_agent }))
     }
 
     /// The supply that the job states, where it makes programming faster.
@@ -127,15 +128,15 @@ impl RomPlan {
     /// The agent, if some slot gets one.
     #[must_use]
     pub fn agent(&self) -> Option<&Agent> {
-        self.agent.as_ref().map(|(_, agent)| agent)
+        self.agent.as_ref()
     }
 
-    /// What is done to a board that takes this way. `shared`: other boards' ROMs are talked to over its bus.
-    pub(crate) fn work(&self, way: Way, shared: bool) -> Work {
-        match &self.agent {
-            Some((images, agent)) if is_agent(way) => Work {
+    /// What is done to this slot's board.
+    pub(crate) fn work(&self, slot: Slot) -> Work {
+        match (&self.agent, self.agents.get(&slot)) {
+            (Some(agent), Some(image)) => Work {
                 goal: Goal::LoadAgent,
-                image: if shared { &images.patient } else { &images.prompt }.clone(),
+                image: image.clone(),
                 start: Some(agent.address),
                 voltage: None,
                 extras: Arc::default(),
@@ -231,22 +232,35 @@ fn check_finishing(
     Ok(())
 }
 
-/// The agent as linked, and told to take part in the bus at once.
-#[derive(Debug, Clone)]
-struct AgentImages {
-    patient: SharedImage,
-    prompt: SharedImage,
-}
-
-impl AgentImages {
-    fn new(agent: &Agent) -> Result<Self, stm32_rom_bootloader::PlanError> {
-        let image = |bytes: Vec<u8>| SharedImage::new(vec![(agent.address, bytes)]);
-        let mut told = agent.bytes.clone();
-        if let Some(word) = told.get_mut(JOIN_WORD..JOIN_WORD + 4) {
-            word.copy_from_slice(&JOIN_AT_ONCE.to_le_bytes());
+/// The agent as each slot gets it: told what it is to read as its straps, for it is loaded through the slot's own lines; and,
+/// where no ROM is talked to over its bus, to take part in that at once.
+fn agents(
+    agent: &Agent,
+    panel: &Panel,
+    ways: &BTreeMap<Slot, Way>,
+    device: &'static Device,
+) -> Result<BTreeMap<Slot, SharedImage>, PlanError> {
+    let mut images = BTreeMap::new();
+    for slot in panel.slots.iter().filter(|s| ways.get(&s.slot).is_some_and(|way| is_agent(*way))) {
+        let on_bus = |s: &&PanelSlot| s.bus == slot.bus && ways.get(&s.slot).is_some_and(|w| w.rom_on_bus());
+        let mut bytes = agent.bytes.clone();
+        let mut tell = |at: usize, word: u32| {
+            if let Some(place) = bytes.get_mut(at..at + 4) {
+                place.copy_from_slice(&word.to_le_bytes());
+            }
+        };
+        tell(SLOT_WORD, slot_word(slot.strap));
+        if !panel.slots.iter().any(|s| on_bus(&s)) {
+            tell(JOIN_WORD, JOIN_AT_ONCE);
         }
-        Ok(Self { patient: image(agent.bytes.clone())?, prompt: image(told)? })
+        let image = SharedImage::new(vec![(agent.address, bytes)])?;
+        if images.is_empty() {
+            let nothing = PlanOptions { erase: EraseChoice::Nothing, ..PlanOptions::default() };
+            image.plan(device, &nothing)?;
+        }
+        images.insert(slot.slot, image);
     }
+    Ok(images)
 }
 
 /// Whether this way loads the RAM agent.

@@ -110,11 +110,13 @@ fn boards_that_were_written_by_an_agent_get_option_bytes_and_lock_through_their_
 }
 
 #[test]
-fn boards_without_straps_are_known_by_the_uid_that_their_rom_told_before_the_agent_ran() {
-    let mut station = blank("STM32F405", Way::RomUartAgent, 4, whole(PLACE));
-    station.straps = false;
-    let report = station.run("", Until::End);
-    check_passed(&station, &report, &[1, 2, 3, 4]);
+fn boards_without_straps_are_known_by_the_slot_that_their_agents_were_told() {
+    for way in [Way::RomUartAgent, Way::RomCanAgent] {
+        let mut station = blank("STM32F405", way, 4, whole(PLACE));
+        station.straps = false;
+        let report = station.run("", Until::End);
+        check_passed(&station, &report, &[1, 2, 3, 4]);
+    }
 }
 
 #[test]

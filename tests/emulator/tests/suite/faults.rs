@@ -61,18 +61,19 @@ impl Device for Struck {
         if self.dead { NEVER } else { self.board.due().min(self.back) }
     }
 
-    fn run(&mut self, now: u64, port: &mut CanPort<'_>) {
+    fn run(&mut self, now: u64, port: &mut CanPort<'_>) -> bool {
         if self.back <= now {
             self.back = NEVER;
             self.board.set_power(now, true, port);
         }
-        self.board.run(now, port);
+        let readable = self.board.run(now, port);
         self.look(now, port);
+        readable
     }
 
     fn receive(&mut self, now: u64, frame: &Frame, port: &mut CanPort<'_>) {
         match self.strike {
-            Strike::Loss(share) if self.noise.below(1000) < share => self.run(now, port),
+            Strike::Loss(share) if self.noise.below(1000) < share => _ = self.run(now, port),
             _ => self.board.receive(now, frame, port),
         }
     }

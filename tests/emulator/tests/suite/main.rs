@@ -9,6 +9,7 @@
     reason = "tests; the printed lines are their measurements"
 )]
 
+mod blank;
 mod budget;
 mod faults;
 mod panel;

@@ -8,6 +8,7 @@ use panel_backplane::units::BitRate;
 use panel_backplane::{Binding, Bus, BusKind, Link, Panel, Way};
 use panel_emulator::{Board, BoardConfig, Chip, Fitted, Program};
 
+use panel_engine::rom::{Agent, Ways};
 use panel_engine::{Finishing, Limits, Plan, Recipe, Run, SlotReport, Verdict};
 use panel_protocol::time::{Micros, Span};
 use panel_simulator::{BusSpeed, Device, Scenario, World, WorldConfig};
@@ -93,6 +94,19 @@ impl Kit {
         BoardConfig { crystal: self.crystal, ..BoardConfig::new(self.chip, number) }
     }
 
+    /// The agent that is kept for it: address and bytes, as `panel-backplane/agents/manifest.toml` names them.
+    pub(crate) fn agent(&self) -> Agent {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../panel-backplane/agents");
+        let manifest = std::fs::read_to_string(folder.join("manifest.toml")).expect("it is there");
+        let ours = |part: &&str| part.contains(&format!("\"{}\"", self.engine));
+        let part = manifest.split("[[agent]]").find(ours).expect("the chip has an agent");
+        let field = |name: &str| part.lines().find_map(|l| l.strip_prefix(name)?.trim().strip_prefix("= "));
+        let file = field("file").expect("named").trim_matches('"');
+        let address = field("address").and_then(|a| u32::from_str_radix(a.strip_prefix("0x")?, 16).ok());
+        let bytes = std::fs::read(folder.join(file)).expect("it is there");
+        Agent { name: file.to_owned(), bytes, address: address.expect("a number") }
+    }
+
     /// An empty board.
     pub(crate) fn board(&self, number: u8) -> Board {
         Board::new(self.config(number)).expect("unicorn works")
@@ -120,7 +134,8 @@ impl Kit {
 pub(crate) struct Station {
     pub(crate) world: World,
     pub(crate) boards: Vec<Fitted>,
-    panel: Panel,
+    pub(crate) panel: Panel,
+    pub(crate) ways: Ways,
     chip: &'static panel_engine::chip::Chip,
     session: u8,
 }
@@ -169,7 +184,7 @@ impl Station {
             assert!(world.install(slot, fit(slot, board.clone())));
         }
         let chip = panel_engine::chip::Chip::by_name(kit.engine).expect("known");
-        Self { world, boards, panel, chip, session: 1 }
+        Self { world, boards, panel, ways: Ways::default(), chip, session: 1 }
     }
 
     /// Programs every board with `image` by the real engine; how each slot ended.
@@ -179,12 +194,17 @@ impl Station {
 
     /// Programs every board with `image` and does the factory's part.
     pub(crate) fn finish(&mut self, image: &Program, start: bool, finishing: Finishing) -> Vec<SlotReport> {
+        let mut run = self.begin(image, start, finishing);
+        panel_emulator::station::drive(&mut run, &mut self.world, Span::from_millis(120_000));
+        run.reports()
+    }
+
+    /// A run that is yet to be driven.
+    pub(crate) fn begin(&mut self, image: &Program, start: bool, finishing: Finishing) -> Run {
         let (address, bytes) = image.flat();
         let plan = Arc::new(self.plan(address, &bytes, start, finishing));
         self.session += 1;
-        let mut run = Run::new(&plan, self.world.now(), self.session);
-        panel_emulator::station::drive(&mut run, &mut self.world, Span::from_millis(120_000));
-        run.reports()
+        Run::new(&plan, self.world.now(), self.session)
     }
 
     /// Programs the first board; what its processor did while the first sector of the image was erased and data came:
@@ -230,7 +250,7 @@ impl Station {
             finishing,
             limits: Limits { start_up: Span::from_millis(60), ..Limits::default() },
         };
-        Plan::new(recipe, self.panel.clone()).expect("a plan")
+        Plan::with_ways(recipe, self.panel.clone(), self.ways.clone()).expect("a plan")
     }
 
     /// Now, as the world counts it.

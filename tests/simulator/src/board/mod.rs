@@ -23,7 +23,7 @@ use crate::firmware::Firmware;
 use crate::hardware::Hardware;
 use crate::rng::{Rate, Rng};
 use crate::timers::NEVER;
-pub(crate) use rom::{PortNews, Rom};
+pub(crate) use rom::Rom;
 use strike::Strike;
 
 /// Frames a receive FIFO holds (bxCAN: three mailboxes; FDCAN on G4: three elements).
@@ -174,7 +174,9 @@ impl<F: Firmware> Board<F> {
 
     /// The level of BOOT0, which counts at the next start.
     pub(crate) fn set_boot0(&mut self, high: bool) {
-        if let Some(rom) = &mut self.rom {
+        if let Some(device) = &mut self.device {
+            device.set_boot0(high);
+        } else if let Some(rom) = &mut self.rom {
             rom.set_boot0(high);
         }
     }
@@ -273,7 +275,8 @@ impl<F: Firmware> Board<F> {
 
     pub(crate) fn run(&mut self, now: u64, bus: &mut Bus) {
         if let Some(device) = &mut self.device {
-            return device.run(now, &mut CanPort { bus, endpoint: self.endpoint });
+            self.readable |= device.run(now, &mut CanPort { bus, endpoint: self.endpoint });
+            return;
         }
         if self.strike_at <= now {
             self.strike_due(now, bus);
@@ -281,7 +284,7 @@ impl<F: Firmware> Board<F> {
         match &mut self.state {
             State::Starting { at, .. } if *at <= now => self.start(now, bus),
             State::Running(_) if self.free_at <= now => self.work(now, bus),
-            State::Rom(_) => self.readable |= self.run_rom(now, bus) == PortNews::Readable,
+            State::Rom(_) => self.readable |= self.run_rom(now, bus),
             _ => {}
         }
     }

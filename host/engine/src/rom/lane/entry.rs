@@ -131,11 +131,10 @@ impl RomLane {
     pub(super) fn start(&mut self, now: Micros, slot: Slot) {
         let (Some(rom), true) = (&self.plan.rom, self.stage == Stage::Working) else { return };
         let way = self.way(slot);
-        let shared = self.boards.keys().any(|s| self.way(*s).rom_on_bus());
         let board = self.boards.get(&slot);
         let work = match board.filter(|b| b.to_finish) {
             Some(board) => rom.finish(board.uid),
-            None => rom.work(way, shared),
+            None => rom.work(slot),
         };
         let resettable = lines::own_line(&self.plan.panel, slot).is_some() || self.is_switched(slot);
         let entry = if resettable { Entry::Reset } else { Entry::AsIs };
