@@ -21,6 +21,9 @@ pub struct Chip {
     pub ram: &'static [(u32, u32)],
     /// Flash.
     pub flash: FlashFacts,
+    /// One-time programmable memory: first address and bytes; 0 bytes without one. Readout protection does not hide
+    /// it on every family.
+    pub otp: (u32, u32),
     /// Option bytes.
     pub options: &'static OptionFacts,
     /// Has an FDCAN controller; another one destroys every FD frame on its bus.
@@ -84,6 +87,11 @@ const fn f1(count: u16) -> FlashFacts {
     pages(count, 30_000, 40_000, 2, (53, 70))
 }
 
+/// RM0090 3.7: 16 blocks of 32 bytes; the lock bytes behind them are left alone.
+const F4_OTP: (u32, u32) = (0x1FFF_7800, 512);
+/// RM0440, RM0444 and RM0351, 3.3.1.
+const OTP: (u32, u32) = (0x1FFF_7000, 1024);
+
 /// Every chip, by name.
 pub const CHIPS: &[Chip] = &[
     Chip {
@@ -92,6 +100,7 @@ pub const CHIPS: &[Chip] = &[
         family: "F4",
         ram: &[(0x2000_0000, 128 * 1024), (0x1000_0000, 64 * 1024)],
         flash: f4(runs([F4_16K, F4_64K, F4_128K])),
+        otp: F4_OTP,
         options: &F4,
         fd: false,
     },
@@ -101,6 +110,7 @@ pub const CHIPS: &[Chip] = &[
         family: "F4",
         ram: &[(0x2000_0000, 192 * 1024), (0x1000_0000, 64 * 1024)],
         flash: f4(runs([F4_16K, F4_64K, F4_128K, F4_16K, F4_64K, F4_128K])),
+        otp: F4_OTP,
         options: &F4,
         fd: false,
     },
@@ -110,6 +120,7 @@ pub const CHIPS: &[Chip] = &[
         family: "G4",
         ram: &[(0x2000_0000, 32 * 1024)],
         flash: g4(64),
+        otp: OTP,
         options: &G4,
         fd: true,
     },
@@ -119,6 +130,7 @@ pub const CHIPS: &[Chip] = &[
         family: "G4",
         ram: &[(0x2000_0000, 128 * 1024)],
         flash: g4(256),
+        otp: OTP,
         options: &G4,
         fd: true,
     },
@@ -129,6 +141,7 @@ pub const CHIPS: &[Chip] = &[
         ram: &[(0x2000_0000, 144 * 1024)],
         // DS13560: 22 to 40 ms a page, 85 to 125 us a double word.
         flash: pages(256, 22_000, 40_000, 8, (85, 125)),
+        otp: OTP,
         options: &G0,
         fd: true,
     },
@@ -138,6 +151,7 @@ pub const CHIPS: &[Chip] = &[
         family: "L4",
         ram: &[(0x2000_0000, 320 * 1024)],
         flash: g4(512),
+        otp: OTP,
         options: &L4,
         fd: false,
     },
@@ -147,6 +161,7 @@ pub const CHIPS: &[Chip] = &[
         family: "F1",
         ram: &[(0x2000_0000, 64 * 1024)],
         flash: f1(256),
+        otp: (0, 0),
         options: &F1,
         fd: false,
     },
@@ -156,6 +171,7 @@ pub const CHIPS: &[Chip] = &[
         family: "F1",
         ram: &[(0x2000_0000, 96 * 1024)],
         flash: f1(512),
+        otp: (0, 0),
         options: &F1,
         fd: false,
     },
@@ -173,6 +189,13 @@ impl Chip {
     #[must_use]
     pub fn by_id(device_id: u16) -> Option<&'static Self> {
         CHIPS.iter().find(|c| c.device_id == device_id)
+    }
+
+    /// Whether this address is in its one-time programmable memory.
+    #[must_use]
+    pub fn is_otp(&self, address: u32) -> bool {
+        let (base, len) = self.otp;
+        address.checked_sub(base).is_some_and(|at| at < len)
     }
 
     /// Address behind the last byte of flash.

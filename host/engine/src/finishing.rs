@@ -44,6 +44,9 @@ impl Finishing {
     pub(crate) fn check(&self, chip: &Chip, regions: &[(u32, Vec<u8>)]) -> Result<(), FinishingError> {
         if let Some(place) = &self.identity {
             place.check(chip, regions)?;
+            if self.key.is_some() && chip.is_otp(place.address) {
+                return Err(place.refuse("no readout protection hides a key in one-time programmable memory"));
+            }
         }
         self.windows.iter().try_for_each(|window| window.check(regions))?;
         self.options.iter().try_for_each(|option| option.check(chip))?;
@@ -59,9 +62,8 @@ impl Finishing {
     pub(crate) fn check_records(&self, from: u32, to: u32) -> Result<(), FinishingError> {
         match self.identity.filter(|place| place.address <= to && place.address + (place.length - 1) >= from)
         {
-            Some(IdentityPlace { address, length, .. }) => {
-                let why = format!("RAM agents keep their records from {from:#010x} to {to:#010x}");
-                Err(FinishingError::Place { address, length, why })
+            Some(place) => {
+                Err(place.refuse(format!("RAM agents keep their records from {from:#010x} to {to:#010x}")))
             }
             None => Ok(()),
         }
@@ -124,27 +126,38 @@ impl FinishingError {
 /// The place of the identity region.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IdentityPlace {
-    /// Flash address, a multiple of the chip's programming unit.
+    /// Address in flash or one-time programmable memory, a multiple of the chip's programming unit.
     pub address: u32,
     /// Bytes set aside, a multiple of the programming unit.
     pub length: u32,
     /// The erase units of the place may be erased when they are not blank. They never are if image, bootloader or
-    /// records have a byte in them.
+    /// records have a byte in them. One-time programmable memory has none.
     pub may_erase: bool,
 }
 
 impl IdentityPlace {
+    fn refuse(&self, why: impl Into<String>) -> FinishingError {
+        FinishingError::Place { address: self.address, length: self.length, why: why.into() }
+    }
+
     fn check(&self, chip: &Chip, regions: &[(u32, Vec<u8>)]) -> Result<(), FinishingError> {
         let Self { address, length, .. } = *self;
-        let refuse = |why: String| Err(FinishingError::Place { address, length, why });
+        let refuse = |why: String| Err(self.refuse(why));
         let flash = &chip.flash;
-        let Some(end) = address.checked_add(length).filter(|&end| length > 0 && end <= chip.flash_end())
-        else {
-            return refuse(format!("the flash of {} ends at {:#010x}", chip.name, chip.flash_end() - 1));
+        let in_otp = chip.is_otp(address);
+        let (area, area_end) = match chip.otp {
+            (base, len) if in_otp => ("one-time programmable memory", base + len),
+            _ => ("flash", chip.flash_end()),
+        };
+        let Some(end) = address.checked_add(length).filter(|&end| length > 0 && end <= area_end) else {
+            return refuse(format!("the {area} of {} ends at {:#010x}", chip.name, area_end - 1));
         };
         let unit = u32::from(flash.unit);
         if !address.is_multiple_of(unit) || !length.is_multiple_of(unit) {
             return refuse(format!("not a multiple of the {unit} bytes that {} programs at once", chip.name));
+        }
+        if in_otp {
+            return Ok(());
         }
         if address < flash.app_base {
             return refuse(format!("below {:#010x} are the bootloader and its records", flash.app_base));

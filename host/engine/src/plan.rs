@@ -248,6 +248,19 @@ pub enum PlanError {
         /// Its way.
         way: Way,
     },
+    /// An identity where the ROM does not write.
+    #[error(
+        "slot {slot}: the way \"{way}\" does not write one-time programmable memory, where the identity is to be \
+         ({address:#010x}); take a way over a bootloader or agent of the board's own"
+    )]
+    RomOtp {
+        /// The slot.
+        slot: u16,
+        /// Its way.
+        way: Way,
+        /// Where the identity is to be.
+        address: u32,
+    },
     /// Option bytes that the ROM does not reach.
     #[error(
         "slot {slot}: the way \"{way}\" does not reach the option bytes {option} of {chip} through its ROM"
@@ -294,6 +307,7 @@ impl PlanError {
             | Self::NoRom { .. }
             | Self::NoRomInterface { .. }
             | Self::RomWindows { .. }
+            | Self::RomOtp { .. }
             | Self::RomLevel2 { .. }
             | Self::RomOption { .. }
             | Self::NoAgent { .. } => Code::WayNotOffered,

@@ -1,5 +1,7 @@
 //! What this board lends to the node: each call is a register access or two, none is a decision.
 
+use core::ops::Range;
+
 use crate::board::Board;
 use crate::chip::{self, BOARD, Role};
 use crate::flash::{self, Flash};
@@ -74,6 +76,10 @@ impl NodePort for Port {
 
     fn protection(&mut self) -> Protection {
         self.protection
+    }
+
+    fn otp(&self) -> Range<u32> {
+        chip::OTP.0..chip::OTP.1
     }
 
     fn read(&mut self, address: u32, out: &mut [u8]) -> bool {

@@ -3,6 +3,8 @@
 //! Invariant: an identity is written only to a place that no image, record or bootloader shares an erase unit
 //! with if that unit had to be erased, and it is read back before it is called done.
 
+use core::ops::Range;
+
 use super::port::{EraseUnit, FlashState, NodePort, Protection};
 use super::record::{Mark, RECORD};
 use super::session::{Session, shares_unit};
@@ -119,8 +121,11 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
         }
         let flash = self.port.facts().flash;
         let (address, len) = (write.place, write.bytes.len() as u32);
-        let end = address.checked_add(len).filter(|&end| end <= flash.base + flash.size());
-        let end = end.filter(|_| address >= flash.base).ok_or(Refusal::OutsideFlash)?;
+        let inside = |area: &Range<u32>| area.start <= address && len <= area.end.saturating_sub(address);
+        if !inside(&(flash.base..flash.base + flash.size())) && !inside(&self.port.otp()) {
+            return Err(Refusal::OutsideFlash);
+        }
+        let end = address + len;
         if !address.is_multiple_of(flash.unit.into()) || !len.is_multiple_of(flash.unit.into()) {
             return Err(Refusal::Unaligned);
         }
@@ -229,11 +234,13 @@ impl WriteJob {
             return None;
         }
         let flash = port.facts().flash;
-        let Some(unit) = flash.erase_unit(self.address) else { return Some(Err(Refusal::OutsideFlash)) };
+        let Some(unit) = flash.erase_unit(self.address).filter(|_| may_erase) else {
+            return Some(Err(Refusal::NotBlank)); // nor is there a unit of OTP that could be erased
+        };
         let image = holds_image(unit.address, unit.address + unit.size);
         let end = self.address + u32::from(self.len);
         let bootloader_end = flash.record_base.min(flash.app_base);
-        if !may_erase || image || end > unit.address + unit.size || unit.address < bootloader_end {
+        if image || end > unit.address + unit.size || unit.address < bootloader_end {
             return Some(Err(Refusal::NotBlank));
         }
         self.stage = Stage::Erase { unit, until: None };

@@ -513,11 +513,11 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
         if self.port.make_key(kind, name) { Ok(()) } else { Err(Refusal::KeyFailed) }
     }
 
-    /// Readout protection hides the flash. Option bytes are no secret, and say whether the board was set up.
+    /// Readout protection hides flash and OTP. Option bytes are no secret, and say whether the board was set up.
     fn is_guarded(&mut self, address: u32) -> bool {
         let flash = self.port.facts().flash;
         let in_flash = address.checked_sub(flash.base).is_some_and(|at| at < flash.size());
-        in_flash && self.port.protection() != Protection::Open
+        (in_flash || self.port.otp().contains(&address)) && self.port.protection() != Protection::Open
     }
 
     fn read_memory(&mut self, address: u32, len: u8, opcode: u8) {

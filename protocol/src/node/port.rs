@@ -7,6 +7,8 @@
 //! says when it has ended. Power lost during an erase: that unit may hold anything, others are untouched.
 //! Power lost during programming: the units of that call may hold anything, others are untouched.
 
+use core::ops::Range;
+
 use crate::block::SEALED;
 use crate::time::Span;
 
@@ -294,7 +296,13 @@ pub trait NodePort {
     /// Readout protection in force.
     fn protection(&mut self) -> Protection;
 
-    /// Copies flash, option bytes in force, or the certificate request at [`REQUEST_ADDRESS`] into `out`; false if
+    /// Where the chip's one-time programmable memory lies, which takes an identity as the flash does and is never
+    /// erased; empty without one.
+    fn otp(&self) -> Range<u32> {
+        0..0
+    }
+
+    /// Copies flash, OTP, option bytes in force, or the certificate request at [`REQUEST_ADDRESS`] into `out`; false if
     /// the address is not readable.
     fn read(&mut self, address: u32, out: &mut [u8]) -> bool;
 
@@ -310,7 +318,7 @@ pub trait NodePort {
     /// Begins to erase one unit.
     fn start_erase(&mut self, unit: &EraseUnit);
 
-    /// Begins to program. `address` and `data.len()` are multiples of the flash's unit; at most 256 bytes.
+    /// Begins to program flash or OTP. `address` and `data.len()` are multiples of the flash's unit; at most 256 bytes.
     fn start_program(&mut self, address: u32, data: &[u8]);
 
     /// State of the operation last started.

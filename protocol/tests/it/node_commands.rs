@@ -1,7 +1,7 @@
 //! One node whose flash misbehaves, and the commands that are not about an image.
 
 use crate::node::{BLOCK_END, done, port, programmed, receiving, sample};
-use crate::util::flash::Defects;
+use crate::util::flash::{Defects, OTP};
 use crate::util::solo::Solo;
 use crate::util::{APP, BASE, RECORDS};
 use panel_protocol::block::{MAX_BLOCK, Write};
@@ -125,11 +125,32 @@ fn an_abandoned_erase_is_waited_for_before_the_next_session_touches_the_flash() 
 // Single commands
 
 #[test]
+fn an_identity_in_otp_is_written_once_and_for_ever() {
+    let sample = sample();
+    let mut solo = programmed(&sample);
+    let erases = solo.port().erases;
+    let mut identity = |place, bytes: &[u8]| write(&mut solo, BlockKind::Identity, place, true, bytes);
+    assert_eq!(identity(OTP.start + 8, &[1; 16]), None);
+    assert_eq!(identity(OTP.start + 8, &[1; 16]), None, "it is there already");
+    for (place, bytes, refusal) in [
+        (OTP.start + 8, &[0; 16][..], Refusal::NotBlank),
+        (OTP.start + 2, &[1; 8], Refusal::Unaligned),
+        (OTP.start - 4, &[1; 8], Refusal::OutsideFlash),
+        (OTP.end - 4, &[1; 8], Refusal::OutsideFlash),
+    ] {
+        assert_eq!(identity(place, bytes), Some(refusal), "{place:#010x}");
+    }
+    assert_eq!(solo.port().at(OTP.start + 8, 16), [1; 16]);
+    assert_eq!(solo.port().erases, erases);
+    assert_eq!(solo.port().violations, Vec::<String>::new());
+}
+
+#[test]
 fn an_identity_is_written_read_back_and_changed_only_where_that_is_allowed() {
     let sample = sample();
     let place = BASE + 0x8000;
     let mut solo = programmed(&sample);
-    solo.board.node.port_mut().bytes[0x8000..].fill(0xFF);
+    solo.board.node.port_mut().bytes[0x8000..0xC000].fill(0xFF);
     let mut identity = |place, may_erase, bytes: &[u8]| {
         let refusal = write(&mut solo, BlockKind::Identity, place, may_erase, bytes);
         (refusal, solo.port().erases)

@@ -1,6 +1,7 @@
 //! A locked node: it may be read back as the image that it says it holds, and in no other way.
 
 use crate::node::{BLOCK_END, done, programmed, sample};
+use crate::util::flash::OTP;
 use crate::util::solo::{Sample, Solo};
 use crate::util::{APP, RECORDS};
 use panel_protocol::block::{BeginFlags, MAX_BLOCK, Write};
@@ -96,6 +97,8 @@ fn a_locked_node_takes_no_identity_and_shows_its_option_bytes_only() {
     let read = |address| Control::Read { address, len: 4 };
     solo.send(read(APP));
     assert_eq!(done(&solo, read(APP)).unwrap().0, Some(Refusal::Protected));
-    solo.send(read(0x1FFF_7800));
+    solo.send(read(OTP.start));
+    assert_eq!(done(&solo, read(APP)).unwrap().0, Some(Refusal::Protected));
+    solo.send(read(0x1FFF_C000));
     assert_eq!(done(&solo, read(APP)).unwrap().0, Some(Refusal::OutsideFlash), "this board has none to show");
 }

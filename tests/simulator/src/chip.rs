@@ -42,6 +42,8 @@ pub struct Chip {
     pub(crate) program_longest_ns: u64,
     /// What must hold before a unit is programmed.
     pub rule: WriteRule,
+    /// One-time programmable memory: first address and bytes; none has 0 bytes.
+    pub(crate) otp: (u32, u32),
     /// First address after the image records.
     pub app_base: u32,
     /// 2 KiB buffers in RAM.
@@ -81,6 +83,7 @@ const F4: Chip = Chip {
     program_ns: 16_000,
     program_longest_ns: 100_000,
     rule: WriteRule::ClearsBits,
+    otp: (0x1FFF_7800, 512), // RM0090 3.7
     app_base: FLASH_BASE + 32 * 1024,
     segments: 48,
     digest_ns: 170,
@@ -99,6 +102,7 @@ const G4: Chip = Chip {
     program_ns: 81_690,
     program_longest_ns: 90_760,
     rule: WriteRule::Once,
+    otp: (0x1FFF_7000, 1024), // RM0440, RM0444, RM0351: 3.3.1
     app_base: RECORD_BASE + 2048,
     segments: 32,
     digest_ns: 170,
@@ -117,6 +121,7 @@ const F1: Chip = Chip {
     program_ns: 52_500,
     program_longest_ns: 70_000,
     rule: WriteRule::Erased,
+    otp: (0, 0),
     app_base: RECORD_BASE + 2048,
     segments: 20,
     digest_ns: 420,

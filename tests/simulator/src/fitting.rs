@@ -55,7 +55,7 @@ pub(crate) fn fit(
         let mut uid = uid(nth, seed);
         if let Some(dir) = flash_dir {
             let path = dir.join(format!("slot-{}-{}.flash", slot.slot, chip.name));
-            uid = flash.attach(Store::open(&path, chip.device_id, chip.flash_size())?, uid)?;
+            uid = flash.attach(Store::open(&path, chip.device_id, chip.flash_size() + chip.otp.1)?, uid)?;
         }
         parts.push((chip, uid, flash));
     }

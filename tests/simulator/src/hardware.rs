@@ -4,6 +4,8 @@
 //! next. It decides nothing about the protocol. Invariant: `now` and `counters` are set before every call into
 //! the node.
 
+use core::ops::Range;
+
 use ed25519_dalek::{Signature, VerifyingKey};
 use panel_protocol::block::SEALED;
 use panel_protocol::node::{
@@ -191,6 +193,10 @@ impl NodePort for BoardPort {
     }
 
     /// Reading a flash that is busy stalls the processor until it no longer is (RM0090, "Read-while-write").
+    fn otp(&self) -> Range<u32> {
+        self.0.flash.otp()
+    }
+
     fn read(&mut self, address: u32, out: &mut [u8]) -> bool {
         if let (Some(from), Some(maker)) = (address.checked_sub(REQUEST_ADDRESS), &self.0.key_maker) {
             return maker.read(from as usize, out);

@@ -30,6 +30,13 @@ pub(crate) fn check(
             );
             return Err(Failure::new(Code::IdentityExhausted, text));
         }
+        if sealed && template.open {
+            let text = format!(
+                "blob {name:?} is a secret, and the identity region is in one-time programmable memory, which no \
+                 readout protection hides: give it a place in flash"
+            );
+            return Err(Failure::new(Code::ReleaseTarget, text));
+        }
         if sealed && template.secret.is_none() {
             return Err(no_secret(name));
         }

@@ -61,6 +61,8 @@ pub(crate) struct Template {
     /// The board's hardware revision, where the release is for one only.
     pub(crate) hardware: String,
     pub(crate) needs: IdentityNeeds,
+    /// Readout protection does not hide the region: it is in one-time programmable memory.
+    pub(crate) open: bool,
     pub(crate) issuer: Option<UnitIssuer>,
     /// Opens the secrets among the blobs.
     pub(crate) secret: Option<StationSecret>,

@@ -27,7 +27,7 @@ use panel_engine::{Consent, Finishing, IdentityPlace, Limits, Lock, OptionWrite,
 use panel_image::Image;
 use panel_ledger::{Hash, Ledger, LedgerError, Numbers, SqliteLedger};
 use panel_protocol::node::{self, Uid};
-use panel_release::manifest::{ImageRole, MemoryKind, UnitKeyKind};
+use panel_release::manifest::{ImageRole, RegionPlace, UnitKeyKind};
 use panel_release::{LockLevel, Place, Selection, VerifiedImage, VerifiedRelease, WorkOrder, select_release};
 use panel_store as store;
 
@@ -74,6 +74,7 @@ pub(crate) fn load(
     let template = Template {
         product: order.order().product.clone(),
         hardware: single(&release.manifest().hardware),
+        open: release.manifest().identity.region.is_some_and(|region| chip.is_otp(region.address)),
         needs: release.manifest().identity.clone(),
         issuer: station.issuer()?,
         secret: station.secret()?,
@@ -238,13 +239,12 @@ fn finishing(
     now: Timestamp,
 ) -> Result<Finishing, Failure> {
     let manifest = release.manifest();
-    let identity = manifest.identity.region.map(|region| {
-        let in_otp = manifest.memory.iter().any(|piece| {
-            piece.kind == MemoryKind::Otp
-                && (piece.address..piece.address.saturating_add(piece.length)).contains(&region.address)
-        });
-        IdentityPlace { address: region.address, length: region.length, may_erase: !in_otp }
-    });
+    let place = |region: RegionPlace| IdentityPlace {
+        address: region.address,
+        length: region.length,
+        may_erase: true,
+    };
+    let identity = manifest.identity.region.map(place);
     let lock = match order.policy.lock {
         LockLevel::None => Lock::None,
         LockLevel::Rdp1 => Lock::Level1,

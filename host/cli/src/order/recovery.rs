@@ -112,6 +112,7 @@ pub(crate) fn terms_of(job: &Job, station: &str, panel: &str, locks: bool) -> Te
         product: job.product.clone(),
         hardware: identity.map_or_else(String::new, |i| i.hardware.clone()),
         needs: IdentityNeeds { region: identity.map(place), ..IdentityNeeds::default() },
+        open: false,
         issuer: None,
         secret: None,
     };

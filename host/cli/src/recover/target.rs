@@ -139,7 +139,9 @@ impl Target {
         let options = recipe.finishing.options.clone();
         let mut required_steps = steps(&options, lock);
         required_steps.push(Step::Reserve.name().to_owned());
-        if recipe.finishing.identity.is_some() {
+        // What is in one-time programmable memory outlasts the mass erase, and the ROM could not write it.
+        let identity = recipe.finishing.identity.filter(|place| !recipe.chip.is_otp(place.address));
+        if identity.is_some() {
             required_steps.push(Step::Identity.name().to_owned());
         }
         let start = store::RunStart {
@@ -158,7 +160,7 @@ impl Target {
         let target = Self {
             device: device(recipe.chip.name, recipe.chip.device_id)?,
             regions: plan.regions.clone(),
-            identity: recipe.finishing.identity.map(|place| (place.address, place.length)),
+            identity: identity.map(|place| (place.address, place.length)),
             options,
             start_application: recipe.start_application,
             lock,

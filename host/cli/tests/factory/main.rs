@@ -9,6 +9,7 @@ mod far;
 mod keys;
 mod ledger;
 mod order;
+mod otp;
 mod owner;
 mod patch;
 mod refusals;

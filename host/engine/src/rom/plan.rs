@@ -197,10 +197,14 @@ fn check_finishing(
     ways: &BTreeMap<Slot, Way>,
     device: &'static Device,
 ) -> Result<(), PlanError> {
-    let Finishing { options, lock, windows, .. } = &recipe.finishing;
+    let Finishing { options, lock, windows, identity, .. } = &recipe.finishing;
     let alone = ways.iter().find(|(_, way)| !way.broadcasts());
     if let (Some((&slot, &way)), false) = (alone, windows.is_empty()) {
         return Err(PlanError::RomWindows { slot: slot.0, way });
+    }
+    let in_otp = identity.filter(|place| recipe.chip.is_otp(place.address));
+    if let (Some((&slot, &way)), Some(place)) = (alone, in_otp) {
+        return Err(PlanError::RomOtp { slot: slot.0, way, address: place.address });
     }
     if lock.level().is_none() && options.is_empty() {
         return Ok(());

@@ -19,6 +19,8 @@ pub(crate) const UNIT: u32 = 2;
 pub(crate) const PROGRAM_US: (u32, u32) = (53, 70);
 /// Option bytes (PM0075 2.5).
 pub(crate) const OPTION_AREA: (u32, u32) = (0x1FFF_F800, 0x1FFF_F810);
+/// It has no one-time programmable memory.
+pub(crate) const OTP: (u32, u32) = (0, 0);
 /// Start and end of RAM; the xC has 48 KiB, and takes part with a smaller build only.
 pub(crate) const RAM: (u32, u32) = (0x2000_0000, 0x2001_0000);
 

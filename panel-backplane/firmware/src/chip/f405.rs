@@ -19,6 +19,8 @@ pub(crate) const UNIT: u32 = 4;
 pub(crate) const PROGRAM_US: (u32, u32) = (16, 100);
 /// Option bytes (RM0090 3.6.1).
 pub(crate) const OPTION_AREA: (u32, u32) = (0x1FFF_C000, 0x1FFF_C010);
+/// One-time programmable memory, without its lock bytes (RM0090 3.7).
+pub(crate) const OTP: (u32, u32) = (0x1FFF_7800, 0x1FFF_7A00);
 /// Start and end of RAM without CCM, which cannot hold code.
 pub(crate) const RAM: (u32, u32) = (0x2000_0000, 0x2002_0000);
 

@@ -19,6 +19,8 @@ pub(crate) const UNIT: u32 = 8;
 pub(crate) const PROGRAM_US: (u32, u32) = (85, 125);
 /// Option bytes (RM0444 3.4.1).
 pub(crate) const OPTION_AREA: (u32, u32) = (0x1FFF_7800, 0x1FFF_7880);
+/// One-time programmable memory (RM0444 3.3.1).
+pub(crate) const OTP: (u32, u32) = (0x1FFF_7000, 0x1FFF_7400);
 /// Start and end of RAM.
 pub(crate) const RAM: (u32, u32) = (0x2000_0000, 0x2002_4000);
 /// Erase units of the first bank.

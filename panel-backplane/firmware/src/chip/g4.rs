@@ -19,6 +19,8 @@ pub(crate) const UNIT: u32 = 8;
 pub(crate) const PROGRAM_US: (u32, u32) = (82, 91);
 /// Option bytes of the first bank (RM0440 3.4.1).
 pub(crate) const OPTION_AREA: (u32, u32) = (0x1FFF_7800, 0x1FFF_7830);
+/// One-time programmable memory (RM0440 3.3.1).
+pub(crate) const OTP: (u32, u32) = (0x1FFF_7000, 0x1FFF_7400);
 /// Start and end of RAM: SRAM1, SRAM2 and CCM follow each other (RM0440 2.4).
 pub(crate) const RAM: (u32, u32) =
     (0x2000_0000, if cfg!(feature = "g431") { 0x2000_8000 } else { 0x2002_0000 });

@@ -86,9 +86,9 @@ pub(crate) fn facts(role: Role, reset_cause: ResetCause) -> BoardFacts {
     }
 }
 
-/// Whether so many bytes from this address can be read: flash, option bytes, unique ID.
+/// Whether so many bytes from this address can be read: flash, OTP, option bytes, unique ID.
 pub(crate) fn is_readable(flash: &FlashFacts, address: u32, len: usize) -> bool {
     let end = address.saturating_add(len as u32);
-    let areas = [(flash.base, flash.base + flash.size()), OPTION_AREA, (UID, UID + 12)];
+    let areas = [(flash.base, flash.base + flash.size()), OTP, OPTION_AREA, (UID, UID + 12)];
     areas.iter().any(|&(from, to)| address >= from && end <= to)
 }

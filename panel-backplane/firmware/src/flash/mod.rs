@@ -1,7 +1,7 @@
 //! The flash driver: erase and program in small polled pieces, so that the main loop goes on meanwhile.
 //!
 //! The family's registers are in the file beside this one. Invariant: the controller is locked whenever nothing
-//! is under way, and no address below the application's or outside the flash is ever erased or programmed,
+//! is under way, no address below the application's is ever erased or programmed, nor one outside flash and OTP,
 //! whatever the caller asks: [`Flash::allowed`] stands between the node and the controller.
 
 #[cfg_attr(feature = "f405", path = "f4.rs")]
@@ -53,7 +53,8 @@ impl Flash {
     }
 
     fn allowed(&self, address: u32, len: u32) -> bool {
-        address >= self.floor && address.checked_add(len).is_some_and(|end| end <= self.end)
+        let within = |from, to| address >= from && address.checked_add(len).is_some_and(|end| end <= to);
+        within(self.floor, self.end) || within(chip::OTP.0, chip::OTP.1)
     }
 
     /// Begins to erase a unit.

@@ -39,10 +39,14 @@ pub(crate) struct Defects {
     pub(crate) erase_does_nothing: bool,
 }
 
+/// One-time programmable memory of every board.
+pub(crate) const OTP: Range<u32> = 0x1FFF_7800..0x1FFF_7840;
+
 /// A board.
 #[derive(Debug, Clone)]
 pub(crate) struct Port {
     pub(crate) facts: BoardFacts,
+    /// The flash, and behind it the OTP.
     pub(crate) bytes: Vec<u8>,
     pub(crate) now: Micros,
     pub(crate) strap: Option<u16>,
@@ -99,7 +103,7 @@ impl Port {
         let mut rng = Rng::new(seed);
         let mut port = Self {
             facts,
-            bytes: vec![0xFF; flash.size() as usize],
+            bytes: vec![0xFF; flash.size() as usize + OTP.len()],
             now: Micros::ZERO,
             strap,
             nonce: rng.next() as u32,
@@ -144,15 +148,15 @@ impl Port {
     }
 
     pub(crate) fn at(&self, address: u32, len: usize) -> &[u8] {
-        let from = (address - self.facts.flash.base) as usize;
-        &self.bytes[from..from + len]
+        &self.bytes[self.range_of(address, len).expect("in flash or OTP")]
     }
 
     /// Fills the application area, as an image that ran there before would.
     pub(crate) fn soil(&mut self, seed: u64) {
         let from = (self.facts.flash.app_base - self.facts.flash.base) as usize;
-        let bytes = Rng::new(seed).bytes(self.bytes.len() - from);
-        self.bytes[from..].copy_from_slice(&bytes);
+        let end = self.facts.flash.size() as usize;
+        let bytes = Rng::new(seed).bytes(end - from);
+        self.bytes[from..end].copy_from_slice(&bytes);
     }
 
     /// A cell has changed by itself.
@@ -166,8 +170,14 @@ impl Port {
     }
 
     fn range_of(&self, address: u32, len: usize) -> Option<Range<usize>> {
-        let from = address.checked_sub(self.facts.flash.base)? as usize;
-        (from + len <= self.bytes.len()).then_some(from..from + len)
+        let size = self.facts.flash.size();
+        let (base, first, end) = if address >= OTP.start {
+            (OTP.start, size as usize, self.bytes.len())
+        } else {
+            (self.facts.flash.base, 0, size as usize)
+        };
+        let from = first + address.checked_sub(base)? as usize;
+        (from + len <= end).then_some(from..from + len)
     }
 
     /// Counts an operation; `None` without power, else how far it gets.
@@ -230,6 +240,10 @@ impl NodePort for Port {
 
     fn protection(&mut self) -> Protection {
         self.protection
+    }
+
+    fn otp(&self) -> Range<u32> {
+        OTP
     }
 
     fn read(&mut self, address: u32, out: &mut [u8]) -> bool {

@@ -4,9 +4,12 @@
 //! units of the running programming call may differ from what a completed history of operations would have
 //! left. What a rule forbids is refused as the chip would refuse it and counted in `violations`, which a test
 //! of correct node code expects to stay zero. Times are nanoseconds; the owner passes `now` to every call.
+//! One-time programmable memory is programmed as the flash is, and no erase reaches it.
 
 mod options;
 mod store;
+
+use core::ops::Range;
 
 use panel_protocol::node::{EraseUnit, FlashFacts, FlashFault, FlashState, Protection, Uid};
 
@@ -48,9 +51,10 @@ enum Action {
         address: u32,
         size: u32,
     },
-    /// The bytes are in [`Flash::latch`].
+    /// The bytes are in [`Flash::latch`]; `at` is their place in [`Flash::data`].
     Program {
         address: u32,
+        at: usize,
         len: usize,
     },
 }
@@ -67,6 +71,7 @@ struct Operation {
 pub(crate) struct Flash {
     chip: &'static Chip,
     facts: FlashFacts,
+    /// The flash, and behind it the one-time programmable memory.
     data: Vec<u8>,
     /// Code that does not live in it: all of it may be erased and programmed.
     whole: bool,
@@ -96,20 +101,17 @@ pub(crate) struct Flash {
 impl Flash {
     /// An erased flash with a bootloader in its first 16 KiB.
     pub(crate) fn new(chip: &'static Chip, mut rng: Rng) -> Self {
-        let size = chip.flash_size() as usize;
-        let mut data = vec![0xFF; size];
-        rng.fill(&mut data[..BOOTLOADER_SIZE as usize]);
-        let once = if chip.rule == WriteRule::Once { vec![0; size / 8 / 64] } else { Vec::new() };
-        let mut flash = Self { chip, facts: chip.flash_facts(), data, once, ..Self::detached(rng) };
-        flash.option_cells = OptionCells::new(chip.options);
-        flash.mark_once(0, BOOTLOADER_SIZE as usize, true);
+        let mut bootloader = [0; BOOTLOADER_SIZE as usize];
+        rng.fill(&mut bootloader);
+        let mut flash = Self::blank(chip, rng);
+        flash.preset(FLASH_BASE, &bootloader);
         flash
     }
 
     /// An erased flash, as it comes from the factory.
     pub(crate) fn blank(chip: &'static Chip, rng: Rng) -> Self {
-        let size = chip.flash_size() as usize;
-        let once = if chip.rule == WriteRule::Once { vec![0; size / 8 / 64] } else { Vec::new() };
+        let size = (chip.flash_size() + chip.otp.1) as usize;
+        let once = if chip.rule == WriteRule::Once { vec![0; size.div_ceil(8 * 64)] } else { Vec::new() };
         let option_cells = OptionCells::new(chip.options);
         let data = vec![0xFF; size];
         Self { chip, facts: chip.flash_facts(), data, once, option_cells, ..Self::detached(rng) }
@@ -162,10 +164,10 @@ impl Flash {
         self.option_cells.preset(kept.options);
         self.store = Some(store);
         if let Some((address, len)) = kept.interrupted {
-            let at = (address.wrapping_sub(FLASH_BASE) as usize).min(self.data.len());
-            let end = at.saturating_add(len as usize).min(self.data.len());
-            self.scramble(at, end);
-            self.keep(at, end - at);
+            if let Some(at) = self.offset(address, len as usize) {
+                self.scramble(at, at + len as usize);
+                self.keep(at, len as usize);
+            }
             self.end_note();
         }
         Ok(kept.uid)
@@ -186,7 +188,13 @@ impl Flash {
 
     /// The contents; an operation still running does not show.
     pub(crate) fn data(&self) -> &[u8] {
-        &self.data
+        self.data.get(..self.facts.size() as usize).unwrap_or(&[])
+    }
+
+    /// Where the one-time programmable memory lies.
+    pub(crate) fn otp(&self) -> Range<u32> {
+        let (base, len) = self.chip.otp;
+        base..base + len
     }
 
     /// Overwrites contents directly, as a test or a scenario that starts from a given past does.
@@ -262,16 +270,14 @@ impl Flash {
             let place = at + u * unit;
             let forbidden = !self.may_program(place, &bytes[u * unit..(u + 1) * unit]);
             self.violations += u32::from(forbidden);
-            let broken = self
-                .defects
-                .program_fails
-                .is_some_and(|a| (a.wrapping_sub(FLASH_BASE) as usize) / unit == place / unit);
+            let failing = self.defects.program_fails.and_then(|a| self.offset(a, 1));
+            let broken = failing.is_some_and(|a| a / unit == place / unit);
             broken || (forbidden && self.chip.rule != WriteRule::ClearsBits)
         });
         let units = failing.map_or(bytes.len() / unit, |u| u + 1);
         self.latch[..bytes.len()].copy_from_slice(bytes);
         self.begin(Operation {
-            action: Action::Program { address, len: units * unit },
+            action: Action::Program { address, at, len: units * unit },
             start: now,
             end: now + units as u64 * self.chip.program_ns,
             fault: failing.map(|u| FlashFault::Program { address: address + (u * unit) as u32 }),
@@ -307,8 +313,7 @@ impl Flash {
                     self.keep(at, size as usize);
                 }
             }
-            Action::Program { address, len } => {
-                let at = (address - FLASH_BASE) as usize;
+            Action::Program { address, at, len } => {
                 let unit = usize::from(self.chip.unit);
                 let good = if operation.fault.is_some() { len - unit } else { len };
                 self.program(at, good);
@@ -340,8 +345,7 @@ impl Flash {
                 self.scramble(at, at + size as usize);
                 self.keep(at, size as usize);
             }
-            Action::Program { address, len } => {
-                let at = (address - FLASH_BASE) as usize;
+            Action::Program { at, len, .. } => {
                 let unit = usize::from(self.chip.unit);
                 let done = (now.saturating_sub(operation.start) / self.chip.program_ns) as usize * unit;
                 let done = done.min(len - unit);
@@ -356,8 +360,8 @@ impl Flash {
     /// Loads the option bytes. Leaving protection level 1 erases the whole flash.
     pub(crate) fn reload_options(&mut self) {
         if self.option_cells.load() {
-            let size = self.data.len();
-            self.data.fill(0xFF);
+            let size = self.facts.size() as usize;
+            self.data[..size].fill(0xFF);
             self.mark_once(0, size, false);
             self.keep(0, size);
         }
@@ -398,9 +402,15 @@ impl Flash {
         }
     }
 
+    /// Where these bytes are in [`Self::data`], all in the flash or all in the one-time programmable memory.
     fn offset(&self, address: u32, len: usize) -> Option<usize> {
-        let at = address.checked_sub(FLASH_BASE)? as usize;
-        (at.checked_add(len)? <= self.data.len()).then_some(at)
+        let (size, otp) = (self.facts.size(), self.otp());
+        let (area, first) = match address {
+            a if otp.contains(&a) => (otp, size as usize),
+            _ => (FLASH_BASE..FLASH_BASE + size, 0),
+        };
+        let at = address.checked_sub(area.start)? as usize;
+        (at.checked_add(len)? <= area.len() && !self.data.is_empty()).then_some(first + at)
     }
 
     fn begin(&mut self, operation: Operation) {
@@ -408,7 +418,7 @@ impl Flash {
         if let Some(store) = &mut self.store {
             let (address, len) = match operation.action {
                 Action::Erase { address, size } => (address, size),
-                Action::Program { address, len } => (address, len as u32),
+                Action::Program { address, len, .. } => (address, len as u32),
             };
             store.begin_operation(address, len);
         }
@@ -435,11 +445,9 @@ impl Flash {
             *old &= new;
         }
         self.mark_once(at, len, true);
-        if let Some(wrong) = self.defects.reads_back_wrong {
-            let wrong = wrong.wrapping_sub(FLASH_BASE) as usize;
-            if (at..at + len).contains(&wrong) {
-                self.data[wrong] ^= 0x10;
-            }
+        let wrong = self.defects.reads_back_wrong.and_then(|address| self.offset(address, 1));
+        if let Some(wrong) = wrong.filter(|wrong| (at..at + len).contains(wrong)) {
+            self.data[wrong] ^= 0x10;
         }
     }
 

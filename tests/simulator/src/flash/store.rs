@@ -13,9 +13,9 @@ use panel_protocol::node::{Protection, Uid};
 
 use super::{OPTION_BYTES, Options};
 
-/// Header: magic 0..8, flash size 8..12, device ID 12..14, protection 14, options 16..48, UID 48..60,
+/// Header: magic 0..8, size of flash and OTP 8..12, device ID 12..14, protection 14, options 16..48, UID 48..60,
 /// running operation 64..72 (address, length; 0 if none). All little-endian.
-const MAGIC: [u8; 8] = *b"PFFLASH1";
+const MAGIC: [u8; 8] = *b"PFFLASH2";
 const HEADER: usize = 4096;
 const OPTIONS_AT: u64 = 14;
 const UID_AT: u64 = 48;
@@ -33,7 +33,7 @@ pub enum StoreError {
         source: io::Error,
     },
     /// The file belongs to another chip or is none of ours.
-    #[error("flash file {path} is not one of a chip {device_id:#05x} with {size} bytes of flash")]
+    #[error("flash file {path} is not one of a chip {device_id:#05x} with {size} bytes of flash and OTP")]
     Foreign {
         /// The file.
         path: PathBuf,

@@ -328,7 +328,8 @@ fn a_file_brings_back_contents_marks_and_options() {
     let dir = tempfile::tempdir().unwrap();
     let open = |flash: &mut Flash, uid: u8| {
         let chip = flash.chip;
-        let store = Store::open(&dir.path().join("a.flash"), chip.device_id, chip.flash_size()).unwrap();
+        let size = chip.flash_size() + chip.otp.1;
+        let store = Store::open(&dir.path().join("a.flash"), chip.device_id, size).unwrap();
         flash.attach(store, Uid([uid; 12]))
     };
     let mut first = flash("G431");
@@ -364,4 +365,25 @@ fn every_chip_starts_with_a_bootloader_and_is_erased_above_it() {
         assert!(flash.has_bootloader());
         assert!(flash.data()[BOOTLOADER_SIZE as usize..].iter().all(|&b| b == 0xFF), "{}", chip.name);
     }
+}
+
+#[test]
+fn one_time_programmable_memory_outlasts_everything_but_what_is_programmed_over_it() {
+    let mut flash = flash("G431");
+    let otp = flash.otp();
+    assert_eq!(program(&mut flash, otp.start, &[0xA5; 16]).0, FlashState::Idle);
+    assert_eq!(read(&flash, otp.start, 16), [0xA5; 16]);
+    let again = program(&mut flash, otp.start, &[0; 8]).0;
+    assert_eq!(again, FlashState::Failed(FlashFault::Program { address: otp.start }), "once is once");
+    assert!(!flash.read(otp.end - 4, &mut [0; 8]));
+    assert_eq!(program(&mut flash, otp.end - 8, &[1; 8]).0, FlashState::Idle);
+    flash.preset_protection(Protection::Level1);
+    protect(&mut flash, Protection::Open);
+    flash.reload_options(); // the mass erase
+    assert!(flash.data().iter().all(|&byte| byte == 0xFF));
+    assert_eq!((read(&flash, otp.start, 16), read(&flash, otp.end - 8, 8)), (vec![0xA5; 16], vec![1; 8]));
+
+    let mut none = super::Flash::new(Chip::by_name("F103xE").unwrap(), Rng::new(1, 1));
+    assert!(none.otp().is_empty() && !none.read(0x1FFF_7000, &mut [0; 8]));
+    assert!(matches!(program(&mut none, 0x1FFF_7000, &[0; 8]).0, FlashState::Failed(_)));
 }
