@@ -383,7 +383,7 @@ fn one_time_programmable_memory_outlasts_everything_but_what_is_programmed_over_
     assert!(flash.data().iter().all(|&byte| byte == 0xFF));
     assert_eq!((read(&flash, otp.start, 16), read(&flash, otp.end - 8, 8)), (vec![0xA5; 16], vec![1; 8]));
 
-    let mut none = super::Flash::new(Chip::by_name("F103xE").unwrap(), Rng::new(1, 1));
+    let mut none = Flash::new(Chip::by_name("F103xE").unwrap(), Rng::new(1, 1));
     assert!(none.otp().is_empty() && !none.read(0x1FFF_7000, &mut [0; 8]));
     assert!(matches!(program(&mut none, 0x1FFF_7000, &[0; 8]).0, FlashState::Failed(_)));
 }
