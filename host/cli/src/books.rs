@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use panel_backplane::Slot;
@@ -23,6 +24,7 @@ use crate::order::same_ledger;
 use crate::out::note;
 use crate::records::Recorder;
 use crate::result::RunResult;
+use crate::room::{self, Room};
 use crate::sim_drive::{Certification, Reservation, no_ledger};
 
 /// Records, and the ledger if the run is one of a work order.
@@ -53,17 +55,19 @@ impl Books {
         mut clock: Clock,
         arm: impl FnOnce(&mut Store, &mut SqliteLedger),
     ) -> Result<Self, Failure> {
-        let mut store = Recorder::open(dir)?;
+        let needed = room::needed(plan.panel.slots.len(), plan.recipe.retries, ordered.is_some());
+        let mut store = Recorder::open(dir, needed)?;
+        let room = Room::take(dir, needed)?;
         let Some(ordered) = ordered else {
             return Ok(Self {
-                recorder: Recorder::begin(store, start)?,
+                recorder: Recorder::begin(store, start, room)?,
                 keeper: None,
                 retests: None,
                 unkept: BTreeSet::new(),
             });
         };
         same_ledger::check(dir, store.records())?;
-        let mut ledger = Ordered::open_ledger(dir, plan.panel.slots.len())?;
+        let mut ledger = Ordered::open_ledger(dir)?;
         arm(&mut store, &mut ledger);
         let (product, policy) = (start.product.clone(), start.retests);
         let retests = Some(Retests { product, policy, permit: None });
@@ -71,9 +75,9 @@ impl Books {
         if doubtful > 0 {
             note(&format!("{doubtful} identities are in doubt: run their boards again, they are read"));
         }
-        let recorder = Recorder::begin(store, start)?;
+        let recorder = Recorder::begin(store, start, Rc::clone(&room))?;
         let run = recorder.run().0.to_string();
-        let keeper = ordered.keeper(ledger, clock, run, start.panel.clone(), plan)?;
+        let keeper = ordered.keeper(ledger, clock, run, start.panel.clone(), plan, room)?;
         Ok(Self { recorder, keeper: Some(keeper), retests, unkept: BTreeSet::new() })
     }
 
@@ -85,17 +89,19 @@ impl Books {
         mut clock: Clock,
         arm: impl FnOnce(&mut Store, Option<&mut SqliteLedger>),
     ) -> Result<Self, Failure> {
-        let mut store = Recorder::open(dir)?;
+        let needed = room::needed(1, 0, true);
+        let mut store = Recorder::open(dir, needed)?;
+        let room = Room::take(dir, needed)?;
         let path = crate::ledger::path(dir);
         same_ledger::check(dir, store.records())?;
-        let mut ledger = path.exists().then(|| Ordered::open_ledger(dir, 1)).transpose()?;
+        let mut ledger = path.exists().then(|| Ordered::open_ledger(dir)).transpose()?;
         arm(&mut store, ledger.as_mut());
         if let Some(ledger) = &mut ledger {
             keeper::settle(ledger, store.records(), clock())?;
         }
-        let recorder = Recorder::begin(store, start)?;
+        let recorder = Recorder::begin(store, start, Rc::clone(&room))?;
         let run = recorder.run().0.to_string();
-        let keeper = ledger.map(|ledger| Keeper::new(ledger, clock, run, terms));
+        let keeper = ledger.map(|ledger| Keeper::new(ledger, clock, run, terms, room));
         Ok(Self { recorder, keeper, retests: None, unkept: BTreeSet::new() })
     }
 

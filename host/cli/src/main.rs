@@ -10,6 +10,7 @@ mod books;
 mod bounds;
 mod bus;
 mod doctor;
+mod event_log;
 mod failure;
 mod files;
 mod ledger;
@@ -24,6 +25,7 @@ mod release;
 mod report;
 mod result;
 mod rom;
+mod room;
 mod run;
 mod seal;
 mod setup;
@@ -35,6 +37,8 @@ mod stage;
 mod view;
 
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use clap::Parser;
 use panel_codes::Code;
@@ -43,6 +47,9 @@ use args::{Cli, Command};
 use failure::Failure;
 
 fn main() -> ExitCode {
+    // A file that may not grow any more (`ulimit -f`) is an error of its write like a full disk, not the end of the
+    // program: a handler is needed for that. If it cannot be had, the signal does what it does otherwise.
+    _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::new(AtomicBool::new(false)));
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
@@ -63,7 +70,14 @@ fn main() -> ExitCode {
         Command::Report(args) => report::report(&args),
     };
     match outcome {
-        Ok(exit) => ExitCode::from(exit),
+        Ok(exit) => match out::failure() {
+            None => ExitCode::from(exit),
+            Some(lost) => {
+                out::note(&lost.to_string());
+                // What was worse stays: a run that was interrupted, for example.
+                ExitCode::from(exit.max(lost.exit()))
+            }
+        },
         Err(failure) => {
             out::note(&failure.to_string());
             ExitCode::from(failure.exit())

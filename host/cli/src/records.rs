@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::rc::Rc;
 
 use panel_codes::Code;
 use panel_engine::{Event, Outcome, Verdict};
@@ -14,6 +15,7 @@ use panel_store as store;
 use panel_store::{InDoubt, ResolutionKind, Store, StoreError};
 
 use crate::failure::Failure;
+use crate::room::{self, Room};
 
 /// Writes the events of one run.
 pub(crate) struct Recorder {
@@ -24,6 +26,7 @@ pub(crate) struct Recorder {
     /// UID and whether the very image was found whole, by slot.
     seen: BTreeMap<u16, ([u8; 12], bool)>,
     pub(crate) error: Option<StoreError>,
+    room: Rc<Room>,
 }
 
 /// A store error as a failure of the station.
@@ -47,13 +50,14 @@ pub(crate) fn failure(error: &StoreError) -> Failure {
 }
 
 impl Recorder {
-    pub(crate) fn open(dir: &Path) -> Result<Store, Failure> {
+    /// Opens the records if so many bytes are free on their disk.
+    pub(crate) fn open(dir: &Path, needed: u64) -> Result<Store, Failure> {
         // Before anything is made there: opening writes, too.
-        check_room(crate::files::free_bytes(crate::files::existing(dir))?)?;
+        room::check(dir, needed)?;
         Store::open(dir).map_err(|e| failure(&e))
     }
 
-    pub(crate) fn begin(mut store: Store, start: &store::RunStart) -> Result<Self, Failure> {
+    pub(crate) fn begin(mut store: Store, start: &store::RunStart, room: Rc<Room>) -> Result<Self, Failure> {
         if !start.simulation.is_some_and(|s| s.virtual_time) {
             check_clock(store.records().newest_us().map_err(|e| failure(&e))?, start.utc_us)?;
         }
@@ -68,7 +72,7 @@ impl Recorder {
         }
         let run = store.begin_run(start).map_err(|e| failure(&e))?;
         let mut recorder =
-            Self { store, run, started_us: start.utc_us, doubts, seen: BTreeMap::new(), error: None };
+            Self { store, run, started_us: start.utc_us, doubts, seen: BTreeMap::new(), error: None, room };
         for doubt in unseen {
             let note = "the board had not been identified: nothing had been written to it";
             recorder.resolve(Micros::ZERO, &doubt, ResolutionKind::NotSeen, note).map_err(|e| failure(&e))?;
@@ -129,7 +133,11 @@ impl Recorder {
             .flat_map(record)
             .map(|event| store::EventRecord { utc_us: self.utc(now), run_us: now.0, event })
             .collect();
-        let written = if records.is_empty() { Ok(()) } else { self.store.append(self.run, &records) };
+        let run = self.run;
+        let written = match records.as_slice() {
+            [] => Ok(()),
+            records => self.durable(|store| store.append(run, records)),
+        };
         if let Err(error) = written.and_then(|()| self.follow(now, events)) {
             self.error = Some(error);
         }
@@ -138,7 +146,17 @@ impl Recorder {
 
     pub(crate) fn end(&mut self, now: Micros, exit: u8) -> Result<(), StoreError> {
         let end = store::RunEnd { utc_us: self.utc(now), run_us: now.0, exit };
-        self.store.end_run(self.run, &end)
+        let run = self.run;
+        self.durable(|store| store.end_run(run, &end))
+    }
+
+    /// Writes; where the disk is full, once more with the room that was kept for that.
+    fn durable(&mut self, write: impl Fn(&mut Store) -> Result<(), StoreError>) -> Result<(), StoreError> {
+        match write(&mut self.store) {
+            Err(StoreError::DiskFull) if self.room.give_back() => write(&mut self.store),
+            Err(StoreError::UnitsCsv { .. }) if self.room.give_back() => self.store.complete_units(),
+            other => other,
+        }
     }
 
     fn utc(&self, now: Micros) -> i64 {
@@ -181,20 +199,8 @@ impl Recorder {
     ) -> Result<(), StoreError> {
         let resolution =
             store::Resolution { utc_us: self.utc(now), kind, note: note.to_owned(), by_run: Some(self.run) };
-        self.store.resolve(doubt.attempt, &resolution)
+        self.durable(|store| store.resolve(doubt.attempt, &resolution))
     }
-}
-
-/// Room that the record of one panel may need, with its journal: a database that fills up in the middle of a panel
-/// leaves boards in doubt.
-const ROOM: u64 = 64 << 20;
-
-fn check_room(free: u64) -> Result<(), Failure> {
-    if free >= ROOM {
-        return Ok(());
-    }
-    let text = format!("{} MiB are free where the records are, {} MiB are needed", free >> 20, ROOM >> 20);
-    Err(Failure::with_exit(Code::DiskNearlyFull, text, 3))
 }
 
 /// A clock that stands before the newest record is wrong; a second is left for clocks that are being set.
@@ -294,14 +300,6 @@ fn stored_verdict(verdict: &Verdict) -> store::Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_disk_nearly_full_is_refused_before_the_panel() {
-        assert!(check_room(ROOM).is_ok());
-        let failure = check_room(ROOM - 1).expect_err("too little");
-        assert_eq!((failure.code, failure.exit()), (Code::DiskNearlyFull, 3));
-        assert!(failure.to_string().contains("63 MiB are free"), "{failure}");
-    }
 
     #[test]
     fn a_clock_before_the_newest_record_is_refused_with_both_times() {

@@ -3,8 +3,6 @@
 //! Order: everything is read and planned, records are opened, only then is the panel touched. The observer here
 //! makes events durable first and shows them second, so that nothing is on the screen that is not on disk.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,6 +17,7 @@ use panel_store as store;
 
 use crate::args::{RunArgs, records_dir};
 use crate::books::Books;
+use crate::event_log::EventLog;
 use crate::failure::Failure;
 use crate::order::Ordered;
 use crate::result::RunResult;
@@ -40,11 +39,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
     };
     let plan = Arc::new(plan);
     let mut stage = Stage::open(args, &plan, scenario, seed)?;
-    let log = args.event_log.as_ref().map(|path| {
-        let file = File::create(path);
-        file.map_err(|e| Failure::new(Code::OutputFile, format!("{}: {e}", path.display())))
-    });
-    let log = log.transpose()?;
+    let log = args.event_log.as_ref().map(|path| EventLog::create(path)).transpose()?;
     let mut books = Books::open(&dir, &start, ordered, &plan, Box::new(jiff::Timestamp::now), |_, _| {})?;
     books.permit(args.permit.as_deref());
     let mut watcher = Watcher {
@@ -56,7 +51,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
             args.json,
         ),
         books,
-        log: log.map(BufWriter::new),
+        log,
     };
     let number = watcher.books.recorder.run().0.unsigned_abs();
     let cpu = setup::cpu_seconds();
@@ -93,15 +88,11 @@ fn finish(
         not_for_shipment: start.shipment == store::Shipment::Forbidden,
     };
     watcher.view.finish(&result, &closing);
-    if let Some(mut log) = watcher.log
-        && let Err(e) = log.flush()
-    {
-        return Err(Failure::new(Code::OutputFile, e.to_string()));
-    }
     if args.json {
         crate::out::line(&serde_json::to_string(&result).unwrap_or_default());
     }
     ended?;
+    watcher.log.map_or(Ok(()), EventLog::finish)?;
     Ok(exit)
 }
 
@@ -221,7 +212,7 @@ pub(crate) fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
 struct Watcher {
     books: Books,
     view: View,
-    log: Option<BufWriter<File>>,
+    log: Option<EventLog>,
     stop: Arc<AtomicBool>,
 }
 
@@ -230,8 +221,7 @@ impl Observer for Watcher {
         let durable = self.books.events(now, events);
         for event in events {
             if let Some(log) = &mut self.log {
-                // A log that cannot be written must not stop the boards; flushing it at the end tells.
-                _ = writeln!(log, "{}", crate::result::event_line(now, event));
+                log.event(now, event);
             }
             self.view.event(now, event);
         }

@@ -242,7 +242,7 @@ codes! {
         "Check the fixture's cable and supply and run `panelflash doctor`.";
     RecordStore = 405 "record-store" Station,
         "the records could not be written",
-        "The database refused a write during the run: disk full, disk removed or damaged. No board passes unrecorded.",
+        "The database refused a write in the run: disk removed, damaged or read-only, file gone. No board passes unrecorded.",
         "Free or replace the disk; run the panel again, units in doubt are resolved by reading the boards.";
     BusDisturbed = 406 "bus-disturbed" Station,
         "too many error frames on the bus",
@@ -262,8 +262,8 @@ codes! {
         "Set the clock or its time source, then start again.";
     DiskNearlyFull = 410 "disk-nearly-full" Station,
         "the disk has too little room for this panel's record",
-        "Less space is free than one whole panel may need; the run is refused before it starts.",
-        "Free disk space or move the records with `--records`, then start again.";
+        "Less space is free than one whole panel may need: refused before it starts. In a run: full in spite of the room kept.",
+        "Free disk space or move the records with `--records`, then start again; units in doubt are read by the next run.";
     DatabaseNewer = 411 "database-newer" Station,
         "the database was written by a newer version",
         "Its format is newer than this program knows; it was not opened for writing.",
@@ -274,8 +274,8 @@ codes! {
         "Keep the file for analysis, restore the last backup and tell the person in charge of records.";
     StationBusy = 413 "station-busy" Station,
         "another run is using this station",
-        "Another panelflash holds the records or the links of this panel.",
-        "Wait for the other run to end, or stop it.";
+        "Another program holds the records, the ledger or the links of this panel, or keeps a database locked in a run.",
+        "Wait for the other run to end, or stop the program that has the database open; then run the panel again.";
     StationBusOff = 414 "station-bus-off" Station,
         "the station's CAN controller went off the bus",
         "Its transmissions keep failing: shorted bus, wrong bit rate or missing termination.",
@@ -365,8 +365,8 @@ codes! {
         "Use the panel file of this fixture, or correct `ways` in the job.";
     OutputFile = 516 "output-file" Usage,
         "an output file cannot be written",
-        "The directory does not exist, is not writable, or the file is there and may not be replaced.",
-        "Choose another path or remove the old file.";
+        "The directory does not exist, is not writable or full, or the file is there and may not be replaced.",
+        "Choose another path, remove the old file or free space; `report` shows what was recorded of a run.";
     Description = 517 "description" Usage,
         "the description of what to pack is not valid",
         "A key of the TOML file is unknown, missing or has a value that is not allowed; the line is shown.",

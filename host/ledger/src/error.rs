@@ -190,14 +190,6 @@ pub enum LedgerError {
         /// What is wrong.
         detail: String,
     },
-    /// Not enough room on the disk to begin a panel.
-    #[error("{free} bytes free on the ledger's disk, {needed} needed before a panel may begin")]
-    DiskNearlyFull {
-        /// Bytes free.
-        free: u64,
-        /// Bytes needed.
-        needed: u64,
-    },
     /// Made by a newer version of the program.
     #[error("ledger has schema {found}, this program knows up to {known}")]
     Newer {
@@ -278,10 +270,11 @@ impl LedgerError {
             Self::Transition { state: State::InDoubt, .. } => Code::IdentityInDoubt,
             Self::Transition { .. } => Code::Internal,
             Self::LockNotProven { .. } => Code::LockNotProven,
-            Self::DiskNearlyFull { .. } | Self::Full => Code::DiskNearlyFull,
+            Self::Full => Code::DiskNearlyFull,
+            Self::Locked => Code::StationBusy,
             Self::Newer { .. } => Code::DatabaseNewer,
             Self::NotALedger { .. } | Self::Corrupt { .. } => Code::DatabaseCorrupt,
-            Self::Locked | Self::Vanished { .. } | Self::Stopped | Self::Database(_) => Code::RecordStore,
+            Self::Vanished { .. } | Self::Stopped | Self::Database(_) => Code::RecordStore,
         }
     }
 }

@@ -15,10 +15,10 @@ use crate::{
     },
 };
 
-/// Room one unit takes in the ledger at most, log and indices included.
-const BYTES_PER_UNIT: u64 = 16 * 1024;
-/// Room kept for the database's own journal and a checkpoint of it.
-const BYTES_KEPT: u64 = 32 * 1024 * 1024;
+/// A unit with key, certificate and two addresses takes 4 KiB, log and indices included.
+const UNIT: u64 = 16 << 10;
+/// The write-ahead log begins anew after 4 MiB.
+const JOURNAL: u64 = 6 << 20;
 
 /// Numbers issued once, and the count of what was made.
 ///
@@ -176,12 +176,8 @@ pub trait Ledger {
     fn audit(&self, written_down: &[Checkpoint]) -> Result<Audit, LedgerError>;
 }
 
-/// Refuses to begin a panel of `units` boards with `free` bytes left on the ledger's disk, so that the disk is
-/// never full in the middle of one.
-///
-/// # Errors
-/// [`LedgerError::DiskNearlyFull`].
-pub fn check_room(free: u64, units: usize) -> Result<(), LedgerError> {
-    let needed = BYTES_KEPT + units as u64 * BYTES_PER_UNIT;
-    if free < needed { Err(LedgerError::DiskNearlyFull { free, needed }) } else { Ok(()) }
+/// Most bytes that a panel of so many boards adds to a ledger, with its certificates.
+#[must_use]
+pub const fn room(boards: usize) -> u64 {
+    JOURNAL + boards as u64 * UNIT
 }

@@ -37,7 +37,7 @@ pub use certificate::{
 };
 pub use error::LedgerError;
 pub use eui::{Assignment, Eui, EuiBlock, EuiError, EuiKind};
-pub use ledger::{Ledger, check_room};
+pub use ledger::{Ledger, room};
 pub use report::{Audit, Balance, Checkpoint, Event, Finding};
 pub use serial::{SerialError, SerialFormat};
 pub use sqlite::{Moment, SqliteLedger};

@@ -51,5 +51,5 @@ pub use report::{
     SlotYield, StepRow, UnitHistory, UnitLine, UnitYield, YieldReport, write_csv,
 };
 pub use retest::{KeptApart, LastTry, RetestPolicy, RetestRefusal, Standing};
-pub use store::Store;
+pub use store::{Store, room};
 pub use units_csv::CsvState;

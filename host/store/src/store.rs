@@ -117,6 +117,15 @@ impl Store {
         self.extend_units()
     }
 
+    /// Adds to `units.csv` what an earlier call recorded and could not add ([`StoreError::UnitsCsv`]).
+    ///
+    /// # Errors
+    /// [`StoreError::UnitsCsv`] if it still cannot.
+    pub fn complete_units(&mut self) -> Result<(), StoreError> {
+        self.faults.alive()?;
+        self.extend_units()
+    }
+
     /// Records that a run ended.
     ///
     /// # Errors
@@ -217,6 +226,17 @@ impl Store {
     fn extend_units(&mut self) -> Result<(), StoreError> {
         self.units.extend(self.records.connection(), &mut self.faults)
     }
+}
+
+/// Most bytes that a run of so many attempts at boards adds to a record directory.
+///
+/// An attempt with keys, lock and proof takes 8 KiB in the database and 1 KiB in `units.csv`. The write-ahead log
+/// begins anew after 4 MiB, in the middle of no batch, unless somebody reads all the time meanwhile.
+#[must_use]
+pub const fn room(attempts: u64) -> u64 {
+    const JOURNAL: u64 = 6 << 20;
+    const ATTEMPT: u64 = 32 << 10;
+    JOURNAL + attempts * ATTEMPT
 }
 
 /// Creates a directory with its parents, durably.

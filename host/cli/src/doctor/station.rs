@@ -11,8 +11,8 @@ use super::Finding;
 
 /// A record of 64 boards is some hundred kilobytes; this is room for hundreds of panels.
 const ROOM_WANTED: u64 = 1 << 30;
-/// Less may not hold one panel with its write-ahead log.
-const ROOM_NEEDED: u64 = 64 << 20;
+/// A run of 64 boards of a work order with a retry each is refused with less.
+const ROOM_NEEDED: u64 = crate::room::needed(64, 1, true);
 /// No panelflash was written before this: a clock that shows it has lost its battery.
 const EARLIEST: &str = "2026-01-01T00:00:00Z";
 
@@ -173,9 +173,9 @@ mod tests {
 
     #[test]
     fn a_disk_with_little_room_is_warned_of_and_one_without_fails() {
-        let level = |mib: u64| enough("records", mib << 20).level;
+        let level = |free: u64| enough("records", free).level;
         assert_eq!(
-            [level(63), level(64), level(1023), level(1024)],
+            [level(ROOM_NEEDED - 1), level(ROOM_NEEDED), level(ROOM_WANTED - 1), level(ROOM_WANTED)],
             [Level::Fail, Level::Warn, Level::Warn, Level::Ok]
         );
     }

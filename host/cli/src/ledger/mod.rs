@@ -6,7 +6,6 @@
 mod import;
 mod show;
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -317,9 +316,7 @@ fn export(ledger: &SqliteLedger, log: bool, output: Option<&Path>, as_json: bool
     }
     match output {
         Some(path) => crate::files::replace(path, &text)?,
-        None => std::io::stdout()
-            .write_all(&text)
-            .map_err(|e| Failure::new(Code::OutputFile, format!("stdout: {e}")))?,
+        None => crate::out::bytes(&text),
     }
     Ok(0)
 }

@@ -91,8 +91,7 @@ impl Keeper {
             let step = |change| ledger::Step { unit: held.unit, run: self.run.clone(), change };
             steps.extend(made.kept.changes().into_iter().map(step));
         }
-        let now = self.now();
-        self.ledger.advance(&steps, now)
+        self.durable(|ledger, now| ledger.advance(&steps, now))
     }
 
     /// From now on this is what the unit has; the key that was made here for it is gone.

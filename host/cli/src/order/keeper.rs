@@ -7,6 +7,7 @@
 //! 4. Once the ledger has failed, nothing passes any more.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -22,6 +23,7 @@ use panel_store::{AttemptResult, Records, StoreError};
 use super::identity::{Kept, Made, Owner, Template};
 use super::recovery::Recovery;
 use crate::failure::Failure;
+use crate::room::Room;
 use crate::sim_drive::Reservation;
 
 /// Name of the blob that holds a unit's certificate.
@@ -58,6 +60,7 @@ pub(crate) struct Keeper {
     pub(super) terms: Terms,
     pub(super) units: BTreeMap<Slot, Held>,
     failed: Option<Failed>,
+    room: Rc<Room>,
 }
 
 /// Why the ledger cannot be used any more.
@@ -83,9 +86,15 @@ pub(super) struct Held {
 
 impl Keeper {
     /// `ledger` knows the order already; `run` is the number of the run in the records.
-    pub(crate) fn new(ledger: SqliteLedger, mut clock: Clock, run: String, terms: Terms) -> Self {
+    pub(crate) fn new(
+        ledger: SqliteLedger,
+        mut clock: Clock,
+        run: String,
+        terms: Terms,
+        room: Rc<Room>,
+    ) -> Self {
         let now = clock();
-        Self { ledger, clock, now, run, terms, units: BTreeMap::new(), failed: None }
+        Self { ledger, clock, now, run, terms, units: BTreeMap::new(), failed: None, room }
     }
 
     /// The product and the recovery this is about, if it is one.
@@ -118,6 +127,18 @@ impl Keeper {
     pub(super) fn now(&mut self) -> Timestamp {
         self.now = self.now.max((self.clock)());
         self.now
+    }
+
+    /// Writes into the ledger; where its disk is full, once more with the room that was kept for that.
+    pub(super) fn durable<T>(
+        &mut self,
+        write: impl Fn(&mut SqliteLedger, Timestamp) -> Result<T, LedgerError>,
+    ) -> Result<T, LedgerError> {
+        let now = self.now();
+        match write(&mut self.ledger, now) {
+            Err(LedgerError::Full) if self.room.give_back() => write(&mut self.ledger, now),
+            other => other,
+        }
     }
 
     /// Reserves identities and quota for boards, durably.
@@ -176,8 +197,7 @@ impl Keeper {
                 return Ok(answers);
             }
             let request = self.request(&wanted);
-            let now = self.now();
-            match self.ledger.reserve_many(&request, now) {
+            match self.durable(|ledger, now| ledger.reserve_many(&request, now)) {
                 Ok(reserved) => break reserved,
                 Err(error) => {
                     // As many as there is quota, numbers, a plausible chip for; the others are told why not.
@@ -265,11 +285,10 @@ impl Keeper {
                 Vec::new()
             }
         };
-        if self.failed.is_none() {
-            let now = self.now();
-            if let Err(error) = self.ledger.advance(&steps, now) {
-                self.note_failure(&error);
-            }
+        if self.failed.is_none()
+            && let Err(error) = self.durable(|ledger, now| ledger.advance(&steps, now))
+        {
+            self.note_failure(&error);
         }
         self.state()
     }

@@ -17,6 +17,7 @@ pub(crate) mod station;
 mod windows;
 
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -32,6 +33,7 @@ use panel_release::{LockLevel, Place, Selection, VerifiedImage, VerifiedRelease,
 use panel_store as store;
 
 use crate::failure::Failure;
+use crate::room::Room;
 use floors::Floors;
 use identity::{OwnBlob, Owner, Template};
 use keeper::{Clock, Keeper, Signed, Terms};
@@ -123,9 +125,8 @@ impl Ordered {
         self.order_sha256.0
     }
 
-    /// Opens the ledger, if there is room for a panel of so many boards on its disk.
-    pub(crate) fn open_ledger(records: &Path, boards: usize) -> Result<SqliteLedger, Failure> {
-        panel_ledger::check_room(crate::files::free_bytes(records)?, boards).map_err(station_failure)?;
+    /// Opens the ledger beside the records.
+    pub(crate) fn open_ledger(records: &Path) -> Result<SqliteLedger, Failure> {
         SqliteLedger::open(&crate::ledger::path(records)).map_err(station_failure)
     }
 
@@ -153,6 +154,7 @@ impl Ordered {
         run: String,
         panel: String,
         plan: &Arc<Plan>,
+        room: Rc<Room>,
     ) -> Result<Keeper, Failure> {
         let manifest = self.release.manifest();
         self.floors.raise(&manifest.product, manifest.counter)?;
@@ -164,7 +166,7 @@ impl Ordered {
             template: self.template,
             recovery: self.recovery,
         };
-        Ok(Keeper::new(ledger, clock, run, terms))
+        Ok(Keeper::new(ledger, clock, run, terms, room))
     }
 }
 

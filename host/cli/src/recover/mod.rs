@@ -77,7 +77,7 @@ pub(crate) fn recover(args: &RecoverArgs) -> Result<u8, Failure> {
     let work = Work { voltage, ..target.work(&image) };
 
     // Records that cannot be written are told before the port is touched.
-    drop(crate::records::Recorder::open(&dir)?);
+    drop(crate::records::Recorder::open(&dir, crate::room::needed(1, 0, true))?);
     let mut port = Port::open(&args.port)?;
     port.wait_for_chip(STILL_ERASING);
     if !port.has_lines() {

@@ -54,7 +54,7 @@ struct Line {
 impl Line {
     fn new(keyed: bool) -> Self {
         let dir = place();
-        fixture::station(dir.path(), keyed);
+        fixture::station(dir.path(), fixture::Kind { keyed, ..fixture::Kind::default() });
         std::fs::create_dir(dir.path().join("records")).expect("writable");
         std::fs::write(dir.path().join("job.toml"), JOB).expect("writable");
         std::fs::write(dir.path().join("app.bin"), app()).expect("writable");

@@ -16,6 +16,7 @@ mod refusals;
 mod rejects;
 mod release;
 mod seal;
+mod trouble;
 mod unsafe_files;
 mod walk;
 mod whole;

@@ -284,6 +284,46 @@ fn a_database_of_a_newer_version_is_left_alone() {
 }
 
 #[test]
+fn a_clock_before_the_newest_record_stops_a_run_before_the_panel() {
+    let place = Place::new();
+    let ahead = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(48);
+    let text = || "x".to_owned();
+    let nothing = || panel_store::Hex([0; 32]);
+    let release =
+        panel_store::Release { name: text(), version: text(), sha256: nothing(), images: Vec::new() };
+    let start = panel_store::RunStart {
+        utc_us: ahead.as_microsecond(),
+        panel: text(),
+        product: text(),
+        job: text(),
+        job_sha256: nothing(),
+        release,
+        order: None,
+        station: text(),
+        operator: text(),
+        fixture: text(),
+        program_version: text(),
+        simulation: None,
+        shipment: panel_store::Shipment::Forbidden,
+        required_steps: Vec::new(),
+    };
+    panel_store::Store::open(&place.records())
+        .expect("records")
+        .begin_run(&start)
+        .expect("a run of tomorrow");
+    // In real time: simulated time has no clock that could be wrong.
+    let mut command = place.command();
+    let refused = Run::of(&command.arg("--json").output().expect("the binary starts"));
+    assert_eq!(refused.exit, Some(3), "{}", refused.stderr);
+    for words in ["error: E409 station-clock", "it says 20", &ahead.to_string()[..16], "do this: "] {
+        assert!(refused.stderr.contains(words), "{words}: {}", refused.stderr);
+    }
+    let store = panel_store::Store::open(&place.records()).expect("records");
+    let next = store.records().run(panel_store::RunId(2)).expect("it can be asked");
+    assert_eq!(next, None, "no run was begun");
+}
+
+#[test]
 fn a_file_that_is_no_database_is_left_alone() {
     let place = Place::new();
     std::fs::create_dir(place.records()).expect("the test's own directory");

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use panel_store::{AttemptResult, Filter, Records, Store};
 use rusqlite::Connection;
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 use super::harness::{Place, Run, job};
 
@@ -78,5 +79,17 @@ fn records_that_another_program_holds_are_waited_for_once_and_then_nothing_passe
     assert!(held.elapsed() < Duration::from_secs(9), "waited {:?}, once is 5 s", held.elapsed());
     drop(holder);
     assert_nothing_passed(&run, "E413 station-busy");
+    assert_resolved(&place);
+}
+
+#[test]
+fn records_that_may_not_grow_any_more_let_nothing_pass() {
+    let place = Place::new();
+    let child = programming(&place);
+    let journal =
+        std::fs::metadata(place.records().join("records.db-wal")).expect("it is being written").len();
+    let limit = Rlimit { current: Some(journal), maximum: None };
+    prlimit(Some(Pid::from_child(&child)), Resource::Fsize, limit).expect("our own child");
+    assert_nothing_passed(&end(child), "E405 record-store");
     assert_resolved(&place);
 }

@@ -16,6 +16,7 @@ mod bus;
 mod determinism;
 mod fault_catalogue;
 mod fixture;
+mod full;
 mod harness;
 mod interrupt;
 mod kill;
