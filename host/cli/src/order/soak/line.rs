@@ -120,6 +120,7 @@ impl Line {
         for (slot, board) in (1..).zip(boards) {
             match board {
                 Some(n) if self.boards[*n].exists() => {
+                    self.unlock(*n);
                     std::fs::rename(&self.boards[*n], self.in_slot(slot)).unwrap();
                 }
                 Some(_) => {}
@@ -252,19 +253,25 @@ impl Line {
         }
     }
 
-    /// Whether a board is to be run once more. A blank board's ROM lets nobody in when it is locked: one that has passed
-    /// is left alone, one in doubt is unlocked, which erases it (`rom unprotect`).
-    fn is_to_run(&self, board: usize) -> bool {
-        let Some(chip) = BoardFile::read(&self.boards[board]).filter(|_| self.kind.blank.is_some()) else {
-            return true;
+    /// The ROM of a blank board lets nobody in when it is locked: one that is known to be in doubt or to have failed is
+    /// unlocked, which erases it (`rom unprotect`), before it is run again. Whether one that was written has passed, the
+    /// next run finds out.
+    fn unlock(&self, board: usize) {
+        let blank = self.kind.blank.and_then(|_| BoardFile::read(&self.boards[board]));
+        let Some(chip) = blank.filter(|chip| chip.locked) else { return };
+        let is_known = |unit: &Unit| match unit.state {
+            State::Confirmed => false,
+            State::Written => unit.failed.is_some(),
+            State::Reserved | State::Writing | State::InDoubt | State::Void => true,
         };
-        if self.unit(chip.uid).is_some_and(|unit| unit.state == State::Confirmed) {
-            return false;
-        }
-        if chip.locked {
+        if self.unit(chip.uid).as_ref().is_some_and(is_known) {
             std::fs::copy(self.path("blank").join(hex::encode(chip.uid)), &self.boards[board]).unwrap();
         }
-        true
+    }
+
+    fn has_passed(&self, board: usize) -> bool {
+        let unit = BoardFile::read(&self.boards[board]).and_then(|chip| self.unit(chip.uid));
+        unit.is_some_and(|unit| unit.state == State::Confirmed)
     }
 
     fn args(&self) -> RunArgs {
@@ -339,8 +346,8 @@ impl Line {
         let before = self.serials();
         for round in 1..=2 {
             for boards in (0..boards).collect::<Vec<_>>().chunks(SLOTS) {
-                let mut slots: Vec<Option<usize>> =
-                    boards.iter().map(|board| self.is_to_run(*board).then_some(*board)).collect();
+                let again = |board: &usize| self.kind.blank.is_none() || !self.has_passed(*board);
+                let mut slots: Vec<Option<usize>> = boards.iter().map(|b| again(b).then_some(*b)).collect();
                 slots.resize(SLOTS, None);
                 if slots.iter().any(Option::is_some) {
                     self.panel(&slots, "", Trouble::None);
