@@ -5,16 +5,12 @@ use std::io::{self, ErrorKind, Write};
 use std::sync::OnceLock;
 
 use panel_codes::Code;
+use serde::Serialize;
 
 use crate::failure::Failure;
 
 /// Why a line of result was lost, the first time.
 static LOST: OnceLock<String> = OnceLock::new();
-
-use panel_codes::Code;
-use serde::Serialize;
-
-use crate::failure::Failure;
 
 /// A line of result.
 pub(crate) fn line(text: &str) {

@@ -106,7 +106,7 @@ fn rule(args: &QuarantineArgs, which: &Which, kind: RulingKind) -> Result<u8, Fa
     let ruling = Ruling { utc_us, kind, who, why: which.reason.clone() };
     // Scrapping that was interrupted is in the records already.
     if unit.standing.kept.as_ref().is_none_or(|kept| kept.kind != kind) {
-        let mut store = Recorder::open(&dir)?;
+        let mut store = Recorder::open(&dir, crate::room::needed(1, 0, true))?;
         store.rule(&unit.product, &unit.uid, &ruling).map_err(|e| failure(&e))?;
     }
     if kind == RulingKind::Scrapped {

@@ -306,6 +306,7 @@ fn a_clock_before_the_newest_record_stops_a_run_before_the_panel() {
         simulation: None,
         shipment: panel_store::Shipment::Forbidden,
         required_steps: Vec::new(),
+        retests: None,
     };
     panel_store::Store::open(&place.records())
         .expect("records")
