@@ -5,6 +5,7 @@
 //! the flash model's array; nothing runs while the bus is stalled. Called by the board.
 
 mod exceptions;
+mod view;
 
 use unicorn_engine::unicorn_const::{Arch, HookType, MemType, Mode, Permission, uc_error};
 use unicorn_engine::{ArmCpuModel, RegisterARM, Unicorn};
@@ -14,6 +15,7 @@ use crate::flash::FLASH_BASE;
 use crate::nvic::{HARD_FAULT, Nvic};
 use crate::soc::Soc;
 use crate::wires::{Reset, Wires, ns};
+use view::View;
 
 /// Where code never is: `emu_start` wants an end.
 const NO_END: u64 = 0xE800_0000;
@@ -158,9 +160,10 @@ impl Inner {
 /// A processor with its chip around it.
 pub(crate) struct Processor {
     uc: Unicorn<'static, Inner>,
+    /// Behind what uses it, so that it is dropped later.
+    view: View,
     ram: Vec<Ram>,
     asleep: bool,
-    /// Where the image of the flash in unicorn's memory begins.
     flash_size: u32,
 }
 
@@ -190,7 +193,7 @@ impl Processor {
             ArmCpuModel::UC_CPU_ARM_CORTEX_M4 as i32
         })?;
         let flash_size = uc.get_data().soc.flash().data().len() as u32;
-        uc.mem_map(FLASH_BASE.into(), flash_size as usize, Permission::READ | Permission::EXEC)?;
+        let view = View::map(&mut uc, FLASH_BASE, flash_size as usize)?;
         for area in ram {
             uc.mem_map(area.address.into(), area.size as usize, Permission::ALL)?;
         }
@@ -198,7 +201,7 @@ impl Processor {
         map_registers(&mut uc, 0x4000_0000, 0x1100_0000)?;
         map_registers(&mut uc, 0xE000_0000, 0x0010_0000)?;
         hook(&mut uc, flash_size)?;
-        Ok(Self { uc, ram: ram.to_vec(), asleep: false, flash_size })
+        Ok(Self { uc, view, ram: ram.to_vec(), asleep: false, flash_size })
     }
 
     pub(crate) fn soc(&self) -> &dyn Soc {
@@ -248,8 +251,18 @@ impl Processor {
 
     /// Writes into code that may have been translated already.
     pub(crate) fn spoil(&mut self, address: u32, bytes: &[u8]) -> bool {
+        let written = self.set_memory(address, bytes);
+        self.forget_code(address, bytes.len());
+        written
+    }
+
+    /// What was translated of these bytes counts no more. (To forget all of it would be to clear a GiB.)
+    fn forget_code(&mut self, address: u32, len: usize) {
+        let from = u64::from(address);
+        if self.uc.ctl_remove_cache(from, from + len as u64).is_err() {
+            self.uc.get_data_mut().wires.complain("translated code cannot be forgotten");
+        }
         self.uc.get_data_mut().costs.fill((u64::MAX, Cost::default()));
-        self.set_memory(address, bytes) && self.uc.ctl_flush_tb().is_ok()
     }
 
     pub(crate) fn program_counter(&self) -> u32 {
@@ -424,26 +437,24 @@ impl Processor {
 
     /// Copies what readers of the flash now see into unicorn's memory.
     fn take_changes(&mut self) {
-        let changes = self.soc_mut().flash_mut().take_changes();
-        for (address, bytes) in &changes {
-            self.set_memory(*address, bytes);
-        }
-        if !changes.is_empty() {
-            self.uc.get_data_mut().costs.fill((u64::MAX, Cost::default()));
+        for (address, bytes) in self.soc_mut().flash_mut().take_changes() {
+            self.show(address, &bytes);
         }
     }
 
     fn copy_flash(&mut self) {
         self.soc_mut().flash_mut().take_changes();
         let bytes = self.soc().flash().data().to_vec();
-        // Equal pages stay as they are, and with them what unicorn has translated.
-        for (n, page) in bytes.chunks(4096).enumerate() {
-            let address = FLASH_BASE + n as u32 * 4096;
-            if self.memory(address, page.len()) != page {
-                self.set_memory(address, page);
-            }
+        for (address, page) in (FLASH_BASE..).step_by(4096).zip(bytes.chunks(4096)) {
+            self.show(address, page);
         }
-        self.uc.get_data_mut().costs.fill((u64::MAX, Cost::default()));
+    }
+
+    /// Cells as readers see them, and nothing of what was translated of them before.
+    fn show(&mut self, address: u32, bytes: &[u8]) {
+        if self.view.put(address, bytes) {
+            self.forget_code(address, bytes.len());
+        }
     }
 
     fn copy_system_memory(&mut self) {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use panel_backplane::units::BitRate;
 use panel_backplane::{Binding, Bus, BusKind, Link, Panel, Way};
@@ -24,7 +25,11 @@ pub(crate) fn firmware(name: &str) -> Program {
 /// Compiles a program of `programs/` for Cortex-M4 with this linker script.
 pub(crate) fn compile(name: &str, script: &str, sources: &[&str], defines: &[&str]) -> Program {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs");
-    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}.elf", std::process::id()));
+    // Tests side by side may want the same program.
+    static COMPILED: AtomicU32 = AtomicU32::new(0);
+    let number = COMPILED.fetch_add(1, Ordering::Relaxed);
+    let out =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}-{number}.elf", std::process::id()));
     let status = Command::new("arm-none-eabi-gcc")
         .current_dir(&folder)
         .args(["-mcpu=cortex-m4", "-mthumb", "-Os", "-g0", "-ffreestanding", "-nostdlib", "-Wall", "-Werror"])
