@@ -100,4 +100,9 @@ impl<'a> Writer<'a> {
     pub(crate) const fn len(&self) -> usize {
         self.at
     }
+
+    /// What has been written.
+    pub(crate) fn written(&self) -> &[u8] {
+        self.out.get(..self.at).unwrap_or_default()
+    }
 }

@@ -143,38 +143,18 @@ pub enum Reply<'a> {
 impl Reply<'_> {
     /// The reply's bytes; returns how many of `out` are used.
     pub fn encode(&self, out: &mut [u8; MAX_REPLY]) -> usize {
-        let mut w = Writer::new(out);
-        match self {
-            Self::Info(info) => encode_info(w.u8(1), info),
-            Self::Profile(profile) => encode_profile(w.u8(2), profile),
-            Self::RegionCheck(RegionCheck { region, matches, crc }) => {
-                w.u8(3).u8(*region).u8((*matches).into()).u32(*crc);
+        let w = &mut Writer::new(out);
+        match *self {
+            Self::Info(ref info) => put_info(w, info),
+            Self::Profile(Profile { silicon_revision, ref flash, buffers, max_segments }) => {
+                put_profile(w, silicon_revision, flash, buffers, max_segments);
             }
-            Self::Digest(region, sha256) => {
-                w.u8(4).u8(*region).put(sha256);
-            }
-            Self::Memory(address, bytes) => {
-                w.u8(5).u32(*address).put(&bytes[..bytes.len().min(MAX_READ)]);
-            }
-            Self::Done { opcode, refusal, detail } => {
-                w.u8(6).u8(*opcode).u8(refusal.map_or(0, |r| r as u8)).u32(*detail);
-            }
-            Self::Reading { item, token, unit, value } => {
-                w.u8(7).u8(*item).u8(*token).u8(*unit).put(&value.to_le_bytes());
-            }
-            Self::Statistics(Statistics {
-                tec,
-                rec,
-                overruns,
-                errors,
-                data_frames,
-                missed,
-                dropped,
-                holds,
-            }) => {
-                w.u8(8).u8(*tec).u8(*rec).u16(*overruns).u16(*errors);
-                w.u32(*data_frames).u32(*missed).u32(*dropped).u16(*holds);
-            }
+            Self::RegionCheck(check) => put_check(w, check),
+            Self::Digest(region, ref sha256) => put_digest(w, region, sha256),
+            Self::Memory(address, bytes) => put_memory(w, address, &bytes[..bytes.len().min(MAX_READ)]),
+            Self::Done { opcode, refusal, detail } => put_done(w, opcode, refusal, detail),
+            Self::Reading { item, token, unit, value } => put_reading(w, item, token, unit, value),
+            Self::Statistics(ref statistics) => put_statistics(w, statistics),
         }
         w.len()
     }
@@ -225,7 +205,33 @@ impl<'a> Reply<'a> {
     }
 }
 
-fn encode_info(w: &mut Writer<'_>, info: &Info) {
+pub(crate) fn put_check(w: &mut Writer<'_>, RegionCheck { region, matches, crc }: RegionCheck) {
+    w.u8(3).u8(region).u8(matches.into()).u32(crc);
+}
+
+pub(crate) fn put_digest(w: &mut Writer<'_>, region: u8, sha256: &[u8; 32]) {
+    w.u8(4).u8(region).put(sha256);
+}
+
+pub(crate) fn put_memory(w: &mut Writer<'_>, address: u32, bytes: &[u8]) {
+    w.u8(5).u32(address).put(bytes);
+}
+
+pub(crate) fn put_done(w: &mut Writer<'_>, opcode: u8, refusal: Option<Refusal>, detail: u32) {
+    w.u8(6).u8(opcode).u8(refusal.map_or(0, |r| r as u8)).u32(detail);
+}
+
+pub(crate) fn put_reading(w: &mut Writer<'_>, item: u8, token: u8, unit: u8, value: f32) {
+    w.u8(7).u8(item).u8(token).u8(unit).u32(value.to_bits());
+}
+
+pub(crate) fn put_statistics(w: &mut Writer<'_>, statistics: &Statistics) {
+    let Statistics { tec, rec, overruns, errors, data_frames, missed, dropped, holds } = *statistics;
+    w.u8(8).u8(tec).u8(rec).u16(overruns).u16(errors);
+    w.u32(data_frames).u32(missed).u32(dropped).u16(holds);
+}
+
+pub(crate) fn put_info(w: &mut Writer<'_>, info: &Info) {
     let Info {
         version,
         device_id,
@@ -241,7 +247,7 @@ fn encode_info(w: &mut Writer<'_>, info: &Info) {
         uid_check,
         floor,
     } = *info;
-    w.u8(version).u16(device_id).u16(hardware_revision).u16(bootloader_version).u16(capabilities.bits());
+    w.u8(1).u8(version).u16(device_id).u16(hardware_revision).u16(bootloader_version).u16(capabilities.bits());
     w.u8(reset_cause as u8 | (protection as u8) << 4 | (image as u8) << 6).u16(supply_mv);
     w.u32(image_id).u32(profile_crc).u32(uid_check);
     if floor != 0 {
@@ -262,12 +268,7 @@ fn read_info(r: &mut Reader<'_>) -> Option<Info> {
         5 => ResetCause::Watchdog,
         _ => return None,
     };
-    let protection = match packed >> 4 & 3 {
-        0 => Protection::Open,
-        1 => Protection::Level1,
-        2 => Protection::Level2,
-        _ => return None,
-    };
+    let protection = Protection::from_byte(packed >> 4 & 3)?;
     let image = match packed >> 6 {
         0 => ImageState::None,
         1 => ImageState::Incomplete,
@@ -294,11 +295,10 @@ fn read_info(r: &mut Reader<'_>) -> Option<Info> {
 
 /// Erase times travel in units of 0.1 ms (up to 6.5 s), sizes in KiB, program times in whole microseconds; times
 /// are rounded up, and what is longer than a field can say stands there as the most it can.
-fn encode_profile(w: &mut Writer<'_>, profile: &Profile) {
-    let Profile { silicon_revision, flash, buffers, max_segments } = profile;
+pub(crate) fn put_profile(w: &mut Writer<'_>, silicon: u16, flash: &FlashFacts, buffers: u16, segments: u16) {
     let FlashFacts { base, runs, unit, program_typical, program_longest, app_base, record_base } = flash;
     let most = |n: Count| n.min(u16::MAX.into()) as u16;
-    w.u16(*silicon_revision).u16(*buffers).u16(*max_segments).u32(*base).u32(*app_base).u32(*record_base);
+    w.u8(2).u16(silicon).u16(buffers).u16(segments).u32(*base).u32(*app_base).u32(*record_base);
     w.u8(*unit).u16(most(program_typical.0)).u16(most(program_longest.0));
     for EraseRun { count, size, typical, longest } in runs.iter().filter(|run| run.count > 0) {
         w.u16(*count).u16(most((size / 1024).into()));

@@ -2,8 +2,8 @@
 //!
 //! Invariant: an opcode is never used again and a layout never changes (`tests/golden` holds them).
 
-use super::{BLOCK_PART, ChunkRange, Wrong, range_of};
-use crate::bytes::{Reader, Writer};
+use super::{BLOCK_PART, ChunkRange, Payload, Wrong};
+use crate::bytes::Writer;
 use crate::ident::NodeId;
 use crate::node::Protection;
 
@@ -168,30 +168,31 @@ pub enum Control {
 /// Must accompany a request for readout protection level 2, which can never be undone.
 pub const LEVEL2_CONSENT: u16 = 0x4C32;
 
-mod op {
-    pub(super) const DISCOVER: u8 = 0x01;
-    pub(super) const ASSIGN: u8 = 0x02;
-    pub(super) const SPLIT: u8 = 0x03;
-    pub(super) const ANNOUNCE: u8 = 0x04;
-    pub(super) const RELEASE: u8 = 0x05;
-    pub(super) const IDENTIFY: u8 = 0x10;
-    pub(super) const BLOCK_DATA: u8 = 0x11;
-    pub(super) const BLOCK_END: u8 = 0x12;
-    pub(super) const MANIFEST: u8 = 0x13;
-    pub(super) const START: u8 = 0x14;
-    pub(super) const SEEK: u8 = 0x20;
-    pub(super) const CENSUS: u8 = 0x21;
-    pub(super) const QUERY_MISSING: u8 = 0x22;
-    pub(super) const VERIFY: u8 = 0x30;
-    pub(super) const DIGEST: u8 = 0x31;
-    pub(super) const COMMIT: u8 = 0x32;
-    pub(super) const ABORT: u8 = 0x33;
-    pub(super) const READ: u8 = 0x34;
-    pub(super) const SET_PROTECTION: u8 = 0x35;
-    pub(super) const TEST: u8 = 0x36;
-    pub(super) const START_APPLICATION: u8 = 0x37;
-    pub(super) const RESET: u8 = 0x38;
-    pub(super) const STATISTICS: u8 = 0x39;
+/// Byte 0 of a payload.
+pub(crate) mod op {
+    pub(crate) const DISCOVER: u8 = 0x01;
+    pub(crate) const ASSIGN: u8 = 0x02;
+    pub(crate) const SPLIT: u8 = 0x03;
+    pub(crate) const ANNOUNCE: u8 = 0x04;
+    pub(crate) const RELEASE: u8 = 0x05;
+    pub(crate) const IDENTIFY: u8 = 0x10;
+    pub(crate) const BLOCK_DATA: u8 = 0x11;
+    pub(crate) const BLOCK_END: u8 = 0x12;
+    pub(crate) const MANIFEST: u8 = 0x13;
+    pub(crate) const START: u8 = 0x14;
+    pub(crate) const SEEK: u8 = 0x20;
+    pub(crate) const CENSUS: u8 = 0x21;
+    pub(crate) const QUERY_MISSING: u8 = 0x22;
+    pub(crate) const VERIFY: u8 = 0x30;
+    pub(crate) const DIGEST: u8 = 0x31;
+    pub(crate) const COMMIT: u8 = 0x32;
+    pub(crate) const ABORT: u8 = 0x33;
+    pub(crate) const READ: u8 = 0x34;
+    pub(crate) const SET_PROTECTION: u8 = 0x35;
+    pub(crate) const TEST: u8 = 0x36;
+    pub(crate) const START_APPLICATION: u8 = 0x37;
+    pub(crate) const RESET: u8 = 0x38;
+    pub(crate) const STATISTICS: u8 = 0x39;
     // 0x3F is reserved for parity (repair) frames.
 }
 
@@ -266,75 +267,56 @@ impl Control {
 
     /// The control in a payload.
     pub(super) fn decode(data: &[u8]) -> Result<Self, Wrong> {
-        let r = &mut Reader::new(data);
-        let control = Self::read(r);
-        if r.is_short() { Err(Wrong::Short) } else { control }
+        let payload = Payload::new(data)?;
+        Self::of(&payload).ok_or(Wrong::Field)
     }
 
-    /// Reads opcode and fields; what comes of a payload that ends too early is worth nothing.
-    fn read(r: &mut Reader<'_>) -> Result<Self, Wrong> {
-        let opcode = r.u8();
-        Ok(match opcode {
-            op::DISCOVER => Self::Discover { min: r.u8(), current: r.u8(), restart: r.u8() & 1 != 0 },
-            op::ASSIGN => {
-                let (first, a) = (node(r)?, key(r));
-                let b = if r.rest().is_empty() { None } else { Some(key(r)) };
-                Self::Assign { first, keys: (a, b) }
-            }
-            op::SPLIT => Self::Split { from: node(r)?, piece: r.u8(), bits: r.u16(), to: node(r)? },
+    /// The control of a whole payload; `None` if a field has a value it cannot have.
+    fn of(p: &Payload) -> Option<Self> {
+        Some(match p.opcode() {
+            op::DISCOVER => Self::Discover { min: p.u8(1), current: p.u8(2), restart: p.u8(3) & 1 != 0 },
+            op::ASSIGN => Self::Assign { first: p.node(1)?, keys: p.keys() },
+            op::SPLIT => Self::Split { from: p.node(1)?, piece: p.u8(2), bits: p.u16(3), to: p.node(5)? },
             op::ANNOUNCE => Self::Announce,
             op::RELEASE => Self::Release,
-            op::IDENTIFY => Self::Identify(match r.u8() {
+            op::IDENTIFY => Self::Identify(match p.u8(1) {
                 0 => IdentifyPart::Info,
                 1 => IdentifyPart::Profile,
-                _ => return Err(Wrong::Field),
+                _ => return None,
             }),
             op::BLOCK_DATA => {
-                let index = r.u8();
-                let part = r.take(r.rest().len().clamp(1, BLOCK_PART));
+                let part = p.part();
                 let mut bytes = [0; BLOCK_PART];
-                bytes.iter_mut().zip(part).for_each(|(place, &byte)| *place = byte);
-                Self::BlockData { index, bytes, len: part.len() as u8 }
+                bytes[..part.len()].copy_from_slice(part);
+                Self::BlockData { index: p.u8(1), bytes, len: part.len() as u8 }
             }
-            op::BLOCK_END => Self::BlockEnd {
-                kind: BlockKind::from_byte(r.u8()).ok_or(Wrong::Field)?,
-                len: r.u16(),
-                crc: r.u32(),
-            },
-            op::MANIFEST => {
-                let segment = r.u16();
-                r.u8();
-                Self::Manifest { segment, crc: r.u32() }
+            op::BLOCK_END => {
+                Self::BlockEnd { kind: BlockKind::from_byte(p.u8(1))?, len: p.u16(2), crc: p.u32(4) }
             }
-            op::START => Self::Start { session: r.u8() },
-            op::SEEK => Self::Seek(read_seek(r)?),
+            op::MANIFEST => Self::Manifest { segment: p.u16(1), crc: p.u32(4) },
+            op::START => Self::Start { session: p.u8(1) },
+            op::SEEK => Self::Seek(p.seek()?),
             op::CENSUS => Self::Census,
             op::QUERY_MISSING => Self::QueryMissing,
-            op::VERIFY => Self::Verify { region: r.u8() },
-            op::DIGEST => Self::Digest { region: r.u8() },
-            op::COMMIT => Self::Commit { session: r.u8() },
+            op::VERIFY => Self::Verify { region: p.u8(1) },
+            op::DIGEST => Self::Digest { region: p.u8(1) },
+            op::COMMIT => Self::Commit { session: p.u8(1) },
             op::ABORT => Self::Abort,
-            op::READ => Self::Read { address: r.u32(), len: r.u8() },
-            op::SET_PROTECTION => Self::SetProtection {
-                level: match r.u8() {
-                    0 => Protection::Open,
-                    1 => Protection::Level1,
-                    2 => Protection::Level2,
-                    _ => return Err(Wrong::Field),
-                },
-                consent: r.u16(),
-            },
-            op::TEST => Self::Test { item: r.u8(), token: r.u8(), argument: r.u32() },
-            op::START_APPLICATION => Self::StartApplication { address: r.u32() },
+            op::READ => Self::Read { address: p.u32(1), len: p.u8(5) },
+            op::SET_PROTECTION => {
+                Self::SetProtection { level: Protection::from_byte(p.u8(1))?, consent: p.u16(2) }
+            }
+            op::TEST => Self::Test { item: p.u8(1), token: p.u8(2), argument: p.u32(3) },
+            op::START_APPLICATION => Self::StartApplication { address: p.u32(1) },
             op::RESET => Self::Reset,
             op::STATISTICS => Self::Statistics,
-            _ => return Err(Wrong::Opcode),
+            _ => return None,
         })
     }
 }
 
 impl BlockKind {
-    const fn from_byte(b: u8) -> Option<Self> {
+    pub(crate) const fn from_byte(b: u8) -> Option<Self> {
         Some(match b {
             1 => Self::Begin,
             2 => Self::Identity,
@@ -345,34 +327,21 @@ impl BlockKind {
     }
 }
 
-const REPAIR: u16 = 1 << 15;
+impl Seek {
+    /// Set beside the segment's number.
+    pub(crate) const REPAIR: u16 = 1 << 15;
+}
 
 fn encode_seek<'w, 'b>(w: &'w mut Writer<'b>, seek: Seek) -> &'w mut Writer<'b> {
     let Seek { segment, repair, ranges: (a, b) } = seek;
-    w.u16(segment & !REPAIR | if repair { REPAIR } else { 0 }).u8(a.first).u8(a.last);
+    w.u16(segment & !Seek::REPAIR | if repair { Seek::REPAIR } else { 0 }).u8(a.first).u8(a.last);
     match b {
         Some(b) => w.u8(b.first).u8(b.last),
         None => w,
     }
 }
 
-fn read_seek(r: &mut Reader<'_>) -> Result<Seek, Wrong> {
-    let segment = r.u16();
-    let a = range_of(r)?;
-    let b = if r.rest().is_empty() { None } else { Some(range_of(r)?) };
-    Ok(Seek { segment: segment & !REPAIR, repair: segment & REPAIR != 0, ranges: (a, b) })
-}
-
 fn key_bytes(key: u32) -> [u8; 3] {
     let [a, b, c, _] = key.to_le_bytes();
     [a, b, c]
-}
-
-fn key(r: &mut Reader<'_>) -> u32 {
-    let [a, b, c] = r.array();
-    u32::from_le_bytes([a, b, c, 0])
-}
-
-fn node(r: &mut Reader<'_>) -> Result<NodeId, Wrong> {
-    NodeId::new(r.u8()).ok_or(Wrong::Field)
 }

@@ -6,11 +6,14 @@
 
 mod control;
 mod node;
+mod payload;
 
 pub use control::{BlockKind, Control, IdentifyPart, LEVEL2_CONSENT, Seek};
+pub(crate) use control::op;
 pub use node::{ErrorReport, NodeFault, NodeMessage, NodeState, Refusal, Status, StatusFlags};
+pub(crate) use payload::Payload;
 
-use crate::bytes::{Reader, Writer};
+use crate::bytes::Writer;
 use crate::frame::{Frame, Id};
 use crate::ident::{Channel, DataPosition, NodeId};
 
@@ -32,6 +35,13 @@ pub struct ChunkRange {
     pub first: u8,
     /// Last chunk, not before `first`.
     pub last: u8,
+}
+
+impl ChunkRange {
+    /// `None` if it would end before it begins.
+    pub(crate) const fn new(first: u8, last: u8) -> Option<Self> {
+        if first > last { None } else { Some(Self { first, last }) }
+    }
 }
 
 /// Payload of [`HostMessage::Stop`]: a faulty board that floods identifier 000 with anything else stops nobody.
@@ -113,53 +123,41 @@ impl HostMessage<'_> {
     pub fn decode(frame: &Frame) -> Result<HostMessage<'_>, DecodeError> {
         let data = frame.data();
         let channel = Channel::of(frame.id()).ok_or_else(|| DecodeError::Identifier(frame.id()))?;
-        if let Channel::Data(position) = channel {
-            return Ok(HostMessage::Data(position, data));
-        }
-        let message =
-            HostMessage::command(channel, data).ok_or_else(|| DecodeError::Identifier(frame.id()))?;
-        message.map_err(|wrong| wrong.of(data))
-    }
-
-    /// What the host says on this channel, image data apart; `None` if the channel is not its.
-    pub(crate) fn command(channel: Channel, data: &[u8]) -> Option<Result<HostMessage<'static>, Wrong>> {
-        Some(match channel {
-            Channel::Stop => check_word(&mut Reader::new(data), STOP_WORD).map(|()| HostMessage::Stop),
-            Channel::Silence => silence(data),
-            Channel::ControlAll => Control::decode(data).map(|control| HostMessage::Control(None, control)),
-            Channel::Control(node) => {
-                Control::decode(data).map(|control| HostMessage::Control(Some(node), control))
+        let to = match channel {
+            Channel::Data(position) => return Ok(HostMessage::Data(position, data)),
+            Channel::Stop => {
+                return match says(data, STOP_WORD) {
+                    true => Ok(HostMessage::Stop),
+                    false => Err(no_word(data, STOP_WORD.len())),
+                };
             }
-            _ => return None,
-        })
+            Channel::Silence => {
+                let node = data.split_first().filter(|(_, word)| says(word, SILENCE_WORD));
+                let node = node.and_then(|(&node, _)| NodeId::new(node));
+                return node.map(HostMessage::Silence).ok_or_else(|| no_word(data, 1 + SILENCE_WORD.len()));
+            }
+            Channel::ControlAll => None,
+            Channel::Control(node) => Some(node),
+            _ => return Err(DecodeError::Identifier(frame.id())),
+        };
+        let control = Control::decode(data).map_err(|wrong| wrong.of(data))?;
+        Ok(HostMessage::Control(to, control))
     }
 }
 
-fn silence(data: &[u8]) -> Result<HostMessage<'static>, Wrong> {
-    let mut r = Reader::new(data);
-    let n = r.u8();
-    check_word(&mut r, SILENCE_WORD)?;
-    NodeId::new(n).map(HostMessage::Silence).ok_or(Wrong::Field)
+/// Whether a payload begins with this word.
+pub(crate) fn says(data: &[u8], word: [u8; 4]) -> bool {
+    data.first_chunk() == Some(&word)
 }
 
-fn check_word(r: &mut Reader<'_>, word: [u8; 4]) -> Result<(), Wrong> {
-    let got: [u8; 4] = r.array();
-    match (r.is_short(), got == word) {
-        (true, _) => Err(Wrong::Short),
-        (false, false) => Err(Wrong::Field),
-        (false, true) => Ok(()),
-    }
+fn no_word(data: &[u8], len: usize) -> DecodeError {
+    if data.len() < len { Wrong::Short.of(data) } else { Wrong::Field.of(data) }
 }
 
 fn data_frame(position: DataPosition, bytes: &[u8]) -> Frame {
     let id = Channel::Data(position).id();
     let bytes = &bytes[..bytes.len().min(CHUNK_FD)];
     Frame::classical(id, bytes).or_else(|| Frame::fd(id, bytes)).unwrap_or_else(|| Frame::empty(id))
-}
-
-fn range_of(r: &mut Reader<'_>) -> Result<ChunkRange, Wrong> {
-    let (first, last) = (r.u8(), r.u8());
-    if first > last { Err(Wrong::Field) } else { Ok(ChunkRange { first, last }) }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! Invariant: an opcode or code is never used again and a layout never changes (`tests/golden` holds them).
 
-use super::{ChunkRange, DecodeError, MISSING_LIST, Wrong, range_of};
+use super::{ChunkRange, DecodeError, MISSING_LIST, Wrong};
 use crate::bytes::{Reader, Writer};
 use crate::frame::Frame;
 use crate::ident::{Channel, NodeId};
@@ -289,7 +289,10 @@ fn read_urgent(r: &mut Reader<'_>) -> Result<NodeMessage, Wrong> {
             got: r.u8(),
         }),
         op::MISSING_SEGMENTS => NodeMessage::MissingSegments { first: r.u16(), count: r.u16() },
-        op::MISSING_SPAN => NodeMessage::MissingSpan { segment: r.u16(), chunks: range_of(r)? },
+        op::MISSING_SPAN => {
+            let (segment, first, last) = (r.u16(), r.u8(), r.u8());
+            NodeMessage::MissingSpan { segment, chunks: ChunkRange::new(first, last).ok_or(Wrong::Field)? }
+        }
         _ => return Err(Wrong::Opcode),
     })
 }

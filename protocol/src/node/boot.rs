@@ -12,7 +12,7 @@ use crate::CRC32;
 use crate::block::Region;
 use crate::frame::Frame;
 use crate::ident::Channel;
-use crate::message::{Control, HostMessage};
+use crate::message::{Payload, op};
 
 /// The vector table of the application that may start, if there is one.
 ///
@@ -41,8 +41,8 @@ pub fn startable(port: &mut impl NodePort, asked: u32) -> Option<u32> {
 
 /// A host looks for boards: a bootloader that was about to start its application stays.
 pub fn asks_to_stay(frame: &Frame) -> bool {
-    let message = Channel::of(frame.id()).and_then(|channel| HostMessage::command(channel, frame.data()));
-    matches!(message, Some(Ok(HostMessage::Control(_, Control::Discover { .. }))))
+    let control = matches!(Channel::of(frame.id()), Some(Channel::ControlAll | Channel::Control(_)));
+    control && Payload::new(frame.data()).is_ok_and(|payload| payload.opcode() == op::DISCOVER)
 }
 
 fn is_in_flash(port: &mut impl NodePort, region: &Region) -> bool {

@@ -8,7 +8,7 @@ use crate::frame::Frame;
 use crate::ident::{
     Channel, Discovery, NO_STRAP, NONCE_PIECE, NodeId, PIECES, STRAP_PIECE, uid_key, uid_piece,
 };
-use crate::message::Control;
+use crate::message::{Payload, op};
 use crate::version;
 
 /// The node's number and what it still has to announce.
@@ -37,38 +37,44 @@ impl Number {
     }
 
     /// Handles discovery control; true if it was that.
-    pub(super) fn handle(&mut self, control: &Control, to_me: bool) -> bool {
-        match *control {
-            Control::Discover { min, current, restart } => {
-                if restart {
+    pub(super) fn handle(&mut self, p: &Payload, to_me: bool) -> bool {
+        match p.opcode() {
+            op::DISCOVER => {
+                if p.u8(3) & 1 != 0 {
                     self.number = None;
                 }
-                let spoken = (min..=current).contains(&version::CURRENT);
+                let spoken = (p.u8(1)..=p.u8(2)).contains(&version::CURRENT);
                 self.key_due = self.number.is_none() && spoken;
             }
-            Control::Assign { first, keys: (a, b) } => {
-                if self.number.is_none() && self.key == a {
+            op::ASSIGN if self.number.is_none() => {
+                let (a, b) = p.keys();
+                let first = p.node(1);
+                if self.key == a {
                     self.take(first);
-                } else if self.number.is_none() && Some(self.key) == b {
-                    NodeId::new(first.get() + 1).into_iter().for_each(|n| self.take(n));
+                } else if Some(self.key) == b {
+                    self.take(first.and_then(|first| NodeId::new(first.get() + 1)));
                 }
             }
-            Control::Split { from, piece, bits, to } => {
-                if self.number == Some(from) && self.piece(piece) == bits {
-                    self.take(to);
+            op::SPLIT => {
+                if self.number.is_some_and(|n| n.get() == p.u8(1)) && self.piece(p.u8(2)) == p.u16(3) {
+                    self.take(p.node(5));
                 }
             }
-            Control::Announce => self.next_piece = 0,
-            Control::Release if to_me => self.number = None,
-            _ => return false,
+            op::ANNOUNCE => self.next_piece = 0,
+            op::RELEASE if to_me => self.number = None,
+            _ => return p.opcode() == op::ASSIGN,
         }
         true
     }
 
-    fn take(&mut self, number: NodeId) {
-        self.number = Some(number);
-        self.key_due = false;
-        self.next_piece = 0;
+    /// Takes this number, if it is one.
+    #[inline(never)]
+    fn take(&mut self, number: Option<NodeId>) {
+        if number.is_some() {
+            self.number = number;
+            self.key_due = false;
+            self.next_piece = 0;
+        }
     }
 
     fn piece(&self, piece: u8) -> u16 {

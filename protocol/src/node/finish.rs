@@ -7,11 +7,11 @@ use core::ops::Range;
 
 use super::port::{EraseUnit, FlashState, NodePort, Protection};
 use super::record::{Mark, RECORD};
-use super::session::{Session, shares_unit};
-use super::{Farewell, Node, NodeMemory, Poll, STEP, Wake, Work, slot};
+use super::session::{Session, When, shares_unit};
+use super::{Node, NodeMemory, Poll, STEP, Wake, Work, slot};
 use crate::block::{MAX_WRITE, Write};
-use crate::message::{BlockKind, Control, NodeState, Refusal};
-use crate::reply::{ImageState, Reply};
+use crate::message::{NodeState, Refusal, op};
+use crate::reply::ImageState;
 use crate::time::{Count, Micros, Span};
 
 /// A write of an identity region under way.
@@ -39,66 +39,17 @@ enum Stage {
 }
 
 impl<P: NodePort, M: NodeMemory> Node<P, M> {
-    /// Control that concerns a finished image or no image at all.
-    pub(super) fn command(&mut self, control: &Control) {
-        let opcode = control.opcode();
-        match *control {
-            Control::Digest { region } => {
-                let digest = self.session.as_ref().and_then(|s| {
-                    let n = usize::from(region);
-                    s.checks.get(n).copied().flatten().map(|_| s.digests[n])
-                });
-                match digest {
-                    Some(sha256) => self.out.reply(&Reply::Digest(region, sha256)),
-                    None => self.done(opcode, Some(Refusal::WrongState), region.into()),
-                }
-            }
-            Control::Commit { session } => match self.commit(session) {
-                Ok(true) => self.done(opcode, None, session.into()),
-                Ok(false) => {} // answered when the mark is written
-                Err(refusal) => self.done(opcode, Some(refusal), session.into()),
-            },
-            Control::Read { address, len } => self.read_memory(address, len, opcode),
-            Control::Test { item, token, argument } => match self.port.run_test(item, argument) {
-                Some(reading) => {
-                    let (unit, value) = (reading.unit, reading.value);
-                    self.out.reply(&Reply::Reading { item, token, unit, value });
-                }
-                None => self.done(opcode, Some(Refusal::Unsupported), item.into()),
-            },
-            Control::StartApplication { address } => {
-                let startable = self.image.state == ImageState::Valid;
-                // With a reply still under way there is no room for the answer: the host will ask again.
-                if startable && !self.out.reply_busy() {
-                    self.farewell = Some(Farewell::Start(address));
-                }
-                self.done(opcode, (!startable).then_some(Refusal::NotVerified), address);
-            }
-            Control::Reset => {
-                if !self.out.reply_busy() {
-                    self.farewell = Some(Farewell::Reset);
-                }
-                self.done(opcode, None, 0);
-            }
-            _ => {}
-        }
-    }
-
-    fn done(&mut self, opcode: u8, refusal: Option<Refusal>, detail: u32) {
-        self.out.reply(&Reply::Done { opcode, refusal, detail });
-    }
-
-    /// True if the valid mark is there already.
-    fn commit(&mut self, number: u8) -> Result<bool, Refusal> {
+    /// Answered when the valid mark is written, or now if it is there already.
+    pub(super) fn commit(&mut self, number: u8) -> Result<When, Refusal> {
         let session =
             self.session.as_mut().filter(|s| s.begin.session == number).ok_or(Refusal::WrongState)?;
         match session.state {
-            NodeState::Committed | NodeState::Installing => Ok(true),
+            NodeState::Committed | NodeState::Installing => Ok(When::Now),
             NodeState::Programmed if session.verified() => {
                 let mark =
                     if P::HAS_SLOT && session.shift != 0 { ImageState::Staged } else { ImageState::Valid };
                 session.record = session.record.or(Some(mark));
-                Ok(false)
+                Ok(When::Later)
             }
             NodeState::Programmed => Err(Refusal::NotVerified),
             _ => Err(Refusal::WrongState),
@@ -187,8 +138,7 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
             }
             return;
         }
-        let opcode = Control::BlockEnd { kind: BlockKind::Identity, len: 0, crc: 0 }.opcode();
-        self.out.reply(&Reply::Done { opcode, refusal: outcome.err(), detail: address });
+        self.out.done(op::BLOCK_END, outcome.err(), address);
     }
 }
 

@@ -12,6 +12,7 @@
 //! read back, and the valid mark is written last.
 
 mod boot;
+mod control;
 mod discovery;
 mod finish;
 mod outbox;
@@ -26,16 +27,14 @@ pub use boot::{asks_to_stay, startable};
 pub use port::*;
 pub use receive::{ManifestEntry, SegmentBuffer};
 
-use crate::block::{Begin, BeginFlags, MAX_BLOCK, MakeKey, Seal, Write};
+use crate::block::{MAX_BLOCK, Seal};
 use crate::frame::Frame;
 use crate::ident::{Channel, NodeId};
 use crate::message::{
-    BLOCK_PART, BlockKind, Control, HostMessage, IdentifyPart, LEVEL2_CONSENT, NodeFault, NodeState, Refusal,
-    SEGMENT,
+    NodeFault, NodeState, Payload, Refusal, SEGMENT, SILENCE_WORD, STOP_WORD, says,
 };
-use crate::reply::{self, ImageState, Info, MAX_READ, Profile, Reply, Statistics};
+use crate::reply::{ImageState, Statistics};
 use crate::time::{Micros, Span};
-use crate::{CRC32, version};
 use discovery::Number;
 use finish::WriteJob;
 use outbox::Outbox;
@@ -172,21 +171,29 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
             return; // whoever may not answer must not act either
         }
         let Some(channel) = Channel::of(frame.id()) else { return };
-        if let Channel::Data(position) = channel {
-            if let Some((session, mut io)) = self.session(now) {
-                io.statistics.data_frames += 1;
-                session.data(&mut io, position, frame.data());
+        let (data, number) = (frame.data(), self.number.number);
+        match channel {
+            Channel::Data(position) => {
+                if let Some((session, mut io)) = self.session(now) {
+                    io.statistics.data_frames += 1;
+                    session.data(&mut io, position, data);
+                }
             }
-            return;
-        }
-        match HostMessage::command(channel, frame.data()) {
-            Some(Ok(HostMessage::Stop)) => self.stop(now),
-            Some(Ok(HostMessage::Silence(node))) if self.number.number == Some(node) => {
-                self.stop(now);
-                self.muted = true;
+            Channel::Stop if says(data, STOP_WORD) => self.stop(now),
+            Channel::Silence => {
+                let mine = |(node, word): (&u8, _)| Some(*node) == number.map(NodeId::get) && says(word, SILENCE_WORD);
+                if data.split_first().is_some_and(mine) {
+                    self.stop(now);
+                    self.muted = true;
+                }
             }
-            Some(Ok(HostMessage::Control(to, control))) if to.is_none() || to == self.number.number => {
-                self.control(now, &control, to.is_some());
+            Channel::ControlAll | Channel::Control(_) => {
+                let to_me = channel != Channel::ControlAll;
+                if let Ok(payload) = Payload::new(data)
+                    && (!to_me || number.map(Channel::Control) == Some(channel))
+                {
+                    self.control(now, &payload, to_me);
+                }
             }
             _ => {}
         }
@@ -293,249 +300,6 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
             let address = session.begin.regions().first().map_or(0, |r| r.address);
             session.fail(&mut self.out, NodeFault::EraseTooSlow, address, 0, 0);
         }
-    }
-
-    /// Reading or changing anything in flash has to wait.
-    fn flash_in_use(&self) -> bool {
-        let busy = self.session.as_ref().is_some_and(|s| s.op.is_busy());
-        busy || self.write.is_some() || self.settling.is_some()
-    }
-
-    #[inline(never)]
-    fn control(&mut self, now: Micros, control: &Control, to_me: bool) {
-        if self.number.handle(control, to_me) {
-            if self.number.number.is_none() {
-                self.stop(now); // who has no number takes part in nothing
-            }
-            return;
-        }
-        if self.number.number.is_none() {
-            return;
-        }
-        match *control {
-            Control::Identify(part) => self.identify(part),
-            Control::BlockData { index, bytes, len } => self.block_data(index, &bytes[..usize::from(len)]),
-            Control::BlockEnd { kind, len, crc } => self.block_end(kind, len, crc, control.opcode(), now),
-            Control::Manifest { segment, crc } => {
-                if let Some(session) = &mut self.session {
-                    session.manifest(self.memory.parts().1, segment, crc);
-                }
-            }
-            Control::Start { session } => self.start(session, control.opcode()),
-            Control::Seek(seek) => {
-                if let Some((session, mut io)) = self.session(now) {
-                    session.seek(&mut io, seek);
-                }
-            }
-            Control::Census => {
-                if let Some(report) = self.session.as_ref().and_then(|s| s.failed) {
-                    self.out.error(report);
-                }
-                self.out.request_status();
-            }
-            Control::QueryMissing => {
-                if let Some(session) = &mut self.session {
-                    session.report_all(self.memory.parts().1);
-                }
-            }
-            Control::Verify { region } => {
-                if let Some(session) = &mut self.session {
-                    session.request_check(region);
-                }
-            }
-            Control::Abort => self.end_session(now),
-            Control::SetProtection { level, consent } => {
-                let refusal = self.protect(level, consent).err();
-                self.out.reply(&Reply::Done { opcode: control.opcode(), refusal, detail: level as u32 });
-            }
-            Control::Statistics => {
-                let statistics = self.statistics();
-                self.out.reply(&Reply::Statistics(statistics));
-            }
-            _ => self.command(control),
-        }
-    }
-
-    fn identify(&mut self, part: IdentifyPart) {
-        let profile = self.profile();
-        match part {
-            IdentifyPart::Profile => self.out.reply(&Reply::Profile(profile)),
-            IdentifyPart::Info => {
-                let supply_mv = self.port.supply_mv().unwrap_or(0);
-                let protection = self.port.protection();
-                let facts = self.port.facts();
-                let info = Info {
-                    version: version::CURRENT,
-                    device_id: facts.device_id,
-                    hardware_revision: facts.hardware_revision,
-                    bootloader_version: facts.bootloader_version,
-                    capabilities: facts.capabilities,
-                    reset_cause: facts.reset_cause,
-                    protection,
-                    supply_mv,
-                    image: self.image.state,
-                    image_id: self.image.short_id(),
-                    profile_crc: reply::profile_crc(&profile),
-                    uid_check: reply::uid_check(&facts.uid, self.number.nonce),
-                    floor: self.image.floor,
-                };
-                self.out.reply(&Reply::Info(info));
-            }
-        }
-    }
-
-    fn profile(&mut self) -> Profile {
-        let (buffers, manifest) = self.memory.parts();
-        let (buffers, max_segments) = (buffers.len() as u16, manifest.len() as u16);
-        let facts = self.port.facts();
-        Profile { silicon_revision: facts.silicon_revision, flash: facts.flash, buffers, max_segments }
-    }
-
-    fn statistics(&mut self) -> Statistics {
-        let BusCounters { tec, rec, overruns, errors } = self.port.bus_counters();
-        Statistics { tec, rec, overruns, errors, ..self.statistics }
-    }
-
-    fn block_data(&mut self, index: u8, bytes: &[u8]) {
-        let at = usize::from(index) * BLOCK_PART;
-        if let Some(space) = self.block.get_mut(at..at + bytes.len()) {
-            space.copy_from_slice(bytes);
-        }
-    }
-
-    fn block_end(&mut self, kind: BlockKind, len: u16, crc: u32, opcode: u8, now: Micros) {
-        let block = self.block;
-        let checked = block.get(..usize::from(len)).filter(|block| CRC32.checksum(block) == crc);
-        let outcome = match (checked, kind) {
-            (None, _) => Err(Refusal::BadBlock),
-            (Some(block), BlockKind::Begin) => self.begin(block, crc, now),
-            (Some(block), BlockKind::Identity) => match self.write_identity(block, now) {
-                Ok(()) => return, // answered when it is done
-                Err(refusal) => Err(refusal),
-            },
-            (Some(block), BlockKind::Options) => self.write_options(block),
-            (Some(block), BlockKind::Key) => self.make_key(block),
-        };
-        self.out.reply(&Reply::Done { opcode, refusal: outcome.err(), detail: kind as u32 });
-    }
-
-    #[inline(never)]
-    fn begin(&mut self, block: &[u8], crc: u32, now: Micros) -> Result<(), Refusal> {
-        if self.session.as_ref().is_some_and(|s| s.block == crc && s.state == NodeState::Manifest) {
-            return Ok(()); // the host asks again because our answer was lost
-        }
-        let begin = Begin::decode(block).ok_or(Refusal::BadBlock)?;
-        if self.write.is_some() || self.installs() {
-            return Err(Refusal::WrongState);
-        }
-        // A locked board may be read back as the image that it says it holds, and in no other way.
-        let read_back = begin.flags.contains(BeginFlags::COMPARE) && self.image.vouches_for(&begin);
-        if self.port.protection() != Protection::Open && !read_back {
-            return Err(Refusal::Protected);
-        }
-        session::check(self.port.facts(), &begin)?;
-        if self.port.seals() == Seals::Demanded {
-            let seal = begin.seal().ok_or(Refusal::NotSealed)?;
-            if seal.counter < self.image.floor {
-                return Err(Refusal::Downgrade);
-            }
-            let message = Seal::message(begin.device_id, seal.counter, seal.floor, &begin.image_id());
-            if !self.port.seal_is_good(&message, &seal.signature) {
-                return Err(Refusal::BadSeal);
-            }
-        }
-        let (buffers, manifest) = self.memory.parts();
-        let segments = begin.segments() as usize;
-        let entries = manifest.get_mut(..segments).ok_or(Refusal::TooLarge)?;
-        entries.fill(ManifestEntry::EMPTY);
-        buffers.iter_mut().for_each(SegmentBuffer::release);
-        let shift = slot::shift(&self.port, &self.image, &begin);
-        self.session = Some(Session { shift, ..Session::new(begin, crc, buffers.len()) });
-        self.settle(now);
-        Ok(())
-    }
-
-    fn start(&mut self, session: u8, opcode: u8) {
-        let outcome = match &mut self.session {
-            Some(s) if s.begin.session == session => {
-                let (_, manifest) = self.memory.parts();
-                s.start(&self.port, manifest)
-            }
-            _ => Err(Refusal::WrongState),
-        };
-        match outcome {
-            Ok(session::Started::Now) => {
-                self.out.reply(&Reply::Done { opcode, refusal: None, detail: session.into() });
-            }
-            Ok(session::Started::Later) => {} // answered when it has compared or erased
-            Err(refusal) => {
-                self.out.reply(&Reply::Done { opcode, refusal: Some(refusal), detail: session.into() })
-            }
-        }
-    }
-
-    fn protect(&mut self, level: Protection, consent: u16) -> Result<(), Refusal> {
-        if level == Protection::Level2 && consent != LEVEL2_CONSENT {
-            return Err(Refusal::NoConsent);
-        }
-        if self.flash_in_use() {
-            return Err(Refusal::WrongState);
-        }
-        if !self.port.facts().capabilities.contains(Capabilities::OPTIONS) {
-            return Err(Refusal::Unsupported);
-        }
-        if self.port.set_protection(level) { Ok(()) } else { Err(Refusal::Flash) }
-    }
-
-    fn write_options(&mut self, block: &[u8]) -> Result<(), Refusal> {
-        let write = Write::decode(block).ok_or(Refusal::BadBlock)?;
-        let offset = u8::try_from(write.place).map_err(|_| Refusal::OutsideFlash)?;
-        if self.flash_in_use() {
-            return Err(Refusal::WrongState);
-        }
-        if !self.port.facts().capabilities.contains(Capabilities::OPTIONS) {
-            return Err(Refusal::Unsupported);
-        }
-        if self.port.write_options(offset, write.bytes) { Ok(()) } else { Err(Refusal::Flash) }
-    }
-
-    fn make_key(&mut self, block: &[u8]) -> Result<(), Refusal> {
-        if !P::MAKES_KEYS || !self.port.facts().capabilities.contains(Capabilities::KEYS) {
-            return Err(Refusal::Unsupported);
-        }
-        let MakeKey { kind, name } = MakeKey::decode(block).ok_or(Refusal::BadBlock)?;
-        if self.port.protection() != Protection::Open {
-            return Err(Refusal::Protected);
-        }
-        if self.flash_in_use() {
-            return Err(Refusal::WrongState);
-        }
-        if self.port.make_key(kind, name) { Ok(()) } else { Err(Refusal::KeyFailed) }
-    }
-
-    /// Readout protection hides flash and OTP. Option bytes are no secret, and say whether the board was set up.
-    fn is_guarded(&mut self, address: u32) -> bool {
-        let flash = self.port.facts().flash;
-        let in_flash = address.checked_sub(flash.base).is_some_and(|at| at < flash.size());
-        (in_flash || self.port.otp().contains(&address)) && self.port.protection() != Protection::Open
-    }
-
-    fn read_memory(&mut self, address: u32, len: u8, opcode: u8) {
-        let mut bytes = [0; MAX_READ];
-        let refused = |refusal| Reply::Done { opcode, refusal: Some(refusal), detail: address };
-        let reply = match bytes.get_mut(..usize::from(len)).filter(|b| !b.is_empty()) {
-            None => refused(Refusal::TooLarge),
-            Some(_) if self.is_guarded(address) => refused(Refusal::Protected),
-            Some(_) if self.flash_in_use() => refused(Refusal::WrongState),
-            Some(out) => {
-                if self.port.read(address, out) {
-                    Reply::Memory(address, out)
-                } else {
-                    refused(Refusal::OutsideFlash)
-                }
-            }
-        };
-        self.out.reply(&reply);
     }
 }
 

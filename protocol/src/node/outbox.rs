@@ -3,10 +3,11 @@
 //! Invariant: nothing queues without bound. Hold, error and status are flags (the newest state is what counts),
 //! and one reply is in flight at a time; a request that finds the outbox busy is answered when it is repeated.
 
+use crate::bytes::Writer;
 use crate::frame::Frame;
 use crate::ident::NodeId;
-use crate::message::{ErrorReport, NodeMessage, Status};
-use crate::reply::{MAX_REPLY, Reply};
+use crate::message::{ErrorReport, NodeMessage, Refusal, Status};
+use crate::reply::{MAX_REPLY, put_done};
 
 pub(super) struct Outbox {
     flow: Option<NodeMessage>,
@@ -59,11 +60,19 @@ impl Outbox {
     }
 
     /// Queues a reply; nothing happens if one is in flight.
-    pub(super) fn reply(&mut self, reply: &Reply<'_>) {
+    pub(super) fn reply(&mut self, write: impl FnOnce(&mut Writer<'_>)) {
         if !self.reply_busy() {
-            self.len = reply.encode(&mut self.reply);
+            let mut w = Writer::new(&mut self.reply);
+            write(&mut w);
+            self.len = w.len();
             (self.at, self.sequence) = (0, 0);
         }
+    }
+
+    /// Queues the outcome of the command with this opcode.
+    #[inline(never)]
+    pub(super) fn done(&mut self, opcode: u8, refusal: Option<Refusal>, detail: u32) {
+        self.reply(|w| put_done(w, opcode, refusal, detail));
     }
 
     pub(super) fn poll(&mut self, node: NodeId) -> Option<Frame> {

@@ -13,8 +13,8 @@ use super::{Poll, SLACK, STEP, Wake, Work, record};
 use crate::CRC32;
 use crate::block::SegmentPlace;
 use crate::crc32::Digest as Digest32;
-use crate::message::{Control, ErrorReport, NodeFault, NodeState, SEGMENT};
-use crate::reply::{ImageState, RegionCheck, Reply};
+use crate::message::{ErrorReport, NodeFault, NodeState, SEGMENT, op};
+use crate::reply::{ImageState, RegionCheck, put_check};
 use crate::sha256::Sha256;
 use crate::time::{Count, Micros, Span};
 
@@ -360,7 +360,7 @@ impl Session {
             check.map(|(crc, matches)| RegionCheck { region, matches, crc })
         });
         if let Some(check) = due {
-            out.reply(&Reply::RegionCheck(check));
+            out.reply(|w| put_check(w, check));
             self.checks_requested &= !(1 << check.region);
         }
     }
@@ -453,8 +453,7 @@ impl Session {
                     _ => {}
                 }
                 if asked {
-                    let opcode = Control::Commit { session: self.begin.session }.opcode();
-                    io.out.reply(&Reply::Done { opcode, refusal: None, detail: self.begin.session.into() });
+                    io.out.done(op::COMMIT, None, self.begin.session.into());
                 }
             }
         }
@@ -521,8 +520,7 @@ impl Session {
     /// Answers the Start that waits for its answer.
     fn started(&mut self, out: &mut Outbox) {
         if core::mem::take(&mut self.start_reply) {
-            let opcode = Control::Start { session: self.begin.session }.opcode();
-            out.reply(&Reply::Done { opcode, refusal: None, detail: self.begin.session.into() });
+            out.done(op::START, None, self.begin.session.into());
         }
     }
 }

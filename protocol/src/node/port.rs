@@ -79,6 +79,12 @@ impl FlashFacts {
         self.runs.iter().map(|r| u32::from(r.count) * r.size).sum()
     }
 
+    /// Whether `address` is in the flash.
+    #[must_use]
+    pub fn contains(&self, address: u32) -> bool {
+        address.checked_sub(self.base).is_some_and(|at| at < self.size())
+    }
+
     /// The erase unit that holds `address`, or `None` outside the flash.
     #[must_use]
     pub fn erase_unit(&self, address: u32) -> Option<EraseUnit> {
@@ -130,6 +136,19 @@ pub enum Protection {
     Level1 = 1,
     /// RDP level 2: for ever.
     Level2 = 2,
+}
+
+impl Protection {
+    /// The level of a wire byte.
+    #[must_use]
+    pub const fn from_byte(b: u8) -> Option<Self> {
+        match b {
+            0 => Some(Self::Open),
+            1 => Some(Self::Level1),
+            2 => Some(Self::Level2),
+            _ => None,
+        }
+    }
 }
 
 bitflags::bitflags! {

@@ -197,7 +197,8 @@ impl Session {
         }
     }
 
-    pub(super) fn seek<P>(&mut self, io: &mut Io<'_, P>, seek: Seek) {
+    pub(super) fn seek<P>(&mut self, io: &mut Io<'_, P>, seek: Option<Seek>) {
+        let Some(seek) = seek else { return };
         if self.state != NodeState::Receiving || seek.segment >= self.segments {
             return;
         }

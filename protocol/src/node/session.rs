@@ -71,10 +71,10 @@ pub(super) struct Session {
     pub(super) digests: [[u8; 32]; MAX_REGIONS],
 }
 
-/// How a session began.
-pub(super) enum Started {
+/// When a command that was not refused is answered.
+pub(super) enum When {
     Now,
-    /// Answered when the board has compared, and erased what it cannot erase while it receives.
+    /// By what it began, when that has ended; or it needs no answer.
     Later,
 }
 
@@ -157,13 +157,13 @@ impl Session {
         &mut self,
         port: &impl NodePort,
         manifest: &mut [ManifestEntry],
-    ) -> Result<Started, Refusal> {
+    ) -> Result<When, Refusal> {
         if self.state > NodeState::Comparing && self.state != NodeState::Failed {
-            return Ok(if self.start_reply { Started::Later } else { Started::Now });
+            return Ok(if self.start_reply { When::Later } else { When::Now });
         }
         if self.state != NodeState::Manifest {
             return if self.state == NodeState::Comparing {
-                Ok(Started::Later)
+                Ok(When::Later)
             } else {
                 Err(Refusal::WrongState)
             };
@@ -177,11 +177,11 @@ impl Session {
         if self.begin.flags.contains(BeginFlags::COMPARE) {
             self.state = NodeState::Comparing;
             self.start_reply = true;
-            return Ok(Started::Later);
+            return Ok(When::Later);
         }
         self.receive(port, manifest);
         self.start_reply = self.erases_first(port);
-        Ok(if self.start_reply { Started::Later } else { Started::Now })
+        Ok(if self.start_reply { When::Later } else { When::Now })
     }
 
     /// A board that hears nothing while it erases does all of that before it asks for data.

@@ -1,0 +1,271 @@
+//! What a node does when the host tells it something: one arm for each opcode, fields read where they are used.
+//!
+//! Called by [`Node::handle_frame`]. Invariant: a command is answered with one reply, at once or when it is done, and
+//! asking again is harmless; what the host says to all is answered by those whom it concerns.
+
+use super::session::{Session, When};
+use super::{
+    BusCounters, Capabilities, Farewell, ManifestEntry, Node, NodeMemory, NodePort, Protection, SegmentBuffer,
+    Seals, session, slot,
+};
+use crate::block::{Begin, BeginFlags, MakeKey, Seal, Write};
+use crate::bytes::Writer;
+use crate::message::{
+    BLOCK_PART, BlockKind, IdentifyPart, LEVEL2_CONSENT, NodeState, Payload, Refusal, op,
+};
+use crate::reply::{self, ImageState, Info, MAX_READ, MAX_REPLY, Statistics};
+use crate::time::Micros;
+use crate::{CRC32, version};
+
+impl<P: NodePort, M: NodeMemory> Node<P, M> {
+    #[inline(never)]
+    pub(super) fn control(&mut self, now: Micros, p: &Payload, to_me: bool) {
+        let discovery = self.number.handle(p, to_me);
+        if self.number.number.is_none() && discovery {
+            self.stop(now); // who has no number takes part in nothing
+        }
+        if self.number.number.is_none() || discovery {
+            return;
+        }
+        let short = u32::from(p.u8(1));
+        let (outcome, detail) = match p.opcode() {
+            op::BLOCK_END => (self.block_end(p, now), short),
+            op::START => (self.start(p.u8(1)), short),
+            op::DIGEST => (self.digest(p.u8(1)), short),
+            op::COMMIT => (self.commit(p.u8(1)), short),
+            op::READ => (self.read_memory(p), p.u32(1)),
+            op::SET_PROTECTION => (self.protect(p), short),
+            op::TEST => (self.test(p), short),
+            op::START_APPLICATION => (self.start_application(p.u32(1)), p.u32(1)),
+            op::RESET => (self.part(Farewell::Reset), 0),
+            _ => return self.notice(now, p),
+        };
+        match outcome {
+            Ok(When::Now) => self.out.done(p.opcode(), None, detail),
+            Ok(When::Later) => {}
+            Err(refusal) => self.out.done(p.opcode(), Some(refusal), detail),
+        }
+    }
+
+    /// What is not answered with an outcome.
+    fn notice(&mut self, now: Micros, p: &Payload) {
+        match p.opcode() {
+            op::IDENTIFY => self.identify(p.u8(1)),
+            op::BLOCK_DATA => self.block_data(p),
+            op::CENSUS => {
+                if let Some(report) = self.session.as_ref().and_then(|s| s.failed) {
+                    self.out.error(report);
+                }
+                self.out.request_status();
+            }
+            op::ABORT => self.end_session(now),
+            op::STATISTICS => {
+                let BusCounters { tec, rec, overruns, errors } = self.port.bus_counters();
+                let statistics = Statistics { tec, rec, overruns, errors, ..self.statistics };
+                self.out.reply(|w| reply::put_statistics(w, &statistics));
+            }
+            _ => {
+                let Some((session, mut io)) = self.session(now) else { return };
+                match p.opcode() {
+                    op::MANIFEST => session.manifest(io.manifest, p.u16(1), p.u32(4)),
+                    op::SEEK => session.seek(&mut io, p.seek()),
+                    op::QUERY_MISSING => session.report_all(io.manifest),
+                    op::VERIFY => session.request_check(p.u8(1)),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn identify(&mut self, part: u8) {
+        let (buffers, manifest) = self.memory.parts();
+        let (buffers, segments) = (buffers.len() as u16, manifest.len() as u16);
+        let (supply_mv, protection) = (self.port.supply_mv().unwrap_or(0), self.port.protection());
+        let facts = self.port.facts();
+        let profile =
+            |w: &mut Writer<'_>| reply::put_profile(w, facts.silicon_revision, &facts.flash, buffers, segments);
+        if part == IdentifyPart::Profile as u8 {
+            self.out.reply(profile);
+        } else if part == IdentifyPart::Info as u8 {
+            let mut bytes = [0; MAX_REPLY];
+            let mut w = Writer::new(&mut bytes);
+            profile(&mut w);
+            let info = Info {
+                version: version::CURRENT,
+                device_id: facts.device_id,
+                hardware_revision: facts.hardware_revision,
+                bootloader_version: facts.bootloader_version,
+                capabilities: facts.capabilities,
+                reset_cause: facts.reset_cause,
+                protection,
+                supply_mv,
+                image: self.image.state,
+                image_id: self.image.short_id(),
+                profile_crc: CRC32.checksum(w.written()),
+                uid_check: reply::uid_check(&facts.uid, self.number.nonce),
+                floor: self.image.floor,
+            };
+            self.out.reply(|w| reply::put_info(w, &info));
+        }
+    }
+
+    fn block_data(&mut self, p: &Payload) {
+        let (at, bytes) = (usize::from(p.u8(1)) * BLOCK_PART, p.part());
+        if let Some(space) = self.block.get_mut(at..at + bytes.len()) {
+            space.copy_from_slice(bytes);
+        }
+    }
+
+    fn block_end(&mut self, p: &Payload, now: Micros) -> Result<When, Refusal> {
+        let Some(kind) = BlockKind::from_byte(p.u8(1)) else { return Ok(When::Later) };
+        let (block, crc) = (self.block, p.u32(4));
+        let block = block.get(..usize::from(p.u16(2))).filter(|block| CRC32.checksum(block) == crc);
+        let block = block.ok_or(Refusal::BadBlock)?;
+        match kind {
+            BlockKind::Begin => self.begin(block, crc, now)?,
+            BlockKind::Identity => {
+                self.write_identity(block, now)?;
+                return Ok(When::Later);
+            }
+            BlockKind::Options => self.write_options(block)?,
+            BlockKind::Key => self.make_key(block)?,
+        }
+        Ok(When::Now)
+    }
+
+    #[inline(never)]
+    fn begin(&mut self, block: &[u8], crc: u32, now: Micros) -> Result<(), Refusal> {
+        if self.session.as_ref().is_some_and(|s| s.block == crc && s.state == NodeState::Manifest) {
+            return Ok(()); // the host asks again because our answer was lost
+        }
+        let begin = Begin::decode(block).ok_or(Refusal::BadBlock)?;
+        if self.write.is_some() || self.installs() {
+            return Err(Refusal::WrongState);
+        }
+        // A locked board may be read back as the image that it says it holds, and in no other way.
+        let read_back = begin.flags.contains(BeginFlags::COMPARE) && self.image.vouches_for(&begin);
+        if self.port.protection() != Protection::Open && !read_back {
+            return Err(Refusal::Protected);
+        }
+        session::check(self.port.facts(), &begin)?;
+        if self.port.seals() == Seals::Demanded {
+            let seal = begin.seal().ok_or(Refusal::NotSealed)?;
+            if seal.counter < self.image.floor {
+                return Err(Refusal::Downgrade);
+            }
+            let message = Seal::message(begin.device_id, seal.counter, seal.floor, &begin.image_id());
+            if !self.port.seal_is_good(&message, &seal.signature) {
+                return Err(Refusal::BadSeal);
+            }
+        }
+        let (buffers, manifest) = self.memory.parts();
+        let segments = begin.segments() as usize;
+        let entries = manifest.get_mut(..segments).ok_or(Refusal::TooLarge)?;
+        entries.fill(ManifestEntry::EMPTY);
+        buffers.iter_mut().for_each(SegmentBuffer::release);
+        let shift = slot::shift(&self.port, &self.image, &begin);
+        self.session = Some(Session { shift, ..Session::new(begin, crc, buffers.len()) });
+        self.settle(now);
+        Ok(())
+    }
+
+    fn start(&mut self, number: u8) -> Result<When, Refusal> {
+        let session = self.session.as_mut().filter(|s| s.begin.session == number);
+        let (_, manifest) = self.memory.parts();
+        session.ok_or(Refusal::WrongState)?.start(&self.port, manifest)
+    }
+
+    fn digest(&mut self, region: u8) -> Result<When, Refusal> {
+        let n = usize::from(region);
+        let known = self.session.as_ref().filter(|s| s.checks.get(n).is_some_and(Option::is_some));
+        let sha256 = known.and_then(|s| s.digests.get(n)).ok_or(Refusal::WrongState)?;
+        self.out.reply(|w| reply::put_digest(w, region, sha256));
+        Ok(When::Later)
+    }
+
+    /// Option bytes can be changed, and nothing else is going on in the flash.
+    fn options_are_free(&self) -> Result<(), Refusal> {
+        if self.flash_in_use() {
+            return Err(Refusal::WrongState);
+        }
+        let able = self.port.facts().capabilities.contains(Capabilities::OPTIONS);
+        if able { Ok(()) } else { Err(Refusal::Unsupported) }
+    }
+
+    fn protect(&mut self, p: &Payload) -> Result<When, Refusal> {
+        let Some(level) = Protection::from_byte(p.u8(1)) else { return Ok(When::Later) };
+        if level == Protection::Level2 && p.u16(2) != LEVEL2_CONSENT {
+            return Err(Refusal::NoConsent);
+        }
+        self.options_are_free()?;
+        if self.port.set_protection(level) { Ok(When::Now) } else { Err(Refusal::Flash) }
+    }
+
+    fn write_options(&mut self, block: &[u8]) -> Result<(), Refusal> {
+        let write = Write::decode(block).ok_or(Refusal::BadBlock)?;
+        let offset = u8::try_from(write.place).map_err(|_| Refusal::OutsideFlash)?;
+        self.options_are_free()?;
+        if self.port.write_options(offset, write.bytes) { Ok(()) } else { Err(Refusal::Flash) }
+    }
+
+    fn make_key(&mut self, block: &[u8]) -> Result<(), Refusal> {
+        if !P::MAKES_KEYS || !self.port.facts().capabilities.contains(Capabilities::KEYS) {
+            return Err(Refusal::Unsupported);
+        }
+        let MakeKey { kind, name } = MakeKey::decode(block).ok_or(Refusal::BadBlock)?;
+        if self.port.protection() != Protection::Open {
+            return Err(Refusal::Protected);
+        }
+        if self.flash_in_use() {
+            return Err(Refusal::WrongState);
+        }
+        if self.port.make_key(kind, name) { Ok(()) } else { Err(Refusal::KeyFailed) }
+    }
+
+    fn read_memory(&mut self, p: &Payload) -> Result<When, Refusal> {
+        let (address, len) = (p.u32(1), usize::from(p.u8(5)));
+        let mut bytes = [0; MAX_READ];
+        let out = bytes.get_mut(..len).filter(|out| !out.is_empty()).ok_or(Refusal::TooLarge)?;
+        // Readout protection hides flash and OTP. Option bytes are no secret, and say whether the board was set up.
+        let hidden = self.port.facts().flash.contains(address) || self.port.otp().contains(&address);
+        if hidden && self.port.protection() != Protection::Open {
+            return Err(Refusal::Protected);
+        }
+        if self.flash_in_use() {
+            return Err(Refusal::WrongState);
+        }
+        if !self.port.read(address, out) {
+            return Err(Refusal::OutsideFlash);
+        }
+        self.out.reply(|w| reply::put_memory(w, address, out));
+        Ok(When::Later)
+    }
+
+    fn test(&mut self, p: &Payload) -> Result<When, Refusal> {
+        let reading = self.port.run_test(p.u8(1), p.u32(3)).ok_or(Refusal::Unsupported)?;
+        self.out.reply(|w| reply::put_reading(w, p.u8(1), p.u8(2), reading.unit, reading.value));
+        Ok(When::Later)
+    }
+
+    fn start_application(&mut self, address: u32) -> Result<When, Refusal> {
+        if self.image.state != ImageState::Valid {
+            return Err(Refusal::NotVerified);
+        }
+        self.part(Farewell::Start(address))
+    }
+
+    /// Leaves the bus when the answer has left. With a reply still under way there is no room for the answer: the host
+    /// will ask again.
+    fn part(&mut self, farewell: Farewell) -> Result<When, Refusal> {
+        if !self.out.reply_busy() {
+            self.farewell = Some(farewell);
+        }
+        Ok(When::Now)
+    }
+
+    /// Reading or changing anything in flash has to wait.
+    fn flash_in_use(&self) -> bool {
+        let busy = self.session.as_ref().is_some_and(|s| s.op.is_busy());
+        busy || self.write.is_some() || self.settling.is_some()
+    }
+}
