@@ -247,7 +247,12 @@ pub(crate) fn put_info(w: &mut Writer<'_>, info: &Info) {
         uid_check,
         floor,
     } = *info;
-    w.u8(1).u8(version).u16(device_id).u16(hardware_revision).u16(bootloader_version).u16(capabilities.bits());
+    w.u8(1)
+        .u8(version)
+        .u16(device_id)
+        .u16(hardware_revision)
+        .u16(bootloader_version)
+        .u16(capabilities.bits());
     w.u8(reset_cause as u8 | (protection as u8) << 4 | (image as u8) << 6).u16(supply_mv);
     w.u32(image_id).u32(profile_crc).u32(uid_check);
     if floor != 0 {

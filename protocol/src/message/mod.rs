@@ -8,8 +8,8 @@ mod control;
 mod node;
 mod payload;
 
-pub use control::{BlockKind, Control, IdentifyPart, LEVEL2_CONSENT, Seek};
 pub(crate) use control::op;
+pub use control::{BlockKind, Control, IdentifyPart, LEVEL2_CONSENT, Seek};
 pub use node::{ErrorReport, NodeFault, NodeMessage, NodeState, Refusal, Status, StatusFlags};
 pub(crate) use payload::Payload;
 

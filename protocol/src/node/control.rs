@@ -5,14 +5,12 @@
 
 use super::session::{Session, When};
 use super::{
-    BusCounters, Capabilities, Farewell, ManifestEntry, Node, NodeMemory, NodePort, Protection, SegmentBuffer,
-    Seals, session, slot,
+    BusCounters, Capabilities, Farewell, ManifestEntry, Node, NodeMemory, NodePort, Protection, Seals,
+    SegmentBuffer, session, slot,
 };
 use crate::block::{Begin, BeginFlags, MakeKey, Seal, Write};
 use crate::bytes::Writer;
-use crate::message::{
-    BLOCK_PART, BlockKind, IdentifyPart, LEVEL2_CONSENT, NodeState, Payload, Refusal, op,
-};
+use crate::message::{BLOCK_PART, BlockKind, IdentifyPart, LEVEL2_CONSENT, NodeState, Payload, Refusal, op};
 use crate::reply::{self, ImageState, Info, MAX_READ, MAX_REPLY, Statistics};
 use crate::time::Micros;
 use crate::{CRC32, version};
@@ -82,8 +80,9 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
         let (buffers, segments) = (buffers.len() as u16, manifest.len() as u16);
         let (supply_mv, protection) = (self.port.supply_mv().unwrap_or(0), self.port.protection());
         let facts = self.port.facts();
-        let profile =
-            |w: &mut Writer<'_>| reply::put_profile(w, facts.silicon_revision, &facts.flash, buffers, segments);
+        let profile = |w: &mut Writer<'_>| {
+            reply::put_profile(w, facts.silicon_revision, &facts.flash, buffers, segments)
+        };
         if part == IdentifyPart::Profile as u8 {
             self.out.reply(profile);
         } else if part == IdentifyPart::Info as u8 {

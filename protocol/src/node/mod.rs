@@ -30,9 +30,7 @@ pub use receive::{ManifestEntry, SegmentBuffer};
 use crate::block::{MAX_BLOCK, Seal};
 use crate::frame::Frame;
 use crate::ident::{Channel, NodeId};
-use crate::message::{
-    NodeFault, NodeState, Payload, Refusal, SEGMENT, SILENCE_WORD, STOP_WORD, says,
-};
+use crate::message::{NodeFault, NodeState, Payload, Refusal, SEGMENT, SILENCE_WORD, STOP_WORD, says};
 use crate::reply::{ImageState, Statistics};
 use crate::time::{Micros, Span};
 use discovery::Number;
@@ -181,7 +179,9 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
             }
             Channel::Stop if says(data, STOP_WORD) => self.stop(now),
             Channel::Silence => {
-                let mine = |(node, word): (&u8, _)| Some(*node) == number.map(NodeId::get) && says(word, SILENCE_WORD);
+                let mine = |(node, word): (&u8, _)| {
+                    Some(*node) == number.map(NodeId::get) && says(word, SILENCE_WORD)
+                };
                 if data.split_first().is_some_and(mine) {
                     self.stop(now);
                     self.muted = true;
