@@ -173,7 +173,7 @@ impl Begin {
     /// The regions, in the order of their segments.
     #[must_use]
     pub fn regions(&self) -> &[Region] {
-        &self.regions[..usize::from(self.count)]
+        self.regions.get(..usize::from(self.count)).unwrap_or_default()
     }
 
     /// Number of segments in the image.
@@ -209,11 +209,12 @@ impl Begin {
     /// The image ID, as it stands in a board's image record: SHA-256 over the regions' table.
     #[must_use]
     pub fn image_id(&self) -> [u8; 32] {
-        let mut block = [0; MAX_BLOCK];
-        self.encode(&mut block);
-        let table = REGION_TABLE..REGION_TABLE + self.regions().len() * Region::BYTES;
         let mut hash = Sha256::new();
-        hash.update(&block[table]);
+        for region in self.regions() {
+            let mut line = [0; Region::BYTES];
+            region.write(&mut Writer::new(&mut line));
+            hash.update(&line);
+        }
         hash.finish()
     }
 
@@ -231,26 +232,46 @@ impl Begin {
     /// The session in a block's bytes, or `None` if they are not one.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut begin = Self::NONE;
+        begin.read(bytes).then_some(begin)
+    }
+
+    /// No session, for [`Self::read`] to be called on.
+    pub(crate) const NONE: Self = Self {
+        session: 0,
+        flags: BeginFlags::empty(),
+        device_id: 0,
+        regions: [Region::EMPTY; MAX_REGIONS],
+        count: 0,
+        seal: None,
+    };
+
+    /// Its regions, so many from now on, to be written; `None` if an image cannot have so many.
+    pub(crate) fn regions_mut(&mut self, count: u8) -> Option<&mut [Region]> {
+        self.count = count;
+        self.regions.get_mut(..usize::from(count)).filter(|regions| !regions.is_empty())
+    }
+
+    /// Becomes the session in a block's bytes; false if they are not one, and then it is worth nothing.
+    pub(crate) fn read(&mut self, bytes: &[u8]) -> bool {
         let r = &mut Reader::new(bytes);
-        let (layout, session) = (r.u8(), r.u8());
-        let flags = BeginFlags::from_bits_retain(r.u8());
-        let (count, device_id) = (r.u8(), r.u16());
-        let mut begin =
-            Self { session, flags, device_id, regions: [Region::EMPTY; MAX_REGIONS], count, seal: None };
-        let regions = begin.regions.get_mut(..usize::from(count)).filter(|r| !r.is_empty())?;
+        let layout = r.u8();
+        self.session = r.u8();
+        self.flags = BeginFlags::from_bits_retain(r.u8());
+        let count = r.u8();
+        self.device_id = r.u16();
+        let Some(regions) = self.regions_mut(count) else { return false };
+        let mut whole = layout == LAYOUT;
         for region in regions {
             *region = Region::read(r);
-            if region.len == 0 || region.address.checked_add(region.len).is_none() {
-                return None;
-            }
+            whole &= region.len != 0 && region.address.checked_add(region.len).is_some();
         }
-        if layout != LAYOUT {
-            return None;
+        self.seal = None;
+        if self.flags.contains(BeginFlags::SEALED) {
+            self.seal = Some(Seal::read(r));
+            whole &= usize::from(self.count) <= MAX_SEALED_REGIONS;
         }
-        if flags.contains(BeginFlags::SEALED) {
-            begin = begin.sealed(Seal::read(r))?;
-        }
-        (!r.is_short()).then_some(begin)
+        whole && !r.is_short()
     }
 }
 

@@ -9,18 +9,11 @@ mod fast {
     static ALGORITHM: crc::Crc<u32, crc::Table<LANES>> =
         crc::Crc::<u32, crc::Table<LANES>>::new(&crc::CRC_32_ISO_HDLC);
 
-    pub(super) type State = crc::Digest<'static, u32, crc::Table<LANES>>;
-
-    pub(super) fn start() -> State {
-        ALGORITHM.digest()
-    }
-
-    pub(super) fn update(state: &mut State, bytes: &[u8]) {
-        state.update(bytes);
-    }
-
-    pub(super) fn finalize(state: State) -> u32 {
-        state.finalize()
+    pub(super) fn update(crc: u32, bytes: &[u8]) -> u32 {
+        // The crate takes the register, bits reversed, and this function the checksum, which is its complement.
+        let mut digest = ALGORITHM.digest_with_initial((!crc).reverse_bits());
+        digest.update(bytes);
+        digest.finalize()
     }
 }
 
@@ -43,19 +36,10 @@ mod small {
         table
     };
 
-    pub(super) type State = u32;
-
-    pub(super) const fn start() -> State {
-        u32::MAX
-    }
-
-    pub(super) fn update(state: &mut State, bytes: &[u8]) {
+    #[inline(never)]
+    pub(super) fn update(crc: u32, bytes: &[u8]) -> u32 {
         let step = |value: u32| value >> 4 ^ TABLE[(value & 0xF) as usize];
-        *state = bytes.iter().fold(*state, |value, &byte| step(step(value ^ u32::from(byte))));
-    }
-
-    pub(super) const fn finalize(state: State) -> u32 {
-        !state
+        !bytes.iter().fold(!crc, |value, &byte| step(step(value ^ u32::from(byte))))
     }
 }
 
@@ -72,39 +56,13 @@ impl Crc32 {
     /// CRC-32 over these bytes.
     #[must_use]
     pub fn checksum(&self, bytes: &[u8]) -> u32 {
-        let mut digest = self.digest();
-        digest.update(bytes);
-        digest.finalize()
+        self.update(0, bytes)
     }
 
-    /// CRC-32 over bytes to come.
+    /// CRC-32 over bytes whose CRC-32 is `crc` (0: none) and these behind them.
     #[must_use]
-    pub fn digest(&self) -> Digest {
-        Digest(kind::start())
-    }
-}
-
-/// CRC-32 under way.
-#[derive(Clone)]
-pub struct Digest(kind::State);
-
-impl core::fmt::Debug for Digest {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str("Digest")
-    }
-}
-
-impl Digest {
-    /// Takes the next bytes.
-    #[inline(never)]
-    pub fn update(&mut self, bytes: &[u8]) {
-        kind::update(&mut self.0, bytes);
-    }
-
-    /// The checksum of all bytes taken.
-    #[must_use]
-    pub fn finalize(self) -> u32 {
-        kind::finalize(self.0)
+    pub fn update(&self, crc: u32, bytes: &[u8]) -> u32 {
+        kind::update(crc, bytes)
     }
 }
 
@@ -116,10 +74,10 @@ mod tests {
     fn the_boards_checksum_is_the_hosts() {
         let bytes: [u8; 300] = core::array::from_fn(|i| ((i * 7) ^ (i >> 3)) as u8);
         for len in [0, 1, 2, 9, 64, 300] {
-            let mut state = small::start();
-            small::update(&mut state, &bytes[..len / 2]);
-            small::update(&mut state, &bytes[len / 2..len]);
-            assert_eq!(small::finalize(state), Crc32.checksum(&bytes[..len]), "{len} bytes");
+            let (head, tail) = bytes[..len].split_at(len / 2);
+            let whole = Crc32.checksum(&bytes[..len]);
+            assert_eq!(small::update(small::update(0, head), tail), whole, "{len} bytes");
+            assert_eq!(Crc32.update(Crc32.checksum(head), tail), whole, "{len} bytes");
         }
         assert_eq!(Crc32.checksum(b"123456789"), 0xCBF4_3926);
     }

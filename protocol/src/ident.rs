@@ -112,15 +112,32 @@ pub enum Channel {
 pub const HOST_FILTERS: [(u16, u16); 4] =
     [(0x000, 0x7FE), (CONTROL, 0x780), (CONTROL_ALL, 0x7FF), (DATA, DATA)];
 
-const URGENT: u16 = 0x080;
-const MISSING: u16 = 0x100;
+pub(crate) const URGENT: u16 = 0x080;
+pub(crate) const MISSING: u16 = 0x100;
 const CONTROL: u16 = 0x180;
 const CONTROL_ALL: u16 = 0x300;
-const STATUS: u16 = 0x200;
-const REPLY: u16 = 0x280;
+pub(crate) const STATUS: u16 = 0x200;
+pub(crate) const REPLY: u16 = 0x280;
 const DATA: u16 = 0x400;
 const DISCOVERY_PREFIX: u32 = 0b011 << 26;
 const PIECE_FLAG: u32 = 1 << 25;
+
+/// The identifier of a node's channel.
+pub(crate) const fn of_node(channel: u16, node: NodeId) -> Id {
+    Id::Standard(channel + node.0 as u16)
+}
+
+/// Whether this is the host's control, to one node or to all.
+pub(crate) const fn is_control(id: Id) -> bool {
+    matches!(id, Id::Standard(id) if id & !0x7F == CONTROL || id == CONTROL_ALL)
+}
+
+impl Discovery {
+    /// The identifier of this answer.
+    pub(crate) const fn id(self) -> Id {
+        Id::Extended(discovery_id(self))
+    }
+}
 
 impl Channel {
     /// The identifier of this channel.
@@ -129,14 +146,14 @@ impl Channel {
         Id::Standard(match self {
             Self::Stop => 0x000,
             Self::Silence => 0x001,
-            Self::Urgent(n) => URGENT + n.0 as u16,
-            Self::Missing(n) => MISSING + n.0 as u16,
+            Self::Urgent(n) => return of_node(URGENT, n),
+            Self::Missing(n) => return of_node(MISSING, n),
             Self::ControlAll => CONTROL_ALL,
             Self::Control(n) => CONTROL + n.0 as u16,
-            Self::Status(n) => STATUS + n.0 as u16,
-            Self::Reply(n) => REPLY + n.0 as u16,
+            Self::Status(n) => return of_node(STATUS, n),
+            Self::Reply(n) => return of_node(REPLY, n),
             Self::Data(DataPosition { tag, index }) => DATA | ((tag as u16 & 3) << 8) | index as u16,
-            Self::Discovery(d) => return Id::Extended(discovery_id(d)),
+            Self::Discovery(d) => return d.id(),
         })
     }
 

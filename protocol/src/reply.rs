@@ -3,6 +3,7 @@
 //! A reply is `kind, fields`; the end is marked in the last part, so readers ignore trailing bytes they do not
 //! know. One reply is in flight per node; a request that arrives meanwhile is answered when it is repeated.
 
+use crate::CRC32;
 use crate::bytes::{Reader, Writer};
 use crate::message::Refusal;
 use crate::node::{Capabilities, EraseRun, FlashFacts, MAX_RUNS, Protection, ResetCause, Uid};
@@ -351,10 +352,7 @@ fn read_profile(r: &mut Reader<'_>) -> Option<Profile> {
 /// CRC-32 over UID and nonce, as in [`Info::uid_check`].
 #[must_use]
 pub fn uid_check(uid: &Uid, nonce: u16) -> u32 {
-    let mut digest = crate::CRC32.digest();
-    digest.update(&uid.0);
-    digest.update(&nonce.to_le_bytes());
-    digest.finalize()
+    CRC32.update(CRC32.checksum(&uid.0), &nonce.to_le_bytes())
 }
 
 /// CRC-32 over a profile's encoding, as in [`Info::profile_crc`].
@@ -362,5 +360,5 @@ pub fn uid_check(uid: &Uid, nonce: u16) -> u32 {
 pub fn profile_crc(profile: &Profile) -> u32 {
     let mut out = [0; MAX_REPLY];
     let len = Reply::Profile(*profile).encode(&mut out);
-    crate::CRC32.checksum(&out[..len])
+    CRC32.checksum(&out[..len])
 }

@@ -104,6 +104,7 @@ mod small {
     ];
 
     pub(crate) struct Sha256 {
+        /// Of the blocks so far; set with the first byte, so that a hash that has not begun is zero.
         state: [u32; 8],
         /// The block under way, as big-endian words.
         block: [u32; 16],
@@ -113,11 +114,14 @@ mod small {
 
     impl Sha256 {
         pub(crate) const fn new() -> Self {
-            Self { state: START, block: [0; 16], len: 0 }
+            Self { state: [0; 8], block: [0; 16], len: 0 }
         }
 
         #[inline(never)]
         pub(crate) fn update(&mut self, bytes: &[u8]) {
+            if self.len == 0 {
+                self.state = START;
+            }
             for &byte in bytes {
                 let word = &mut self.block[(self.len / 4 % 16) as usize];
                 *word = *word << 8 | u32::from(byte);
@@ -142,7 +146,7 @@ mod small {
             for (bytes, word) in digest.chunks_exact_mut(4).zip(self.state) {
                 bytes.copy_from_slice(&word.to_be_bytes());
             }
-            *self = Self::new();
+            self.len = 0;
             digest
         }
 

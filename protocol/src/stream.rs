@@ -26,10 +26,7 @@ pub fn encode(frame: &Frame, out: &mut [u8; MAX_ENCODED]) -> usize {
         Id::Extended(id) => id | EXTENDED,
     };
     let head = (id | if frame.is_fd() { FD } else { 0 }).to_le_bytes();
-    let mut digest = CRC32.digest();
-    digest.update(&head);
-    digest.update(frame.data());
-    let tail = digest.finalize().to_le_bytes();
+    let tail = CRC32.update(CRC32.checksum(&head), frame.data()).to_le_bytes();
 
     // `code` is where the distance to the next zero of the record goes.
     let (mut code, mut at) = (1, 2);

@@ -1,4 +1,4 @@
-//! The node's share of RAM: segment buffers and manifest, in a section that is not cleared at the start.
+//! The node's share of RAM, segment buffers and manifest, and the board itself.
 //!
 //! How many buffers fit is a constant per chip; the linker refuses an image that does not fit.
 #![expect(unsafe_code, reason = "statics handed out once")]
@@ -29,18 +29,10 @@ pub struct Memory {
     manifest: [ManifestEntry; SIZES.1],
 }
 
-#[unsafe(link_section = ".noinit.memory")]
-static mut MEMORY: MaybeUninit<Memory> = MaybeUninit::uninit();
+/// All zero, so that it is cleared with the rest of the program's RAM and takes no code to set up.
+static mut MEMORY: Memory =
+    Memory { buffers: [const { SegmentBuffer::empty() }; SIZES.0], manifest: [ManifestEntry::EMPTY; SIZES.1] };
 static TAKEN: AtomicU32 = AtomicU32::new(0);
-
-/// Bits that differ between two boards: what RAM held when this program was started. To be called before
-/// [`take`].
-pub(crate) fn noise() -> u32 {
-    let from = (&raw const MEMORY) as u32 & !3;
-    let mut digest = CRC32.digest();
-    (from..from + 1024).step_by(4).for_each(|a| digest.update(&read_word(a).unwrap_or(0).to_le_bytes()));
-    digest.finalize()
-}
 
 /// The memory, empty; `None` the second time.
 pub(crate) fn take() -> Option<&'static mut Memory> {
@@ -48,20 +40,19 @@ pub(crate) fn take() -> Option<&'static mut Memory> {
         return None;
     }
     TAKEN.store(1, Ordering::Relaxed);
-    let memory = (&raw mut MEMORY).cast::<Memory>();
-    // SAFETY: no other reference exists (TAKEN), no interrupt calls this, and every element is written before a
-    // reference is made.
-    unsafe {
-        let buffers = (&raw mut (*memory).buffers).cast::<SegmentBuffer>();
-        (0..SIZES.0).for_each(|n| buffers.add(n).write(SegmentBuffer::empty()));
-        let manifest = (&raw mut (*memory).manifest).cast::<ManifestEntry>();
-        (0..SIZES.1).for_each(|n| manifest.add(n).write(ManifestEntry::EMPTY));
-        Some(&mut *memory)
-    }
+    // SAFETY: no other reference exists (TAKEN), and no interrupt calls this.
+    unsafe { Some(&mut *(&raw mut MEMORY)) }
 }
 
 #[unsafe(link_section = ".noinit.board")]
 static mut BOARD: MaybeUninit<Board> = MaybeUninit::uninit();
+
+/// Bits that differ between two boards: what RAM held when this program was started. To be called before [`keep`].
+pub(crate) fn noise() -> u32 {
+    let from = (&raw const BOARD) as u32 & !3;
+    let word = |at| read_word(at).unwrap_or(0).to_le_bytes();
+    (from..from + 1024).step_by(4).fold(0, |crc, at| CRC32.update(crc, &word(at)))
+}
 
 /// Keeps the board for ever; there is one, so this is called once.
 pub(crate) fn keep(board: Board) -> &'static mut Board {

@@ -39,16 +39,17 @@ pub(crate) struct Board {
     start_at: Option<Micros>,
 }
 
-/// Serves the host for ever, or until the start window has passed.
-pub(crate) fn run(board: &mut Board) -> ! {
+/// Serves the host for ever, or until the start window has passed if the board `starts` its application.
+pub(crate) fn run(board: &mut Board, starts: bool) -> ! {
+    board.look(starts);
     loop {
         board.turn();
     }
 }
 
 impl Board {
-    /// A board that listens, its clocks and pins set up; false at `starts` keeps a valid application waiting.
-    pub(crate) fn new(role: Role, port: Port, memory: &'static mut Memory, starts: bool) -> Self {
+    /// A board that listens, its clocks and pins set up.
+    pub(crate) fn new(role: Role, port: Port, memory: &'static mut Memory) -> Self {
         if !chip::start_clock() {
             core_registers::reset(); // not even from the internal oscillator: perhaps the next time
         }
@@ -69,11 +70,17 @@ impl Board {
         let (can, uart) = (Controller::start(), Usart::start());
         core_registers::enable_interrupt(chip::CAN_IRQ);
         core_registers::enable_interrupt(chip::USART_IRQ);
-        let now = clock.now();
-        let node = Node::new(port, memory, now);
-        let starts = starts && node.image() == ImageState::Valid;
-        let start_at = starts.then_some(now + Span::from_millis(BOARD.start_window_ms));
-        Self { clock, node, can, uart, link: Link::Can, start_at }
+        let node = Node::unread(port, memory);
+        Self { clock, node, can, uart, link: Link::Can, start_at: None }
+    }
+
+    /// Reads the records; a valid application is started after a while if the board `starts`. Not before the board is where
+    /// it stays: a seal that is looked at needs most of the stack.
+    fn look(&mut self, starts: bool) {
+        self.node.read_records();
+        if starts && self.node.image() == ImageState::Valid {
+            self.start_at = Some(self.clock.now() + Span::from_millis(BOARD.start_window_ms));
+        }
     }
 
     /// Once round.

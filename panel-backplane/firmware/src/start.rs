@@ -14,14 +14,14 @@ use panel_protocol::node::startable;
 /// What the start-up code calls, once, with interrupts masked.
 pub fn main(role: Role, check: Option<seal::Check>) -> ! {
     match set_up(role, check) {
-        Some(board) => run::run(board),
+        Some((board, starts)) => run::run(board, starts),
         None => core_registers::reset(), // cannot be: this is the first and only call
     }
 }
 
-/// The board, listening; `None` the second time. Not inlined, so that what it needs leaves the stack again.
+/// The board, listening, and whether it starts its application; `None` the second time. Not inlined, so that what it needs leaves the stack again.
 #[inline(never)]
-fn set_up(role: Role, check: Option<seal::Check>) -> Option<&'static mut Board> {
+fn set_up(role: Role, check: Option<seal::Check>) -> Option<(&'static mut Board, bool)> {
     core_registers::quiet();
     chip::calm();
     core_registers::use_vectors(vectors::address());
@@ -46,8 +46,8 @@ fn set_up(role: Role, check: Option<seal::Check>) -> Option<&'static mut Board> 
         settle();
         stay |= gpio::is_high(pin.pin) == pin.high;
     }
-    let board = Board::new(role, port, memory::take()?, role == Role::Resident && !stay);
-    Some(memory::keep(board))
+    let board = Board::new(role, port, memory::take()?);
+    Some((memory::keep(board), role == Role::Resident && !stay))
 }
 
 /// A pull resistor of 40 kOhm charges a pin within a microsecond; this is ten or more at any clock.

@@ -5,7 +5,7 @@
 use super::{ChunkRange, DecodeError, MISSING_LIST, Wrong};
 use crate::bytes::{Reader, Writer};
 use crate::frame::Frame;
-use crate::ident::{Channel, NodeId};
+use crate::ident::{self, Channel, NodeId};
 
 /// What went wrong in a node's flash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -206,39 +206,39 @@ impl NodeMessage {
         let channel = match *self {
             Self::Hold { free } => {
                 w.u8(op::HOLD).u8(free);
-                Channel::Urgent(node)
+                ident::URGENT
             }
             Self::Resume => {
                 w.u8(op::RESUME);
-                Channel::Urgent(node)
+                ident::URGENT
             }
             Self::Error(ErrorReport { fault, address, expected, got }) => {
                 w.u8(op::ERROR).u8(fault as u8).u32(address).u8(expected).u8(got);
-                Channel::Urgent(node)
+                ident::URGENT
             }
             Self::MissingSegments { first, count } => {
                 w.u8(op::MISSING_SEGMENTS).u16(first).u16(count);
-                Channel::Urgent(node)
+                ident::URGENT
             }
             Self::MissingSpan { segment, chunks } => {
                 w.u8(op::MISSING_SPAN).u16(segment).u8(chunks.first).u8(chunks.last);
-                Channel::Urgent(node)
+                ident::URGENT
             }
             Self::Missing { segment, chunks, len } => {
                 w.u16(segment).put(&chunks[..usize::from(len).min(MISSING_LIST)]);
-                Channel::Missing(node)
+                ident::MISSING
             }
             Self::Status(Status { state, flags, missing, programmed, free, detail }) => {
                 w.u8(state as u8).u8(flags.bits()).u16(missing).u16(programmed).u8(free).u8(detail);
-                Channel::Status(node)
+                ident::STATUS
             }
             Self::ReplyPart { sequence, last, bytes, len } => {
                 w.u8(sequence & 0x7F | u8::from(last) << 7).put(&bytes[..usize::from(len).min(7)]);
-                Channel::Reply(node)
+                ident::REPLY
             }
         };
-        let len = w.len();
-        Frame::classical(channel.id(), &buffer[..len]).unwrap_or_else(|| Frame::empty(channel.id()))
+        let id = ident::of_node(channel, node);
+        Frame::classical(id, w.written()).unwrap_or_else(|| Frame::empty(id))
     }
 
     /// The message in a frame from a node, with the node's number.

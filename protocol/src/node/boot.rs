@@ -6,12 +6,12 @@
 //! stand before it and hash to its image ID, and the flash has every region's CRC-32.
 
 use super::port::{NodePort, Seals};
-use super::record;
+use super::record::Scan;
 use super::{ImageState, STEP};
 use crate::CRC32;
-use crate::block::Region;
+use crate::block::{Begin, Region};
 use crate::frame::Frame;
-use crate::ident::Channel;
+use crate::ident::is_control;
 use crate::message::{Payload, op};
 
 /// The vector table of the application that may start, if there is one.
@@ -19,11 +19,16 @@ use crate::message::{Payload, op};
 /// `asked` is the address that a host named, or 0: then the image begins with its vector table, behind what
 /// the bootloader keeps for itself.
 pub fn startable(port: &mut impl NodePort, asked: u32) -> Option<u32> {
-    let mark = record::scan(port).newest;
+    let mut records = Scan::NONE;
+    records.read(port);
+    let mark = &records.newest;
     if mark.state != ImageState::Valid || port.seals() == Seals::Demanded && !mark.trusted {
         return None;
     }
-    let image = mark.image(port)?;
+    let mut image = Begin::NONE;
+    if !mark.image(port, &mut image) {
+        return None;
+    }
     let regions = image.regions();
     let app_base = port.facts().flash.app_base;
     let own = || regions.iter().find(|r| r.address + r.len > app_base).map(|r| r.address.max(app_base));
@@ -41,19 +46,18 @@ pub fn startable(port: &mut impl NodePort, asked: u32) -> Option<u32> {
 
 /// A host looks for boards: a bootloader that was about to start its application stays.
 pub fn asks_to_stay(frame: &Frame) -> bool {
-    let control = matches!(Channel::of(frame.id()), Some(Channel::ControlAll | Channel::Control(_)));
-    control && Payload::new(frame.data()).is_ok_and(|payload| payload.opcode() == op::DISCOVER)
+    is_control(frame.id()) && Payload::new(frame.data()).is_ok_and(|payload| payload.opcode() == op::DISCOVER)
 }
 
 fn is_in_flash(port: &mut impl NodePort, region: &Region) -> bool {
-    let mut crc = CRC32.digest();
+    let mut crc = 0;
     let mut bytes = [0; STEP];
     for at in (0..region.len).step_by(STEP) {
         let bytes = &mut bytes[..(region.len - at).min(STEP as u32) as usize];
         if !port.read(region.address + at, bytes) {
             return false;
         }
-        crc.update(bytes);
+        crc = CRC32.update(crc, bytes);
     }
-    crc.finalize() == region.crc
+    crc == region.crc
 }

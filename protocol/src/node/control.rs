@@ -6,9 +6,9 @@
 use super::session::{Session, When};
 use super::{
     BusCounters, Capabilities, Farewell, ManifestEntry, Node, NodeMemory, NodePort, Protection, Seals,
-    SegmentBuffer, session, slot,
+    SegmentBuffer, session, settled, slot,
 };
-use crate::block::{Begin, BeginFlags, MakeKey, Seal, Write};
+use crate::block::{BeginFlags, MakeKey, Seal, Write};
 use crate::bytes::Writer;
 use crate::message::{BLOCK_PART, BlockKind, IdentifyPart, LEVEL2_CONSENT, NodeState, Payload, Refusal, op};
 use crate::reply::{self, ImageState, Info, MAX_READ, MAX_REPLY, Statistics};
@@ -17,7 +17,8 @@ use crate::{CRC32, version};
 
 impl<P: NodePort, M: NodeMemory> Node<P, M> {
     #[inline(never)]
-    pub(super) fn control(&mut self, now: Micros, p: &Payload, to_me: bool) {
+    pub(super) fn control(&mut self, now: Micros, data: &[u8], to_me: bool) {
+        let Ok(p) = &Payload::new(data) else { return };
         let discovery = self.number.handle(p, to_me);
         if self.number.number.is_none() && discovery {
             self.stop(now); // who has no number takes part in nothing
@@ -51,7 +52,7 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
             op::IDENTIFY => self.identify(p.u8(1)),
             op::BLOCK_DATA => self.block_data(p),
             op::CENSUS => {
-                if let Some(report) = self.session.as_ref().and_then(|s| s.failed) {
+                if let Some(report) = self.session.failed {
                     self.out.error(report);
                 }
                 self.out.request_status();
@@ -98,11 +99,11 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
                 reset_cause: facts.reset_cause,
                 protection,
                 supply_mv,
-                image: self.image.state,
-                image_id: self.image.short_id(),
+                image: self.records.newest.state,
+                image_id: self.records.newest.short_id(),
                 profile_crc: CRC32.checksum(w.written()),
                 uid_check: reply::uid_check(&facts.uid, self.number.nonce),
-                floor: self.image.floor,
+                floor: self.records.newest.floor,
             };
             self.out.reply(|w| reply::put_info(w, &info));
         }
@@ -134,50 +135,59 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
 
     #[inline(never)]
     fn begin(&mut self, block: &[u8], crc: u32, now: Micros) -> Result<(), Refusal> {
-        if self.session.as_ref().is_some_and(|s| s.block == crc && s.state == NodeState::Manifest) {
+        let Self { port, memory, session, records, .. } = self;
+        if session.block == crc && session.state == NodeState::Manifest {
             return Ok(()); // the host asks again because our answer was lost
         }
-        let begin = Begin::decode(block).ok_or(Refusal::BadBlock)?;
-        if self.write.is_some() || self.installs() {
+        if self.write.is_some() || P::HAS_SLOT && session.is_committed() {
             return Err(Refusal::WrongState);
         }
+        // Whatever the board did for a host before: this is what it is asked for now.
+        *session = Session::none();
+        let (buffers, manifest) = memory.parts();
+        buffers.iter_mut().for_each(SegmentBuffer::release);
+        self.settling = Some(settled(port, now));
+        let begin = &mut session.begin;
+        if !begin.read(block) {
+            return Err(Refusal::BadBlock);
+        }
+        let id = begin.image_id();
         // A locked board may be read back as the image that it says it holds, and in no other way.
-        let read_back = begin.flags.contains(BeginFlags::COMPARE) && self.image.vouches_for(&begin);
-        if self.port.protection() != Protection::Open && !read_back {
+        let read_back = begin.flags.contains(BeginFlags::COMPARE) && records.newest.vouches_for(&id);
+        if port.protection() != Protection::Open && !read_back {
             return Err(Refusal::Protected);
         }
-        session::check(self.port.facts(), &begin)?;
-        if self.port.seals() == Seals::Demanded {
+        session::check(port.facts(), begin)?;
+        if port.seals() == Seals::Demanded {
             let seal = begin.seal().ok_or(Refusal::NotSealed)?;
-            if seal.counter < self.image.floor {
+            if seal.counter < records.newest.floor {
                 return Err(Refusal::Downgrade);
             }
-            let message = Seal::message(begin.device_id, seal.counter, seal.floor, &begin.image_id());
-            if !self.port.seal_is_good(&message, &seal.signature) {
+            let message = Seal::message(begin.device_id, seal.counter, seal.floor, &id);
+            if !port.seal_is_good(&message, &seal.signature) {
                 return Err(Refusal::BadSeal);
             }
         }
-        let (buffers, manifest) = self.memory.parts();
-        let segments = begin.segments() as usize;
-        let entries = manifest.get_mut(..segments).ok_or(Refusal::TooLarge)?;
+        let entries = manifest.get_mut(..begin.segments() as usize).ok_or(Refusal::TooLarge)?;
         entries.fill(ManifestEntry::EMPTY);
-        buffers.iter_mut().for_each(SegmentBuffer::release);
-        let shift = slot::shift(&self.port, &self.image, &begin);
-        self.session = Some(Session { shift, ..Session::new(begin, crc, buffers.len()) });
-        self.settle(now);
+        session.shift = slot::shift(port, &records.newest, &id, begin);
+        session.block = crc;
+        session.set_up(NodeState::Manifest, buffers.len());
         Ok(())
     }
 
     fn start(&mut self, number: u8) -> Result<When, Refusal> {
-        let session = self.session.as_mut().filter(|s| s.begin.session == number);
+        if self.session.is_none() || self.session.begin.session != number {
+            return Err(Refusal::WrongState);
+        }
         let (_, manifest) = self.memory.parts();
-        session.ok_or(Refusal::WrongState)?.start(&self.port, manifest)
+        self.session.start(&self.port, manifest)
     }
 
     fn digest(&mut self, region: u8) -> Result<When, Refusal> {
-        let n = usize::from(region);
-        let known = self.session.as_ref().filter(|s| s.checks.get(n).is_some_and(Option::is_some));
-        let sha256 = known.and_then(|s| s.digests.get(n)).ok_or(Refusal::WrongState)?;
+        let s = &self.session;
+        let known = region < 8 && s.checked >> region & 1 != 0;
+        let sha256 = s.digests.get(usize::from(region)).filter(|_| known).ok_or(Refusal::WrongState)?;
         self.out.reply(|w| reply::put_digest(w, region, sha256));
         Ok(When::Later)
     }
@@ -247,7 +257,7 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
     }
 
     fn start_application(&mut self, address: u32) -> Result<When, Refusal> {
-        if self.image.state != ImageState::Valid {
+        if self.records.newest.state != ImageState::Valid {
             return Err(Refusal::NotVerified);
         }
         self.part(Farewell::Start(address))
@@ -264,7 +274,6 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
 
     /// Reading or changing anything in flash has to wait.
     fn flash_in_use(&self) -> bool {
-        let busy = self.session.as_ref().is_some_and(|s| s.op.is_busy());
-        busy || self.write.is_some() || self.settling.is_some()
+        self.session.op.is_busy() || self.write.is_some() || self.settling.is_some()
     }
 }

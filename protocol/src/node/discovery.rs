@@ -5,9 +5,7 @@
 use super::outbox::Outbox;
 use super::port::{BoardFacts, Uid};
 use crate::frame::Frame;
-use crate::ident::{
-    Channel, Discovery, NO_STRAP, NONCE_PIECE, NodeId, PIECES, STRAP_PIECE, uid_key, uid_piece,
-};
+use crate::ident::{Discovery, NO_STRAP, NONCE_PIECE, NodeId, PIECES, STRAP_PIECE, uid_key, uid_piece};
 use crate::message::{Payload, op};
 use crate::version;
 
@@ -89,7 +87,7 @@ impl Number {
     pub(super) fn poll_transmit(&mut self, out: &Outbox) -> Option<Frame> {
         if self.key_due {
             self.key_due = false;
-            return Some(Frame::empty(Channel::Discovery(Discovery::Key(self.key)).id()));
+            return Some(Frame::empty(Discovery::Key(self.key).id()));
         }
         let node = self.number?;
         if self.next_piece >= PIECES || !out.is_empty() {
@@ -98,6 +96,6 @@ impl Number {
         let piece = self.next_piece;
         self.next_piece += 1;
         let answer = Discovery::Piece { node, piece, bits: self.piece(piece) };
-        Some(Frame::empty(Channel::Discovery(answer).id()))
+        Some(Frame::empty(answer.id()))
     }
 }

@@ -41,14 +41,15 @@ enum Stage {
 impl<P: NodePort, M: NodeMemory> Node<P, M> {
     /// Answered when the valid mark is written, or now if it is there already.
     pub(super) fn commit(&mut self, number: u8) -> Result<When, Refusal> {
-        let session =
-            self.session.as_mut().filter(|s| s.begin.session == number).ok_or(Refusal::WrongState)?;
+        let session = &mut self.session;
         match session.state {
+            _ if session.is_none() || session.begin.session != number => Err(Refusal::WrongState),
             NodeState::Committed | NodeState::Installing => Ok(When::Now),
             NodeState::Programmed if session.verified() => {
-                let mark =
-                    if P::HAS_SLOT && session.shift != 0 { ImageState::Staged } else { ImageState::Valid };
-                session.record = session.record.or(Some(mark));
+                if session.mark == ImageState::None {
+                    let staged = P::HAS_SLOT && session.shift != 0;
+                    session.mark = if staged { ImageState::Staged } else { ImageState::Valid };
+                }
                 Ok(When::Later)
             }
             NodeState::Programmed => Err(Refusal::NotVerified),
@@ -64,10 +65,9 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
         if self.write.is_some() {
             return Ok(()); // asked again: the answer comes when it is done
         }
-        let busy = self.session.as_ref().is_some_and(|s| {
-            matches!(s.state, NodeState::Comparing | NodeState::Receiving) || s.record.is_some()
-        });
-        if busy || self.installs() {
+        let s = &self.session;
+        let busy = matches!(s.state, NodeState::Comparing | NodeState::Receiving);
+        if busy || s.mark != ImageState::None || self.installs() {
             return Err(Refusal::WrongState);
         }
         let flash = self.port.facts().flash;
@@ -81,7 +81,7 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
             return Err(Refusal::Unaligned);
         }
         let bootloader_end = flash.record_base.min(flash.app_base);
-        let image = holds_image(&self.image, self.session.as_ref(), address, end);
+        let image = holds_image(&self.records.newest, &self.session, address, end);
         let image = image || slot::owns(&self.port, address, end);
         if address < bootloader_end || image || shares_unit(&flash, address, end, flash.record_base) {
             return Err(Refusal::Reserved);
@@ -98,7 +98,7 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
         let Some(job) = &mut self.write else { return Poll { wake: Wake::Idle, work: Work::None } };
         let outcome = match job.stage {
             Stage::Look { may_erase } => {
-                let image = |from, end| holds_image(&self.image, self.session.as_ref(), from, end);
+                let image = |from, end| holds_image(&self.records.newest, &self.session, from, end);
                 job.look(&mut self.port, image, may_erase)
             }
             Stage::Erase { unit, until: None } => {
@@ -132,9 +132,9 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
     pub(super) fn end_write(&mut self, outcome: Result<(), Refusal>) {
         let Some(WriteJob { address, trust, .. }) = self.write.take() else { return };
         if trust {
-            self.image.trusted = outcome.is_ok();
-            if outcome.is_err() {
-                self.image.state = ImageState::Incomplete;
+            let record = self.records.newest.trust();
+            if outcome.is_err() || !self.records.written(&mut self.port, &record) {
+                self.records.newest.state = ImageState::Incomplete;
             }
             return;
         }
@@ -143,14 +143,10 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
 }
 
 /// Whether the image of the session, or another one marked valid, has anything between these addresses.
-fn holds_image(mark: &Mark, session: Option<&Session>, from: u32, end: u32) -> bool {
-    let overlaps =
-        |s: &Session| s.begin.regions().iter().any(|r| from < r.address + r.len && r.address < end);
-    match session {
-        Some(s) if s.is_image_of(mark) => overlaps(s), // its regions are known, gaps and all
-        Some(s) => overlaps(s) || mark.guards(from, end),
-        None => mark.guards(from, end),
-    }
+fn holds_image(mark: &Mark, session: &Session, from: u32, end: u32) -> bool {
+    let overlaps = session.begin.regions().iter().any(|r| from < r.address + r.len && r.address < end);
+    // Of the session's own image the regions are known, gaps and all.
+    overlaps || mark.guards(from, end) && mark.id != session.id
 }
 
 impl WriteJob {

@@ -30,13 +30,13 @@ pub use receive::{ManifestEntry, SegmentBuffer};
 use crate::block::{MAX_BLOCK, Seal};
 use crate::frame::Frame;
 use crate::ident::{Channel, NodeId};
-use crate::message::{NodeFault, NodeState, Payload, Refusal, SEGMENT, SILENCE_WORD, STOP_WORD, says};
+use crate::message::{NodeFault, NodeState, Refusal, SEGMENT, SILENCE_WORD, STOP_WORD, says};
 use crate::reply::{ImageState, Statistics};
 use crate::time::{Micros, Span};
 use discovery::Number;
 use finish::WriteJob;
 use outbox::Outbox;
-use record::Mark;
+use record::Scan;
 use session::{Io, Session};
 
 /// Bytes handled by one background step.
@@ -99,9 +99,9 @@ pub struct Node<P: NodePort, M: NodeMemory> {
     muted: bool,
     out: Outbox,
     block: [u8; MAX_BLOCK],
-    session: Option<Session>,
+    session: Session,
     write: Option<WriteJob>,
-    image: Mark,
+    records: Scan,
     statistics: Statistics,
     farewell: Option<Farewell>,
     /// What an abandoned session began in the flash has ended by then, or never will.
@@ -109,14 +109,19 @@ pub struct Node<P: NodePort, M: NodeMemory> {
 }
 
 impl<P: NodePort, M: NodeMemory> Node<P, M> {
-    /// A node that has just started. Reads the image records from flash.
-    pub fn new(mut port: P, memory: M, _now: Micros) -> Self {
+    /// A node that has just started and has read the image records.
+    pub fn new(port: P, memory: M, _now: Micros) -> Self {
+        let mut node = Self::unread(port, memory);
+        node.read_records();
+        node
+    }
+
+    /// A node for [`Self::read_records`] to be called on before anything else: where the stack is short, it is brought to
+    /// its place first, because a seal may have to be looked at.
+    pub fn unread(mut port: P, memory: M) -> Self {
         let nonce = (port.nonce() & 0x7FFF) as u16;
         let strap = port.strap();
         let number = Number::new(port.facts(), nonce, strap);
-        let (mut image, write) = trusted(&mut port);
-        let mut memory = memory;
-        let session = slot::resume(&mut port, &mut memory, &mut image);
         Self {
             port,
             memory,
@@ -124,12 +129,34 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
             muted: false,
             out: Outbox::default(),
             block: [0; MAX_BLOCK],
-            session,
-            write,
-            image,
+            session: Session::none(),
+            write: None,
+            records: Scan::NONE,
             statistics: Statistics::default(),
             farewell: None,
             settling: None,
+        }
+    }
+
+    /// Reads what the records say at the start. A seal that has not been looked at yet is (after an image that the RAM agent
+    /// wrote, or a commit that the power did not outlast), and that it is good is written behind it; without a good seal
+    /// the image does not count.
+    pub fn read_records(&mut self) {
+        let Self { port, memory, records, session, .. } = self;
+        records.read(port);
+        let mark = &records.newest;
+        let mut good = true;
+        if port.seals() == Seals::Demanded && mark.state >= ImageState::Valid && !mark.trusted {
+            let seal = mark.seal(port).filter(|seal| {
+                let message = Seal::message(port.facts().device_id, seal.counter, seal.floor, &mark.id);
+                port.seal_is_good(&message, &seal.signature)
+            });
+            let write = seal.and(records.free()).map(|free| WriteJob::trust(free, &mark.trust()));
+            good = write.is_some();
+            self.write = write;
+        }
+        if !good || !slot::resume(port, memory, mark, session) {
+            records.newest.state = ImageState::Incomplete;
         }
     }
 
@@ -155,12 +182,12 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
 
     /// What the newest image record says.
     pub const fn image(&self) -> ImageState {
-        self.image.state
+        self.records.newest.state
     }
 
     /// Where the node stands.
     pub fn state(&self) -> NodeState {
-        self.session.as_ref().map_or(NodeState::Idle, |s| s.state)
+        self.session.state
     }
 
     /// Takes one frame from the bus. Frames that are no message for this node are ignored.
@@ -187,14 +214,8 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
                     self.muted = true;
                 }
             }
-            Channel::ControlAll | Channel::Control(_) => {
-                let to_me = channel != Channel::ControlAll;
-                if let Ok(payload) = Payload::new(data)
-                    && (!to_me || number.map(Channel::Control) == Some(channel))
-                {
-                    self.control(now, &payload, to_me);
-                }
-            }
+            Channel::ControlAll => self.control(now, data, false),
+            Channel::Control(node) if number == Some(node) => self.control(now, data, true),
             _ => {}
         }
     }
@@ -248,21 +269,20 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
         if self.write.is_some() {
             return self.poll_write(now);
         }
-        let Some((session, mut io)) = self.session(now) else {
-            return Poll { wake: Wake::Idle, work: Work::None };
-        };
-        let poll = session.poll(&mut io);
-        if let Some(image) = session.take_mark() {
-            self.image = image;
+        match self.session(now) {
+            Some((session, mut io)) => session.poll(&mut io),
+            None => Poll { wake: Wake::Idle, work: Work::None },
         }
-        poll
     }
 
     /// The session, if there is one, and what it works with.
     fn session(&mut self, now: Micros) -> Option<(&mut Session, Io<'_, P>)> {
-        let Self { port, memory, out, session, statistics, .. } = self;
+        let Self { port, memory, out, session, statistics, records, .. } = self;
+        if session.is_none() {
+            return None;
+        }
         let (buffers, manifest) = memory.parts();
-        Some((session.as_mut()?, Io { port, out, buffers, manifest, statistics, now }))
+        Some((session, Io { port, out, buffers, manifest, records, statistics, now }))
     }
 
     fn stop(&mut self, now: Micros) {
@@ -275,51 +295,36 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
         if self.installs() {
             return; // nobody stops what will replace the application
         }
-        self.session = None;
+        self.session = Session::none();
         let (buffers, _) = self.memory.parts();
         buffers.iter_mut().for_each(SegmentBuffer::release);
         self.settle(now);
     }
 
-    /// The flash may still be busy with what was abandoned: nothing is begun, read or compared before it ends.
     fn settle(&mut self, now: Micros) {
-        let longest = self.port.facts().flash.runs.iter().map(|run| run.longest).max();
-        self.settling = Some(now + longest.unwrap_or_default() + SLACK);
+        self.settling = Some(settled(&self.port, now));
     }
 
     /// An image in the second slot is committed and has not come to its place.
     fn installs(&self) -> bool {
-        P::HAS_SLOT && self.session.as_ref().is_some_and(Session::is_committed)
+        P::HAS_SLOT && self.session.is_committed()
     }
 
     fn never_settles(&mut self) {
         if self.write.is_some() {
             self.end_write(Err(Refusal::Flash));
         }
-        if let Some(session) = &mut self.session {
-            let address = session.begin.regions().first().map_or(0, |r| r.address);
-            session.fail(&mut self.out, NodeFault::EraseTooSlow, address, 0, 0);
+        if !self.session.is_none() {
+            let address = self.session.begin.regions().first().map_or(0, |r| r.address);
+            self.session.fail(&mut self.out, NodeFault::EraseTooSlow, address, 0, 0);
         }
     }
 }
 
-/// What the newest record says at the start, and the record to write if its seal has not been looked at yet: after an
-/// image that the RAM agent wrote, or a commit that the power did not outlast. Without a good seal it does not count.
-fn trusted(port: &mut impl NodePort) -> (Mark, Option<WriteJob>) {
-    let record::Scan { newest: mut mark, free, .. } = record::scan(port);
-    if port.seals() != Seals::Demanded || mark.state < ImageState::Valid || mark.trusted {
-        return (mark, None);
-    }
-    let good = mark.seal(port).is_some_and(|seal| {
-        let chip = port.facts().device_id;
-        let message = Seal::message(chip, seal.counter, seal.floor, &mark.id);
-        port.seal_is_good(&message, &seal.signature)
-    });
-    let write = free.filter(|_| good).map(|slot| WriteJob::trust(slot, &mark.trust()));
-    if write.is_none() {
-        mark.state = ImageState::Incomplete;
-    }
-    (mark, write)
+/// The flash may still be busy with what was abandoned: nothing is begun, read or compared before it has ended.
+fn settled(port: &impl NodePort, now: Micros) -> Micros {
+    let longest = port.facts().flash.runs.iter().map(|run| run.longest).max();
+    now + longest.unwrap_or_default() + SLACK
 }
 
 const _: () = assert!(SEGMENT.is_multiple_of(STEP));

@@ -9,14 +9,16 @@ use crate::ident::NodeId;
 use crate::message::{ErrorReport, NodeMessage, Refusal, Status};
 use crate::reply::{MAX_REPLY, put_done};
 
+/// Small fields first, for short loads and stores.
+#[repr(C)]
 pub(super) struct Outbox {
+    status: bool,
+    sequence: u8,
+    len: u16,
+    at: u16,
     flow: Option<NodeMessage>,
     error: Option<ErrorReport>,
-    status: bool,
     reply: [u8; MAX_REPLY],
-    len: usize,
-    at: usize,
-    sequence: u8,
 }
 
 impl Default for Outbox {
@@ -64,7 +66,7 @@ impl Outbox {
         if !self.reply_busy() {
             let mut w = Writer::new(&mut self.reply);
             write(&mut w);
-            self.len = w.len();
+            self.len = w.len() as u16;
             (self.at, self.sequence) = (0, 0);
         }
     }
@@ -85,16 +87,16 @@ impl Outbox {
         if self.len == 0 {
             return None;
         }
-        let part = &self.reply[self.at..self.len.min(self.at + 7)];
+        let (at, end) = (usize::from(self.at), usize::from(self.len.min(self.at + 7)));
+        let part = self.reply.get(at..end).unwrap_or_default();
         let mut bytes = [0; 7];
-        bytes[..part.len()].copy_from_slice(part);
-        let last = self.at + part.len() == self.len;
-        let message = NodeMessage::ReplyPart { sequence: self.sequence, last, bytes, len: part.len() as u8 };
-        self.at += part.len();
+        bytes.iter_mut().zip(part).for_each(|(place, &byte)| *place = byte);
+        let (sequence, last) = (self.sequence, self.at + 7 >= self.len);
+        self.at += 7;
         self.sequence += 1;
         if last {
             self.len = 0;
         }
-        Some(message.to_frame(node))
+        Some(NodeMessage::ReplyPart { sequence, last, bytes, len: part.len() as u8 }.to_frame(node))
     }
 }

@@ -5,75 +5,83 @@
 //! and programming hide behind reception, and RAM fills only while a unit is being erased.
 
 use super::outbox::Outbox;
-use super::port::{FlashFault, FlashState, NodePort, Protection, Seals};
+use super::port::{EraseUnit, FlashFault, FlashState, NodePort, Protection, Seals};
 use super::receive::{BufferState, EntryState, SegmentBuffer};
-use super::record::Entry;
+use super::record::{Entry, Mark};
 use super::session::{Io, Session};
 use super::{Poll, SLACK, STEP, Wake, Work, record};
 use crate::CRC32;
-use crate::block::SegmentPlace;
-use crate::crc32::Digest as Digest32;
+use crate::block::{Region, SegmentPlace};
 use crate::message::{ErrorReport, NodeFault, NodeState, SEGMENT, op};
 use crate::reply::{ImageState, RegionCheck, put_check};
 use crate::sha256::Sha256;
 use crate::time::{Count, Micros, Span};
 
 /// What the flash is doing.
-pub(super) enum Op {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OpKind {
     None,
-    Erase { address: u32, until: Micros },
-    Program { buffer: u8, from: u16, len: u16, until: Micros },
-    Readback { buffer: u8, from: u16, len: u16 },
-    RecordErase { until: Micros },
-    Record { address: u32, until: Micros },
+    Erase,
+    Program,
+    /// Not the flash's work: what was programmed is to be compared.
+    Readback,
+    RecordErase,
+    Record,
+}
+
+/// An operation of the flash, and where.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(super) struct Op {
+    pub(super) kind: OpKind,
+    /// The segment buffer that is programmed, and the piece of it.
+    buffer: u8,
+    from: u16,
+    len: u16,
+    pub(super) address: u32,
+    /// When it has failed.
+    until: Micros,
 }
 
 impl Op {
-    pub(super) const fn is_erase(&self) -> bool {
-        matches!(self, Self::Erase { .. } | Self::RecordErase { .. })
+    pub(super) const NONE: Self =
+        Self { kind: OpKind::None, buffer: 0, from: 0, len: 0, address: 0, until: Micros::ZERO };
+
+    pub(super) fn is_erase(&self) -> bool {
+        matches!(self.kind, OpKind::Erase | OpKind::RecordErase)
     }
 
     /// The flash controller is at work.
-    pub(super) const fn is_busy(&self) -> bool {
-        !matches!(self, Self::None | Self::Readback { .. })
-    }
-
-    const fn until(&self) -> Option<Micros> {
-        match self {
-            Self::None | Self::Readback { .. } => None,
-            Self::Erase { until, .. }
-            | Self::Program { until, .. }
-            | Self::RecordErase { until }
-            | Self::Record { until, .. } => Some(*until),
-        }
+    pub(super) fn is_busy(&self) -> bool {
+        !matches!(self.kind, OpKind::None | OpKind::Readback)
     }
 }
 
 /// Comparison of flash with the manifest, segment by segment.
+#[repr(C)]
 pub(super) struct Compare {
     segment: u16,
     at: u16,
-    crc: Digest32,
-    blank: bool,
+    crc: u32,
+    written: bool,
 }
 
 impl Compare {
-    pub(super) fn new() -> Self {
-        Self { segment: 0, at: 0, crc: CRC32.digest(), blank: true }
-    }
+    pub(super) const NONE: Self = Self { segment: 0, at: 0, crc: 0, written: false };
 }
 
 /// The read-back hash of the image, running behind the programming.
+#[repr(C)]
 pub(super) struct Hash {
     region: u8,
     at: u32,
-    crc: Digest32,
+    crc: u32,
     sha: Sha256,
 }
 
 impl Hash {
     pub(super) fn new() -> Self {
-        Self { region: 0, at: 0, crc: CRC32.digest(), sha: Sha256::new() }
+        Self { region: 0, at: 0, crc: 0, sha: Sha256::new() }
     }
 }
 
@@ -86,7 +94,7 @@ impl Session {
             return self.compare_step(io);
         }
         let mut work = self.finish_op(io);
-        if matches!(self.op, Op::None) && self.failed.is_none() {
+        if self.op.kind == OpKind::None && self.failed.is_none() {
             let looked = self.start_op(io);
             work = if work == Work::None { looked } else { work };
         }
@@ -94,23 +102,23 @@ impl Session {
             work = self.check_step(io);
         }
         // Reading flash while it is busy would stall the processor: hashing waits for a pause.
-        if work == Work::None && matches!(self.op, Op::None) {
+        if work == Work::None && self.op.kind == OpKind::None {
             work = self.hash_step(io);
         }
         if self.start_reply
-            && self.record.is_none()
-            && matches!(self.op, Op::None)
+            && self.mark == ImageState::None
+            && self.op.kind == OpKind::None
             && self.next_unerased(&io.port.facts().flash).is_none()
         {
             self.started(io.out); // everything is erased
         }
         self.answer(io.out);
         let hold = self.renew_hold(io);
-        let wake = match (work, self.op.until().into_iter().chain(hold).min_by_key(|at| at.since(io.now))) {
-            (Work::None, _) if matches!(self.op, Op::Readback { .. }) => Wake::Now,
-            (Work::None, Some(at)) => Wake::At(at),
-            (Work::None, None) => Wake::Idle,
-            _ => Wake::Now,
+        let end = self.op.is_busy().then_some(self.op.until);
+        let wake = match end.into_iter().chain(hold).min_by_key(|at| at.since(io.now)) {
+            _ if work != Work::None || self.op.kind == OpKind::Readback => Wake::Now,
+            Some(at) => Wake::At(at),
+            None => Wake::Idle,
         };
         Poll { wake, work }
     }
@@ -119,88 +127,87 @@ impl Session {
         let report = ErrorReport { fault, address, expected, got };
         self.failed = Some(report);
         self.state = NodeState::Failed;
-        self.op = Op::None;
+        self.op.kind = OpKind::None;
         out.error(report);
     }
 
     fn finish_op(&mut self, io: &mut Io<'_, impl NodePort>) -> Work {
-        if let Op::Readback { buffer, from, len } = self.op {
-            self.op = Op::None;
-            self.read_back(io, buffer, from, len);
-            return Work::Copy(len.into());
+        if self.op.kind == OpKind::Readback {
+            self.op.kind = OpKind::None;
+            self.read_back(io);
+            return Work::Copy(self.op.len.into());
         }
-        let Some(until) = self.op.until() else { return Work::None };
-        match io.port.flash_poll() {
-            FlashState::Busy if io.now.is_before(until) => {}
-            FlashState::Busy => self.too_slow(io.buffers, io.out),
-            FlashState::Failed(fault) => self.flash_failed(fault, io.buffers, io.out),
-            FlashState::Idle => self.op_done(io),
+        if self.op.is_busy() {
+            match io.port.flash_poll() {
+                FlashState::Busy if io.now.is_before(self.op.until) => {}
+                FlashState::Busy => {
+                    self.op_failed(io.out, NodeFault::EraseTooSlow, NodeFault::ProgramTooSlow)
+                }
+                FlashState::Failed(fault) => {
+                    if let (FlashFault::Program { address }, OpKind::Program) = (fault, self.op.kind) {
+                        self.op.address = address;
+                    }
+                    self.op_failed(io.out, NodeFault::EraseFailed, NodeFault::ProgramFailed);
+                }
+                FlashState::Idle => self.op_done(io),
+            }
         }
         Work::None
     }
 
-    fn too_slow(&mut self, buffers: &[SegmentBuffer], out: &mut Outbox) {
-        match self.op {
-            Op::Erase { address, .. } => self.fail(out, NodeFault::EraseTooSlow, address, 0, 0),
-            Op::Program { buffer, from, .. } => {
-                let address = self.address_of(&buffers[usize::from(buffer)], from);
-                self.fail(out, NodeFault::ProgramTooSlow, address, 0, 0);
-            }
-            Op::Record { address, .. } => self.fail(out, NodeFault::RecordFailed, address, 0, 0),
-            Op::RecordErase { .. } => self.fail(out, NodeFault::RecordFailed, 0, 0, 0),
-            Op::None | Op::Readback { .. } => {}
-        }
-    }
-
-    fn flash_failed(&mut self, fault: FlashFault, buffers: &[SegmentBuffer], out: &mut Outbox) {
-        match (&self.op, fault) {
-            (Op::Record { address, .. }, _) => self.fail(out, NodeFault::RecordFailed, *address, 0, 0),
-            (Op::RecordErase { .. }, _) => self.fail(out, NodeFault::RecordFailed, 0, 0, 0),
-            (_, FlashFault::Program { address }) => self.fail(out, NodeFault::ProgramFailed, address, 0, 0),
-            (Op::Erase { address, .. }, FlashFault::Erase) => {
-                self.fail(out, NodeFault::EraseFailed, *address, 0, 0);
-            }
-            (Op::Program { buffer, from, .. }, FlashFault::Erase) => {
-                let address = self.address_of(&buffers[usize::from(*buffer)], *from);
-                self.fail(out, NodeFault::ProgramFailed, address, 0, 0);
-            }
-            (Op::None | Op::Readback { .. }, FlashFault::Erase) => {}
-        }
+    fn op_failed(&mut self, out: &mut Outbox, erase: NodeFault, program: NodeFault) {
+        let fault = match self.op.kind {
+            OpKind::Erase => erase,
+            OpKind::Program => program,
+            _ => NodeFault::RecordFailed,
+        };
+        self.fail(out, fault, self.op.address, 0, 0);
     }
 
     #[inline(never)]
     fn op_done<P: NodePort>(&mut self, io: &mut Io<'_, P>) {
-        match core::mem::replace(&mut self.op, Op::None) {
-            Op::Erase { address, .. } => {
-                let unit = io.port.facts().flash.erase_unit(address);
-                unit.into_iter().for_each(|unit| self.set_erased(unit.index, true));
+        match core::mem::replace(&mut self.op.kind, OpKind::None) {
+            OpKind::Erase => {
+                let unit = io.port.facts().flash.erase_unit(self.op.address);
+                unit.into_iter().for_each(|unit| self.flip_erased(unit.index));
             }
-            Op::Program { buffer, from, len, .. } => self.op = Op::Readback { buffer, from, len },
-            Op::Record { address, .. } if P::HAS_SLOT && self.kept > 0 => self.kept_one(io, address),
-            Op::Record { address, .. } => self.record_written(io, address),
-            Op::RecordErase { .. } => {
-                let before = self.records.as_ref().map(|scan| (scan.newest.floor, scan.newest.sequence));
-                let mut scan = record::scan(io.port);
+            OpKind::Program => self.op.kind = OpKind::Readback,
+            OpKind::Record if P::HAS_SLOT && self.kept > 0 => self.kept_one(io),
+            OpKind::Record => self.record_written(io),
+            OpKind::RecordErase => {
+                let Mark { floor, sequence, .. } = io.records.newest;
+                io.records.read(io.port);
                 // Numbers go on where they ended: an older mark that is kept in a second slot must not count.
-                (self.floor, scan.newest.sequence) = before.unwrap_or_default();
-                if scan.free.is_none() {
-                    let address = io.port.facts().flash.record_base;
-                    self.fail(io.out, NodeFault::RecordFailed, address, 0, 0);
+                (self.floor, io.records.newest.sequence) = (floor, sequence);
+                if io.records.free().is_none() {
+                    self.fail(io.out, NodeFault::RecordFailed, self.op.address, 0, 0);
                 }
-                self.records = Some(scan);
             }
-            Op::None | Op::Readback { .. } => {}
+            OpKind::None | OpKind::Readback => {}
         }
     }
 
-    fn address_of(&self, buffer: &SegmentBuffer, offset: u16) -> u32 {
-        self.place(buffer.segment.into()).map_or(0, |p| p.address + u32::from(offset))
+    /// Notes that the flash has begun something that takes so long.
+    pub(super) fn begun(&mut self, io: &Io<'_, impl NodePort>, kind: OpKind, address: u32, longest: Span) {
+        (self.op.kind, self.op.address, self.op.until) = (kind, address, io.now + longest + SLACK);
+    }
+
+    pub(super) fn erase(&mut self, io: &mut Io<'_, impl NodePort>, kind: OpKind, unit: &EraseUnit) {
+        io.port.start_erase(unit);
+        self.begun(io, kind, unit.address, unit.longest);
+    }
+
+    /// Writes a record to this address.
+    pub(super) fn write_record(&mut self, io: &mut Io<'_, impl NodePort>, address: u32, record: &[u8]) {
+        io.port.start_program(address, record);
+        let longest = io.port.facts().flash.program_longest.0 * record::RECORD as Count;
+        self.begun(io, OpKind::Record, address, Span(longest));
     }
 
     /// Chooses the next flash operation and begins it.
     #[inline(never)]
     fn start_op<P: NodePort>(&mut self, io: &mut Io<'_, P>) -> Work {
-        if self.record.is_some() {
+        if self.mark != ImageState::None {
             return self.start_record(io);
         }
         match self.state {
@@ -227,8 +234,7 @@ impl Session {
             },
         };
         if let Some(unit) = unit {
-            io.port.start_erase(&unit);
-            self.op = Op::Erase { address: unit.address, until: io.now + unit.longest + SLACK };
+            self.erase(io, OpKind::Erase, &unit);
         }
         Work::None
     }
@@ -239,31 +245,34 @@ impl Session {
         buffer.state = BufferState::Programming;
         let Some(place) = self.place(buffer.segment.into()) else { return };
         let from = skip_blank(buffer, &place, buffer.at);
+        (self.op.buffer, self.op.from) = (n as u8, from);
         if from >= place.len {
-            buffer.at = place.len;
-            self.op = Op::Readback { buffer: n as u8, from, len: 0 };
+            (self.op.kind, self.op.len) = (OpKind::Readback, 0);
             return;
         }
         let len = (place.len - from).min(STEP as u16 - from % STEP as u16);
         let data = &buffer.data[usize::from(from)..usize::from(from + len)];
-        io.port.start_program(place.address + u32::from(from), data);
+        let address = place.address + u32::from(from);
+        io.port.start_program(address, data);
         let flash = &io.port.facts().flash;
         let units = u32::from(len) / u32::from(flash.unit.max(1));
-        let until = io.now + Span(Count::from(units) * flash.program_longest.0) + SLACK;
-        self.op = Op::Program { buffer: n as u8, from, len, until };
+        let longest = Span(Count::from(units) * flash.program_longest.0);
+        self.op.len = len;
+        self.begun(io, OpKind::Program, address, longest);
     }
 
-    fn read_back(&mut self, io: &mut Io<'_, impl NodePort>, n: u8, from: u16, len: u16) {
+    fn read_back(&mut self, io: &mut Io<'_, impl NodePort>) {
+        let Op { buffer: n, from, len, .. } = self.op;
         let buffer = &mut io.buffers[usize::from(n)];
         let Some(place) = self.place(buffer.segment.into()) else { return };
         let mut found = [0; STEP];
         let found = &mut found[..usize::from(len)];
         let address = place.address + u32::from(from);
+        let wanted = &buffer.data[usize::from(from)..usize::from(from + len)];
         if !io.port.read(address, found) {
             self.fail(io.out, NodeFault::ReadbackDiffers, address, 0, 0);
             return;
         }
-        let wanted = &buffer.data[usize::from(from)..usize::from(from + len)];
         if let Some(i) = wanted.iter().zip(found.iter()).position(|(w, f)| w != f) {
             self.fail(io.out, NodeFault::ReadbackDiffers, address + i as u32, wanted[i], found[i]);
             return;
@@ -298,7 +307,7 @@ impl Session {
     #[inline(never)]
     fn hash_step<P: NodePort>(&mut self, io: &mut Io<'_, P>) -> Work {
         let n = self.hash.region;
-        let Some(&region) = self.begin.regions().get(usize::from(n)) else {
+        let Some(&Region { address, len, .. }) = self.begin.regions().get(usize::from(n)) else {
             if P::HAS_SLOT && self.state == NodeState::Installing {
                 return self.hashed(io);
             }
@@ -314,30 +323,41 @@ impl Session {
         if !ready {
             return Work::None;
         }
-        let len = (region.len - self.hash.at).min(STEP as u32);
+        let part = (len - self.hash.at).min(STEP as u32);
         let mut bytes = [0; STEP];
-        let bytes = &mut bytes[..len as usize];
-        if !io.port.read(region.address + self.shift + self.hash.at, bytes) {
+        let bytes = &mut bytes[..part as usize];
+        if !io.port.read(address + self.shift + self.hash.at, bytes) {
             return Work::None;
         }
-        self.hash.crc.update(bytes);
+        self.hash.crc = CRC32.update(self.hash.crc, bytes);
         self.hash.sha.update(bytes);
-        self.hash.at += len;
-        if self.hash.at == region.len {
-            let crc = core::mem::replace(&mut self.hash.crc, CRC32.digest()).finalize();
-            let digest = self.hash.sha.finish();
-            self.checks[usize::from(n)] = Some((crc, crc == region.crc && digest == region.sha256));
-            self.digests[usize::from(n)] = digest;
-            (self.hash.region, self.hash.at) = (n + 1, 0);
+        self.hash.at += part;
+        if self.hash.at == len {
+            self.region_hashed(n);
             self.all_programmed(io.port);
         }
-        Work::Digest(len)
+        Work::Digest(part)
+    }
+
+    fn region_hashed(&mut self, n: u8) {
+        let (crc, digest) = (self.hash.crc, self.hash.sha.finish());
+        let region = usize::from(n);
+        if let Some(Region { crc: wanted, sha256, .. }) = self.begin.regions().get(region)
+            && crc == *wanted
+            && digest == *sha256
+        {
+            self.right |= 1 << n;
+        }
+        self.checked |= 1 << n;
+        self.crcs[region] = crc;
+        self.digests[region] = digest;
+        (self.hash.region, self.hash.at, self.hash.crc) = (n + 1, 0, 0);
     }
 
     fn all_programmed(&mut self, port: &impl NodePort) {
         if self.state == NodeState::Receiving
             && self.programmed == self.segments
-            && self.record.is_none()
+            && self.mark == ImageState::None
             && self.next_unerased(&port.facts().flash).is_none()
         {
             self.state = NodeState::Programmed;
@@ -352,54 +372,40 @@ impl Session {
 
     /// Sends what was asked for and is known now.
     fn answer(&mut self, out: &mut Outbox) {
-        if self.checks_requested == 0 || out.reply_busy() {
+        let due = self.checks_requested & self.checked;
+        if due == 0 || out.reply_busy() {
             return;
         }
-        let due = (0..self.begin.regions().len() as u8).find_map(|region| {
-            let check = self.checks[usize::from(region)].filter(|_| self.checks_requested >> region & 1 != 0);
-            check.map(|(crc, matches)| RegionCheck { region, matches, crc })
-        });
-        if let Some(check) = due {
-            out.reply(|w| put_check(w, check));
-            self.checks_requested &= !(1 << check.region);
-        }
+        let region = due.trailing_zeros() as u8;
+        let (bit, crc) = (1 << region, self.crcs[usize::from(region)]);
+        out.reply(|w| put_check(w, RegionCheck { region, matches: self.right & bit != 0, crc }));
+        self.checks_requested &= !bit;
     }
 
     fn start_record(&mut self, io: &mut Io<'_, impl NodePort>) -> Work {
-        let (Some(state), Some(unit)) = (self.record, record::unit(io.port)) else { return Work::None };
-        // A record area may be large: it is looked through once, and the clock read again before an operation is timed.
-        let Some(scan) = &self.records else {
-            self.records = Some(record::scan(io.port));
-            return Work::Copy(unit.size);
-        };
-        let needed = self.records_needed(state);
-        let free = scan.free.filter(|_| self.trust || scan.free_slots >= needed);
+        let Some(unit) = record::unit(io.port) else { return Work::None };
+        let needed = self.records_needed();
+        let free = io.records.free().filter(|_| self.trust || io.records.free_slots >= needed);
         if let Some(work) = self.keep(io, free.is_none()) {
             return work;
         }
-        let Some(scan) = &self.records else { return Work::None };
         match free {
             Some(address) => {
-                let bytes = scan.newest.next(&self.begin, self.entry(state));
-                io.port.start_program(address, &bytes);
-                let longest = io.port.facts().flash.program_longest.0 * record::RECORD as Count;
-                self.op = Op::Record { address, until: io.now + Span(longest) + SLACK };
+                let bytes = io.records.newest.next(&self.begin, &self.id, self.entry());
+                self.write_record(io, address, &bytes);
             }
-            None => {
-                io.port.start_erase(&unit);
-                self.op = Op::RecordErase { until: io.now + unit.longest + SLACK };
-            }
+            None => self.erase(io, OpKind::RecordErase, &unit),
         }
         Work::None
     }
 
     /// Slots that an update needs from here on: for the mark that it began, for its seal and regions, for the mark that it
     /// ended, and for what is said of that one. An update that was begun must not find itself without.
-    fn records_needed(&self, state: ImageState) -> u32 {
+    fn records_needed(&self) -> u32 {
         if self.state == NodeState::Installing {
             return 1;
         }
-        let begun = u32::from(state == ImageState::Incomplete);
+        let begun = u32::from(self.mark == ImageState::Incomplete);
         let remarks = u32::from(self.begin.seal().is_some()) + u32::from(self.shift != 0);
         begun + u32::from(self.records_before_mark() - self.recorded) + 1 + remarks
     }
@@ -410,31 +416,26 @@ impl Session {
         seal + self.begin.regions().len() as u8
     }
 
-    /// The record that is due on the way to a mark of this state.
-    fn entry(&self, state: ImageState) -> Entry {
+    /// The record that is due on the way to the mark.
+    fn entry(&self) -> Entry {
         let seals = self.records_before_mark() - self.begin.regions().len() as u8;
         match self.recorded {
             _ if self.floor > 0 => Entry::Floor(self.floor),
             _ if self.trust => Entry::Trust,
             _ if self.state == NodeState::Installing => Entry::Installed,
-            n if state != ImageState::Incomplete && n < seals => Entry::Seal(n),
-            n if state != ImageState::Incomplete && n < self.records_before_mark() => {
-                Entry::Region(n - seals)
-            }
-            _ => Entry::Mark(state),
+            _ if self.mark == ImageState::Incomplete => Entry::Mark(self.mark),
+            n if n < seals => Entry::Seal(n),
+            n if n < self.records_before_mark() => Entry::Region(n - seals),
+            _ => Entry::Mark(self.mark),
         }
     }
 
-    fn record_written<P: NodePort>(&mut self, io: &mut Io<'_, P>, address: u32) {
-        let Some(state) = self.record else { return };
-        let entry = self.entry(state);
-        let Some(records) = &mut self.records else { return };
-        let wanted = records.newest.next(&self.begin, entry);
-        records.written(io.port, address);
-        let newest = records.newest;
-        let mut found = [0; record::RECORD];
-        if !io.port.read(address, &mut found) || found != wanted {
-            self.fail(io.out, NodeFault::RecordFailed, address, state as u8, newest.state as u8);
+    fn record_written<P: NodePort>(&mut self, io: &mut Io<'_, P>) {
+        let (mark, entry) = (self.mark, self.entry());
+        let wanted = io.records.newest.next(&self.begin, &self.id, entry);
+        if !io.records.written(io.port, &wanted) {
+            let got = io.records.newest.state;
+            self.fail(io.out, NodeFault::RecordFailed, self.op.address, mark as u8, got as u8);
             return;
         }
         match entry {
@@ -444,10 +445,9 @@ impl Session {
                 self.trust = true;
             }
             Entry::Mark(_) | Entry::Trust | Entry::Installed => {
-                (self.record, self.recorded, self.trust) = (None, 0, false);
-                self.image = Some(newest);
-                let asked = state != ImageState::Incomplete && self.state == NodeState::Programmed;
-                match state {
+                (self.mark, self.recorded, self.trust) = (ImageState::None, 0, false);
+                let asked = mark != ImageState::Incomplete && self.state == NodeState::Programmed;
+                match mark {
                     ImageState::Staged if P::HAS_SLOT => self.install(io),
                     ImageState::Valid => self.state = NodeState::Committed,
                     _ => {}
@@ -469,20 +469,19 @@ impl Session {
         let mut bytes = [0xFF; STEP];
         let part = usize::from(len.saturating_sub(compare.at)).min(STEP);
         if part > 0 && !io.port.read(address + u32::from(compare.at), &mut bytes[..part]) {
-            compare.blank = false;
+            compare.written = true;
         }
-        compare.blank &= bytes[..part].iter().all(|&b| b == 0xFF);
-        compare.crc.update(&bytes);
+        compare.written |= bytes.iter().any(|&b| b != 0xFF);
+        compare.crc = CRC32.update(compare.crc, &bytes);
         compare.at += STEP as u16;
         if usize::from(compare.at) >= SEGMENT {
             let entry = &mut io.manifest[usize::from(compare.segment)];
-            let done =
-                core::mem::replace(compare, Compare { segment: compare.segment + 1, ..Compare::new() });
-            if done.crc.finalize() == entry.crc {
+            if compare.crc == entry.crc {
                 entry.state = EntryState::Done;
-            } else if !done.blank {
+            } else if compare.written {
                 entry.state = EntryState::Dirty;
             }
+            *compare = Compare { segment: compare.segment + 1, ..Compare::NONE };
         }
         Poll { wake: Wake::Now, work: Work::Checksum(STEP as u32) }
     }
@@ -494,7 +493,7 @@ impl Session {
         for n in 0..self.segments {
             if io.manifest[usize::from(n)].state == EntryState::Dirty {
                 while let Some(unit) = self.unit_of(flash, n.into(), true) {
-                    self.set_erased(unit.index, false);
+                    self.flip_erased(unit.index);
                 }
             }
         }

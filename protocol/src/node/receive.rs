@@ -20,6 +20,13 @@ const STALL: Span = Span::from_millis(25);
 /// Segment buffers that must stay free: the host may be up to this far ahead when a hold reaches it.
 const RESERVE: u8 = 2;
 
+/// Chunks of a segment that are not blank.
+pub(super) type Ranges = (ChunkRange, Option<ChunkRange>);
+
+pub(super) const EVERY_CHUNK: Ranges = (ChunkRange { first: 0, last: u8::MAX }, None);
+/// Before a segment has been heard of.
+const NO_CHUNK: Ranges = (ChunkRange { first: 0, last: 0 }, None);
+
 /// What a node knows of one segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ManifestEntry {
@@ -69,8 +76,8 @@ pub struct SegmentBuffer {
     /// Chunks received.
     pub(super) count: u16,
     pub(super) state: BufferState,
-    /// What `Seek` said, if it was heard.
-    pub(super) ranges: Option<(ChunkRange, Option<ChunkRange>)>,
+    /// What `Seek` said; every chunk if it was not heard.
+    pub(super) ranges: Ranges,
     /// Bytes checked or programmed so far.
     pub(super) at: u16,
 }
@@ -79,16 +86,16 @@ impl SegmentBuffer {
     /// A free buffer.
     pub const EMPTY: Self = Self::empty();
 
-    /// A free buffer, made where it is used: a board has no 2 KiB to spare for a constant.
+    /// A free buffer, all zero: a board has no 2 KiB to spare for a constant, and clears its RAM anyway.
     #[must_use]
     pub const fn empty() -> Self {
         Self {
-            data: [0xFF; SEGMENT],
+            data: [0; SEGMENT],
             received: [0; SEGMENT / CHUNK_CLASSICAL / 32],
             segment: 0,
             count: 0,
             state: BufferState::Free,
-            ranges: None,
+            ranges: NO_CHUNK,
             at: 0,
         }
     }
@@ -97,7 +104,7 @@ impl SegmentBuffer {
         self.state = BufferState::Free;
     }
 
-    pub(super) fn open(&mut self, segment: u16, ranges: Option<(ChunkRange, Option<ChunkRange>)>) {
+    pub(super) fn open(&mut self, segment: u16, ranges: Ranges) {
         self.data.fill(0xFF);
         self.received.fill(0);
         (self.segment, self.count, self.at) = (segment, 0, 0);
@@ -111,13 +118,13 @@ impl SegmentBuffer {
 
     fn expects(&self, chunk: u8) -> bool {
         let inside = |r: ChunkRange| (r.first..=r.last).contains(&chunk);
-        self.ranges.is_none_or(|(a, b)| inside(a) || b.is_some_and(inside))
+        inside(self.ranges.0) || self.ranges.1.is_some_and(inside)
     }
 
     fn complete(&self, chunks: u16) -> bool {
-        let len = |r: ChunkRange| u16::from(r.last - r.first) + 1;
-        let expected = self.ranges.map_or(chunks, |(a, b)| len(a) + b.map_or(0, len));
-        self.count >= expected && (0..chunks).all(|c| !self.expects(c as u8) || self.has(c as u8))
+        let len = |r: ChunkRange| (u16::from(r.last) + 1).min(chunks).saturating_sub(r.first.into());
+        let expected = len(self.ranges.0) + self.ranges.1.map_or(0, len);
+        self.count >= expected && self.first_missing(0, chunks).is_none()
     }
 
     /// First chunk at or after `from` that is expected and not there.
@@ -127,40 +134,47 @@ impl SegmentBuffer {
 }
 
 /// Where the stream of data stands.
+#[repr(C)]
 pub(super) struct Stream {
-    current: u16,
-    ranges: Option<(ChunkRange, Option<ChunkRange>)>,
     /// Whether any segment is current.
     open: bool,
-    head: Option<u16>,
+    /// Bytes in a chunk.
     chunk: u8,
     pub(super) free: u8,
     total: u8,
+    current: u16,
+    /// The segment after the furthest that was current.
+    next: u16,
+    /// Entries whose report flag is set.
+    flagged: u16,
+    cursor: (u16, u16),
+    ranges: Ranges,
     /// When the pause was last asked for.
     held: Option<Micros>,
     /// When data, or a look at what a pause leaves incomplete, last came.
     heard: Micros,
-    /// Entries whose report flag is set.
-    flagged: u16,
-    cursor: (u16, u16),
 }
 
 impl Stream {
-    pub(super) fn new(buffers: usize) -> Self {
-        let total = buffers.min(255) as u8;
-        Self {
-            current: 0,
-            ranges: None,
-            open: false,
-            head: None,
-            chunk: CHUNK_CLASSICAL as u8,
-            free: total,
-            total,
-            held: None,
-            heard: Micros::ZERO,
-            flagged: 0,
-            cursor: (0, 0),
-        }
+    pub(super) const NONE: Self = Self {
+        open: false,
+        chunk: 0,
+        free: 0,
+        total: 0,
+        current: 0,
+        next: 0,
+        flagged: 0,
+        cursor: (0, 0),
+        ranges: NO_CHUNK,
+        held: None,
+        heard: Micros::ZERO,
+    };
+
+    /// So many segment buffers are free.
+    pub(super) fn begin(&mut self, buffers: usize) {
+        self.chunk = CHUNK_CLASSICAL as u8;
+        self.total = buffers.min(255) as u8;
+        self.free = self.total;
     }
 
     pub(super) const fn holding(&self) -> bool {
@@ -205,15 +219,15 @@ impl Session {
         self.leave(io, seek.segment);
         if !seek.repair {
             self.skip_to(io.manifest, seek.segment);
-            self.stream.head = self.stream.head.max(Some(seek.segment));
+            self.stream.next = self.stream.next.max(seek.segment + 1);
         }
         self.stream.current = seek.segment;
-        self.stream.ranges = Some(seek.ranges);
+        self.stream.ranges = seek.ranges;
         self.stream.open = true;
         let entry = io.manifest[usize::from(seek.segment)];
         if entry.state == EntryState::Buffered {
             let buffer = &mut io.buffers[usize::from(entry.buffer)];
-            buffer.ranges = Some(seek.ranges);
+            buffer.ranges = seek.ranges;
             if buffer.state == BufferState::Filling && buffer.complete(self.stream.chunks()) {
                 buffer.state = BufferState::Checking;
             }
@@ -235,8 +249,7 @@ impl Session {
 
     /// Segments between the head and `next` went by unheard: report those still needed.
     fn skip_to(&mut self, manifest: &mut [ManifestEntry], next: u16) {
-        let from = self.stream.head.map_or(0, |h| h + 1);
-        for n in from..next {
+        for n in self.stream.next..next {
             let entry = &mut manifest[usize::from(n)];
             if entry.state == EntryState::Need {
                 self.stream.flag(entry);
@@ -294,7 +307,7 @@ impl Session {
         if self.stream.open && self.stream.current % 4 == u16::from(tag) {
             return true;
         }
-        let from = usize::from(self.stream.head.map_or(0, |h| h + 1));
+        let from = usize::from(self.stream.next);
         let ahead = io.manifest[..usize::from(self.segments)]
             .iter()
             .skip(from)
@@ -302,9 +315,9 @@ impl Session {
             .map(|n| (from + n) as u16);
         let Some(next) = ahead.filter(|n| n % 4 == u16::from(tag)) else { return false };
         self.leave(io, next);
-        self.stream.head = Some(next);
+        self.stream.next = next + 1;
         self.stream.current = next;
-        self.stream.ranges = None;
+        self.stream.ranges = EVERY_CHUNK;
         self.stream.open = true;
         true
     }

@@ -22,7 +22,7 @@
 use super::port::{EraseUnit, NodePort};
 use super::slot;
 use crate::CRC32;
-use crate::block::{Begin, BeginFlags, MAX_REGIONS, Region, Seal};
+use crate::block::{Begin, MAX_REGIONS, Region, Seal};
 use crate::bytes::{Reader, Writer};
 use crate::reply::ImageState;
 
@@ -31,6 +31,10 @@ const MAGIC: u32 = u32::from_le_bytes(*b"PFR1");
 /// Where a record has its kind, and where its number.
 const KIND: usize = 4;
 const SEQUENCE: usize = 8;
+/// Where the content begins.
+const CONTENT: usize = 12;
+const INCOMPLETE: u8 = 1;
+const VALID: u8 = 2;
 const REGION: u8 = 3;
 const SEAL: u8 = 4;
 const TRUSTED: u8 = 5;
@@ -99,9 +103,9 @@ impl Mark {
         u32::from_le_bytes([self.id[0], self.id[1], self.id[2], self.id[3]])
     }
 
-    /// It says that this very image is good.
-    pub(super) fn vouches_for(&self, begin: &Begin) -> bool {
-        self.state == ImageState::Valid && self.id == begin.image_id()
+    /// It says that the image with this ID is good.
+    pub(super) fn vouches_for(&self, id: &[u8; 32]) -> bool {
+        self.state == ImageState::Valid && self.id == *id
     }
 
     /// The image that stands between these addresses is good and must stay so.
@@ -110,7 +114,7 @@ impl Mark {
     }
 
     /// The bytes of the record that comes after this mark.
-    pub(super) fn next(&self, begin: &Begin, entry: Entry) -> [u8; RECORD] {
+    pub(super) fn next(&self, begin: &Begin, id: &[u8; 32], entry: Entry) -> [u8; RECORD] {
         let sequence = self.sequence.wrapping_add(1);
         let mut bytes = [0xFF; RECORD];
         let mut w = Writer::new(&mut bytes);
@@ -140,7 +144,7 @@ impl Mark {
                 let first = begin.regions().first().map_or(0, |r| r.address);
                 let end = begin.regions().last().map_or(0, |r| r.address + r.len);
                 let w = head(&mut w, kind_of(state), begin.session, sequence);
-                w.u32(begin.regions().len() as u32).u32(first).u32(end).put(&begin.image_id());
+                w.u32(begin.regions().len() as u32).u32(first).u32(end).put(id);
             }
             Entry::Trust => return remark(TRUSTED, self.sequence),
             Entry::Installed => return remark(INSTALLED, self.sequence),
@@ -164,11 +168,13 @@ impl Mark {
         let Some(left) = (before + 1).checked_sub(n) else {
             return (self.trusted && n == before + 2).then(|| remark(TRUSTED, sequence));
         };
-        let mut bytes = [0; RECORD];
+        let mut slot = Record::BLANK;
         // What does not belong to the mark stands behind nothing: the place before a mark that has no seal.
         let belongs = n > 0
-            && port.read(self.place.wrapping_sub(left * RECORD as u32), &mut bytes)
-            && Record::parse(&bytes).is_some_and(|r| r.sequence == self.sequence);
+            && slot.read(port, self.place.wrapping_sub(left * RECORD as u32))
+            && slot.is_record()
+            && slot.sequence() == self.sequence;
+        let mut bytes = slot.0;
         if !belongs {
             bytes = [0xFF; RECORD];
             head(&mut Writer::new(&mut bytes), FLOOR, 0, sequence).u32(self.floor);
@@ -180,79 +186,83 @@ impl Mark {
     }
 
     /// A newer mark takes the place of this one, an older one does not. What was said of older images stays.
-    fn replace(&mut self, state: ImageState, sequence: u32, place: u32, r: &mut Reader<'_>) {
+    fn replace(&mut self, state: ImageState, slot: &Record, place: u32) {
+        let sequence = slot.sequence();
         if sequence <= self.sequence {
             return;
         }
-        let (regions, first, end, id) = (r.u32(), r.u32(), r.u32(), r.array());
-        let sealed = self.seal.filter(|(of, _)| *of == sequence && state != ImageState::Incomplete);
-        let floor = sealed.map_or(0, |(_, floor)| floor).max(self.floor);
-        let (regions, extent) = (regions.min(255) as u8, (first, end));
-        *self = Self { state, id, sequence, place, regions, extent, floor, trusted: false, seal: None };
+        (self.state, self.sequence, self.place) = (state, sequence, place);
+        self.regions = slot.word(3).min(255) as u8;
+        self.extent = (slot.word(4), slot.word(5));
+        self.id.copy_from_slice(&slot.0[24..56]);
+        self.trusted = false;
+        if let Some((of, floor)) = self.seal.take()
+            && of == sequence
+            && state != ImageState::Incomplete
+        {
+            self.floor = floor.max(self.floor);
+        }
     }
 
-    /// The image as its records tell it, if they are whole and say this very image. Session, flags and seal are not theirs.
-    pub(super) fn image(&self, port: &mut impl NodePort) -> Option<Begin> {
-        let mut regions = [Region::EMPTY; MAX_REGIONS];
-        let regions = regions.get_mut(..usize::from(self.regions))?;
+    /// Reads the image as its records tell it; whether they are whole and say this very image. Session, flags and seal are
+    /// not theirs.
+    pub(super) fn image(&self, port: &mut impl NodePort, begin: &mut Begin) -> bool {
+        begin.device_id = port.facts().device_id;
+        let Some(regions) = begin.regions_mut(self.regions) else { return false };
         for (n, region) in regions.iter_mut().enumerate() {
-            *region = self.region(port, n as u8)?;
+            match self.region(port, n as u8) {
+                Some(found) => *region = found,
+                None => return false,
+            }
         }
-        let begin = Begin::new(0, BeginFlags::empty(), port.facts().device_id, regions)?;
-        (begin.image_id() == self.id).then_some(begin)
+        begin.image_id() == self.id
     }
 
     /// The line of its region `n`, from its record.
     fn region(&self, port: &mut impl NodePort, n: u8) -> Option<Region> {
-        let record = self.before(port, self.regions.checked_sub(n)?, REGION, n)?;
-        Some(Region::read(&mut Reader::new(&record.content)))
+        let slot = self.before(port, self.regions.checked_sub(n)?, REGION, n)?;
+        Some(Region::read(&mut Reader::new(&slot.0[CONTENT..])))
     }
 
     /// Its seal, as it was recorded.
     pub(super) fn seal(&self, port: &mut impl NodePort) -> Option<Seal> {
         let slots = self.regions.checked_add(SEAL_RECORDS)?;
-        let first = self.before(port, slots, SEAL, 0)?.content;
-        let second = self.before(port, slots - 1, SEAL, 1)?.content;
-        let mut r = Reader::new(&first);
-        let (counter, floor) = (r.u32(), r.u32());
+        let first = self.before(port, slots, SEAL, 0)?;
+        let second = self.before(port, slots - 1, SEAL, 1)?;
         let mut signature = [0; 64];
         let (front, back) = signature.split_at_mut(SIGNATURE_HEAD);
-        front.copy_from_slice(r.take(SIGNATURE_HEAD));
-        back.copy_from_slice(second.get(..64 - SIGNATURE_HEAD)?);
-        Some(Seal { counter, floor, signature })
+        front.copy_from_slice(&first.0[CONTENT + 8..][..SIGNATURE_HEAD]);
+        back.copy_from_slice(&second.0[CONTENT..][..64 - SIGNATURE_HEAD]);
+        Some(Seal { counter: first.word(3), floor: first.word(4), signature })
     }
 
     /// The record so many slots before it, if it is of this kind and number, and belongs to it.
     fn before(&self, port: &mut impl NodePort, slots: u8, kind: u8, number: u8) -> Option<Record> {
-        let place = self.place.checked_sub(u32::from(slots) * RECORD as u32)?;
-        let mut bytes = [0; RECORD];
-        let record = if port.read(place, &mut bytes) { Record::parse(&bytes)? } else { return None };
-        ((record.kind, record.number, record.sequence) == (kind, number, self.sequence)).then_some(record)
+        let mut slot = Record::BLANK;
+        let there = slot.read(port, self.place.checked_sub(u32::from(slots) * RECORD as u32)?);
+        let fits = (slot.kind(), slot.number(), slot.sequence()) == (kind, number, self.sequence);
+        (there && slot.is_record() && fits).then_some(slot)
     }
 
-    /// Takes note of what follows, at `place`: `None` if it is no record. `keeps`: it hides no mark that was lost.
-    fn follow(&mut self, record: Option<Record>, place: u32, keeps: bool) {
-        let record = record.filter(|r| (1..=INSTALLED).contains(&r.kind));
-        let Some(Record { kind, number, sequence, content }) = record else {
-            if self.state == ImageState::Valid && !keeps {
-                self.state = ImageState::Incomplete; // an update was begun over that image
+    /// Takes note of what follows, at `place`. `keeps`: what is no record hides no mark that was lost.
+    #[inline(never)]
+    fn follow(&mut self, slot: &Record, place: u32, keeps: bool) {
+        let of_this = slot.sequence() == self.sequence;
+        match slot.kind() {
+            _ if !slot.is_record() => {
+                if self.state == ImageState::Valid && !keeps {
+                    self.state = ImageState::Incomplete; // an update was begun over that image
+                }
             }
-            return;
-        };
-        let mut r = Reader::new(&content);
-        match kind {
-            1 => self.replace(ImageState::Incomplete, sequence, place, &mut r),
-            2 => self.replace(ImageState::Valid, sequence, place, &mut r),
-            SEAL if number == 0 => {
-                r.u32(); // the counter
-                self.seal = Some((sequence, r.u32()));
-            }
-            STAGED if keeps => self.replace(ImageState::Staged, sequence, place, &mut r),
-            TRUSTED => self.trusted |= sequence == self.sequence && self.state >= ImageState::Valid,
-            INSTALLED if keeps && sequence == self.sequence && self.state == ImageState::Staged => {
+            INCOMPLETE => self.replace(ImageState::Incomplete, slot, place),
+            VALID => self.replace(ImageState::Valid, slot, place),
+            STAGED if keeps => self.replace(ImageState::Staged, slot, place),
+            INSTALLED if keeps && of_this && self.state == ImageState::Staged => {
                 self.state = ImageState::Valid;
             }
-            FLOOR => self.floor = self.floor.max(r.u32()),
+            SEAL if slot.number() == 0 => self.seal = Some((slot.sequence(), slot.word(4))),
+            TRUSTED => self.trusted |= of_this && self.state >= ImageState::Valid,
+            FLOOR => self.floor = self.floor.max(slot.word(3)),
             _ => {}
         }
     }
@@ -261,8 +271,8 @@ impl Mark {
 /// What a scan of the record area found.
 pub(super) struct Scan {
     pub(super) newest: Mark,
-    /// Address of the first blank slot.
-    pub(super) free: Option<u32>,
+    /// Address of the first blank slot, if there is one.
+    free: u32,
     /// Number of blank slots.
     pub(super) free_slots: u32,
 }
@@ -272,78 +282,102 @@ pub(super) fn unit(port: &impl NodePort) -> Option<EraseUnit> {
     flash.erase_unit(flash.record_base)
 }
 
-pub(super) fn scan(port: &mut impl NodePort) -> Scan {
-    let spare = slot::spare(port);
-    let newest = spare.as_ref().map_or(Mark::NONE, |spare| kept(port, spare));
-    let mut found = Scan { newest, free: None, free_slots: 0 };
-    let Some(unit) = unit(port) else { return found };
-    let end = unit.address + unit.size;
-    for address in (unit.address..end).step_by(RECORD) {
-        // Mostly records stand at the front and nothing behind them: one look at the rest, not one at each slot.
-        let rest = end - address;
-        if found.free.is_none() && port.is_blank(address, rest) {
-            (found.free, found.free_slots) = (Some(address), rest / RECORD as u32);
-            break;
-        }
-        let mut bytes = [0; RECORD];
-        if !port.read(address, &mut bytes) {
-            break;
-        }
-        if bytes.iter().all(|&b| b == 0xFF) {
-            found.free = found.free.or(Some(address));
-            found.free_slots += 1;
-            continue;
-        }
-        (found.free, found.free_slots) = (None, 0); // slots before a used one are never used again
-        found.newest.follow(Record::parse(&bytes), address, spare.is_some());
-    }
-    found
-}
-
 /// Records of a mark, its floor and all that belongs to it, at most.
 const KEPT: usize = 3 + SEAL_RECORDS as usize + MAX_REGIONS;
 
-/// The mark that was kept while the records' area was erased.
-fn kept(port: &mut impl NodePort, spare: &EraseUnit) -> Mark {
-    let mut mark = Mark::NONE;
-    for place in (spare.address..).step_by(RECORD).take(KEPT) {
-        let mut bytes = [0; RECORD];
-        if port.read(place, &mut bytes) {
-            mark.follow(Record::parse(&bytes), place, true);
+impl Scan {
+    /// Nothing is there, not even room.
+    pub(super) const NONE: Self = Self { newest: Mark::NONE, free: 0, free_slots: 0 };
+
+    /// Address of the first blank slot.
+    pub(super) fn free(&self) -> Option<u32> {
+        (self.free_slots > 0).then_some(self.free)
+    }
+
+    /// Becomes what the record area says.
+    #[inline(never)]
+    pub(super) fn read(&mut self, port: &mut impl NodePort) {
+        *self = Self::NONE;
+        let mut slot = Record::BLANK;
+        let spare = slot::spare(port);
+        if let Some(spare) = &spare {
+            // The mark that was kept while the records' area was erased.
+            for place in (spare.address..).step_by(RECORD).take(KEPT) {
+                if slot.read(port, place) {
+                    self.newest.follow(&slot, place, true);
+                }
+            }
+        }
+        let Some(unit) = unit(port) else { return };
+        let (mut address, end) = (unit.address, unit.address + unit.size);
+        while address < end {
+            // Mostly records stand at the front and nothing behind them: one look at the rest, not one at each slot.
+            let rest = end - address;
+            if self.free_slots == 0 && port.is_blank(address, rest) {
+                (self.free, self.free_slots) = (address, rest / RECORD as u32);
+                return;
+            }
+            if !slot.read(port, address) {
+                return;
+            }
+            if slot.0 == Record::BLANK.0 {
+                if self.free_slots == 0 {
+                    self.free = address;
+                }
+                self.free_slots += 1;
+            } else {
+                self.free_slots = 0; // slots before a used one are never used again
+                self.newest.follow(&slot, address, spare.is_some());
+            }
+            address += RECORD as u32;
         }
     }
-    mark
-}
 
-impl Scan {
-    /// Takes note of a slot that has been written: of the first blank one.
-    pub(super) fn written(&mut self, port: &mut impl NodePort, address: u32) {
+    /// Takes note of the first blank slot, which has been written; whether it holds what was wanted.
+    #[inline(never)]
+    pub(super) fn written(&mut self, port: &mut impl NodePort, wanted: &[u8]) -> bool {
+        let mut slot = Record::BLANK;
         let keeps = slot::spare(port).is_some();
-        let mut bytes = [0; RECORD];
-        if port.read(address, &mut bytes) {
-            self.newest.follow(Record::parse(&bytes), address, keeps);
+        let read = slot.read(port, self.free);
+        if read {
+            self.newest.follow(&slot, self.free, keeps);
         }
         self.free_slots = self.free_slots.saturating_sub(1);
-        self.free = (self.free_slots > 0).then_some(address + RECORD as u32);
+        self.free += RECORD as u32;
+        read && slot.0 == *wanted
     }
 }
 
-/// A record, whole.
-struct Record {
-    kind: u8,
-    number: u8,
-    sequence: u32,
-    content: [u8; 44],
-}
+/// One slot of the record area.
+#[repr(align(4))]
+struct Record([u8; RECORD]);
 
 impl Record {
-    /// `None` if the bytes are not one.
-    fn parse(bytes: &[u8; RECORD]) -> Option<Self> {
-        let mut r = Reader::new(bytes);
-        let (magic, kind, number, _) = (r.u32(), r.u8(), r.u8(), r.u16());
-        let (sequence, content) = (r.u32(), r.array());
-        let whole = r.u32() == CRC32.checksum(&bytes[..56]);
-        (whole && magic == MAGIC).then_some(Self { kind, number, sequence, content })
+    const BLANK: Self = Self([0xFF; RECORD]);
+
+    fn read(&mut self, port: &mut impl NodePort, address: u32) -> bool {
+        port.read(address, &mut self.0)
+    }
+
+    fn kind(&self) -> u8 {
+        self.0[KIND]
+    }
+
+    fn number(&self) -> u8 {
+        self.0[KIND + 1]
+    }
+
+    fn sequence(&self) -> u32 {
+        self.word(SEQUENCE / 4)
+    }
+
+    fn word(&self, n: usize) -> u32 {
+        u32::from_le_bytes([self.0[4 * n], self.0[4 * n + 1], self.0[4 * n + 2], self.0[4 * n + 3]])
+    }
+
+    fn is_record(&self) -> bool {
+        let known = (INCOMPLETE..=INSTALLED).contains(&self.kind());
+        known && self.word(0) == MAGIC && self.word(14) == CRC32.checksum(&self.0[..56])
     }
 }
 

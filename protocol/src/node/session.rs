@@ -2,10 +2,10 @@
 //! was touched. Reception is in `receive.rs`, flash in `pipeline.rs`.
 
 use super::outbox::Outbox;
-use super::pipeline::{Compare, Hash, Op};
+use super::pipeline::{Compare, Hash, Op, OpKind};
 use super::port::{BoardFacts, Capabilities, EraseUnit, FlashFacts, NodePort};
 use super::receive::{EntryState, ManifestEntry, SegmentBuffer, Stream};
-use super::record::{Mark, Scan};
+use super::record::Scan;
 use super::{Node, NodeMemory};
 use crate::block::{Begin, BeginFlags, MAX_REGIONS, SegmentPlace};
 use crate::message::{ErrorReport, NodeState, Refusal, SEGMENT, Status, StatusFlags};
@@ -24,51 +24,56 @@ pub(super) struct Io<'a, P> {
     pub(super) out: &'a mut Outbox,
     pub(super) buffers: &'a mut [SegmentBuffer],
     pub(super) manifest: &'a mut [ManifestEntry],
+    pub(super) records: &'a mut Scan,
     pub(super) statistics: &'a mut Statistics,
     pub(super) now: Micros,
 }
 
-/// Small fields stand first, and in this order: a board reaches them with the short forms of load and store.
+/// Small fields stand first, and in this order: a board reaches them with the short forms of load and store. Without a
+/// session ([`NodeState::Idle`]) everything else is zero.
 #[repr(C)]
 pub(super) struct Session {
     pub(super) state: NodeState,
+    /// Regions whose check the host waits for, one bit each; those that are read back; those that are right.
     pub(super) checks_requested: u8,
+    pub(super) checked: u8,
+    pub(super) right: u8,
+    /// The mark that is to be written; `None`: none is.
+    pub(super) mark: ImageState,
     /// Records of seal and regions written for the valid mark to come.
     pub(super) recorded: u8,
     /// The valid mark is written, and that its seal is good is to be written behind it.
     pub(super) trust: bool,
     pub(super) start_reply: bool,
-    pub(super) record: Option<ImageState>,
+    /// Region of the first unit, in segment order, that may still have to be erased, and where it begins in it.
+    pub(super) erase_region: u8,
+    pub(super) op: Op,
+    pub(super) failed: Option<ErrorReport>,
+    pub(super) erase_address: u32,
     pub(super) segments: u16,
-    /// How far above its place the image is written: into the second slot, or 0.
-    pub(super) shift: u32,
     /// Manifest entries received.
     pub(super) known: u16,
     /// Segments in flash (or blank and so without need of programming).
     pub(super) programmed: u16,
     /// Segments not yet whole in RAM or flash.
     pub(super) missing: u16,
-    pub(super) op: Op,
-    pub(super) failed: Option<ErrorReport>,
-    /// First address, in segment order, that may still have to be erased.
-    pub(super) erase_cursor: (u8, u32),
+    /// How far above its place the image is written: into the second slot, or 0.
+    pub(super) shift: u32,
     /// What an erased record area said of older images, to be written first.
     pub(super) floor: u32,
     /// Steps done to bring the newest mark out of the records, or back.
     pub(super) kept: u32,
+    /// CRC-32 of the block that began it: tells a repeated one.
+    pub(super) block: u32,
     pub(super) stream: Stream,
     pub(super) compare: Compare,
     pub(super) hash: Hash,
+    /// The image's ID.
+    pub(super) id: [u8; 32],
     pub(super) erased: [u32; MAX_UNITS / 32],
-    pub(super) checks: [Option<(u32, bool)>; MAX_REGIONS],
-    /// The record area as it is, once it has been looked through.
-    pub(super) records: Option<Scan>,
-    /// What the newest record says since the session wrote one.
-    pub(super) image: Option<Mark>,
-    pub(super) begin: Begin,
-    /// CRC-32 of the block that began it: tells a repeated one.
-    pub(super) block: u32,
+    pub(super) crcs: [u32; MAX_REGIONS],
     pub(super) digests: [[u8; 32]; MAX_REGIONS],
+    pub(super) begin: Begin,
 }
 
 /// When a command that was not refused is answered.
@@ -120,36 +125,50 @@ pub(super) fn shares_unit(flash: &FlashFacts, from: u32, end: u32, address: u32)
 }
 
 impl Session {
-    pub(super) fn new(begin: Begin, block: u32, buffers: usize) -> Self {
-        let first = begin.regions().first().map_or(0, |r| r.address);
+    /// No session.
+    pub(super) fn none() -> Self {
         Self {
-            begin,
-            block,
-            state: NodeState::Manifest,
-            segments: begin.segments() as u16,
-            shift: 0,
+            state: NodeState::Idle,
+            checks_requested: 0,
+            checked: 0,
+            right: 0,
+            mark: ImageState::None,
+            recorded: 0,
+            trust: false,
+            start_reply: false,
+            erase_region: 0,
+            op: Op::NONE,
+            failed: None,
+            erase_address: 0,
+            segments: 0,
             known: 0,
             programmed: 0,
             missing: 0,
-            stream: Stream::new(buffers),
-            erased: [0; MAX_UNITS / 32],
-            erase_cursor: (0, first),
-            op: Op::None,
-            compare: Compare::new(),
-            hash: Hash::new(),
-            checks: [None; MAX_REGIONS],
-            digests: [[0; 32]; MAX_REGIONS],
-            checks_requested: 0,
-            record: None,
-            recorded: 0,
-            trust: false,
+            shift: 0,
             floor: 0,
-            start_reply: false,
             kept: 0,
-            failed: None,
-            image: None,
-            records: None,
+            block: 0,
+            stream: Stream::NONE,
+            compare: Compare::NONE,
+            hash: Hash::new(),
+            id: [0; 32],
+            erased: [0; MAX_UNITS / 32],
+            crcs: [0; MAX_REGIONS],
+            digests: [[0; 32]; MAX_REGIONS],
+            begin: Begin::NONE,
         }
+    }
+
+    pub(super) fn is_none(&self) -> bool {
+        self.state == NodeState::Idle
+    }
+
+    /// The image is known: what follows from it.
+    pub(super) fn set_up(&mut self, state: NodeState, buffers: usize) {
+        self.state = state;
+        self.segments = self.begin.segments() as u16;
+        self.id = self.begin.image_id();
+        self.stream.begin(buffers);
     }
 
     /// Begins to compare, or to erase and receive. Asking twice is harmless.
@@ -186,7 +205,7 @@ impl Session {
 
     /// A board that hears nothing while it erases does all of that before it asks for data.
     pub(super) fn erases_first(&self, port: &impl NodePort) -> bool {
-        (self.record.is_some() || self.shift != 0)
+        (self.mark != ImageState::None || self.shift != 0)
             && !port.facts().capabilities.contains(Capabilities::RECEIVES_WHILE_BUSY)
     }
 
@@ -200,47 +219,39 @@ impl Session {
         let nothing_to_do = need == 0 && self.next_unerased(&port.facts().flash).is_none();
         // In the second slot nothing is replaced: the application stays what it is.
         if !nothing_to_do && self.shift == 0 {
-            self.record = Some(ImageState::Incomplete);
+            self.mark = ImageState::Incomplete;
         }
-    }
-
-    pub(super) const fn take_mark(&mut self) -> Option<Mark> {
-        self.image.take()
-    }
-
-    pub(super) fn is_image_of(&self, mark: &Mark) -> bool {
-        mark.id == self.begin.image_id()
     }
 
     pub(super) fn verified(&self) -> bool {
-        self.checks[..self.begin.regions().len()].iter().all(|c| matches!(c, Some((_, true))))
+        !self.is_none() && u32::from(self.right) + 1 == 1 << self.begin.regions().len()
     }
 
-    pub(super) fn is_erased(&self, unit: &EraseUnit) -> bool {
-        self.erased[usize::from(unit.index) / 32] >> (unit.index % 32) & 1 != 0
+    fn is_erased(&self, unit: u16) -> bool {
+        self.erased[usize::from(unit) % MAX_UNITS / 32] >> (unit % 32) & 1 != 0
     }
 
-    pub(super) fn set_erased(&mut self, index: u16, erased: bool) {
-        let (word, bit) = (usize::from(index) / 32, 1 << (index % 32));
-        if erased { self.erased[word] |= bit } else { self.erased[word] &= !bit }
+    /// A unit that was erased is not any more, or the other way round.
+    pub(super) fn flip_erased(&mut self, unit: u16) {
+        self.erased[usize::from(unit) % MAX_UNITS / 32] ^= 1 << (unit % 32);
     }
 
     /// The first unit of the image, in segment order, that is not erased yet.
+    #[inline(never)]
     pub(super) fn next_unerased(&mut self, flash: &FlashFacts) -> Option<EraseUnit> {
-        loop {
-            let (region, address) = self.erase_cursor;
-            let r = *self.begin.regions().get(usize::from(region))?;
-            if address >= r.address + r.len {
-                let next = self.begin.regions().get(usize::from(region) + 1)?;
-                self.erase_cursor = (region + 1, next.address);
+        while let Some(region) = self.begin.regions().get(usize::from(self.erase_region)) {
+            let address = self.erase_address.max(region.address);
+            if address >= region.address + region.len {
+                self.erase_region += 1;
                 continue;
             }
             let unit = flash.erase_unit(address + self.shift)?;
-            if !self.is_erased(&unit) {
+            if !self.is_erased(unit.index) {
                 return Some(unit);
             }
-            self.erase_cursor = (region, unit.address + unit.size - self.shift);
+            self.erase_address = unit.address + unit.size - self.shift;
         }
+        None
     }
 
     /// Address of the first segment that would have to be programmed, or of the first unit to be erased.
@@ -269,7 +280,7 @@ impl Session {
         let mut address = place.address;
         while address < place.address + u32::from(place.len) {
             let unit = flash.erase_unit(address)?;
-            if self.is_erased(&unit) == erased {
+            if self.is_erased(unit.index) == erased {
                 return Some(unit);
             }
             address = unit.address + unit.size;
@@ -281,21 +292,12 @@ impl Session {
 impl<P: NodePort, M: NodeMemory> Node<P, M> {
     #[inline(never)]
     pub(super) fn status(&self) -> Status {
-        let Some(s) = &self.session else {
-            return Status {
-                state: NodeState::Idle,
-                flags: StatusFlags::empty(),
-                missing: 0,
-                programmed: 0,
-                free: 0,
-                detail: 0,
-            };
-        };
+        let s = &self.session;
         let mut flags = StatusFlags::empty();
         flags.set(StatusFlags::HOLDING, s.stream.holding());
         flags.set(StatusFlags::ERASING, s.op.is_erase());
-        flags.set(StatusFlags::FLASH_BUSY, !matches!(s.op, Op::None));
-        flags.set(StatusFlags::MANIFEST_COMPLETE, s.known == s.segments);
+        flags.set(StatusFlags::FLASH_BUSY, s.op.kind != OpKind::None);
+        flags.set(StatusFlags::MANIFEST_COMPLETE, !s.is_none() && s.known == s.segments);
         flags.set(StatusFlags::VERIFIED, s.verified());
         flags.set(StatusFlags::STAGED, s.shift != 0);
         Status {

@@ -7,16 +7,15 @@
 //! board that starts with a Staged record hashes its slot and installs once more. Called by session and pipeline.
 //! Boards without [`NodePort::HAS_SLOT`] have none of this in their binary.
 
-use super::pipeline::{Hash, Op};
+use super::pipeline::{Hash, OpKind};
 use super::port::{EraseUnit, NodePort, Slot};
-use super::receive::{BufferState, EntryState};
+use super::receive::{BufferState, EVERY_CHUNK, EntryState};
 use super::record::{self, Mark, RECORD};
 use super::session::{Io, MAX_UNITS, Session};
-use super::{NodeMemory, SLACK, Work};
-use crate::block::{Begin, BeginFlags, MAX_REGIONS, Region};
+use super::{NodeMemory, Work};
+use crate::block::{Begin, BeginFlags, Region};
 use crate::message::{NodeFault, NodeState, SEGMENT};
 use crate::reply::ImageState;
-use crate::time::{Count, Span};
 
 fn slot_of<P: NodePort>(port: &P) -> Option<Slot> {
     if P::HAS_SLOT { port.slot() } else { None }
@@ -35,47 +34,42 @@ pub(super) fn owns(port: &impl NodePort, from: u32, end: u32) -> bool {
 
 /// How far above its place the image of a session is written; 0: there, because the host does not wait for an
 /// installation, there is no application to keep (or it is this very image), or one of the two does not fit.
-pub(super) fn shift(port: &impl NodePort, mark: &Mark, begin: &Begin) -> u32 {
+pub(super) fn shift(port: &impl NodePort, mark: &Mark, id: &[u8; 32], begin: &Begin) -> u32 {
     let (Some(slot), Some(spare)) = (slot_of(port), spare(port)) else { return 0 };
     let shift = slot.base - port.facts().flash.app_base;
-    let keeps = mark.state == ImageState::Valid && mark.id != begin.image_id();
+    let keeps = mark.state == ImageState::Valid && mark.id != *id;
     let asked = begin.flags.contains(BeginFlags::STAGE);
     let fits = |r: &Region| r.address + r.len <= slot.base && r.address + r.len + shift <= spare.address;
     let stages = asked && keeps && !mark.guards(slot.base, slot.end) && begin.regions().iter().all(fits);
     if stages { shift } else { 0 }
 }
 
-/// The session of a board that starts with an image in its slot: first its slot is hashed, as the power may have gone
-/// at any moment. A mark whose records are not whole becomes `Incomplete`.
+/// Makes the session of a board that starts with an image in its slot: first its slot is hashed, as the power may have gone
+/// at any moment. False for a mark whose records are not whole.
 pub(super) fn resume(
     port: &mut impl NodePort,
     memory: &mut impl NodeMemory,
-    mark: &mut Mark,
-) -> Option<Session> {
-    let slot = slot_of(port)?;
-    if mark.state != ImageState::Staged {
-        return None;
-    }
+    mark: &Mark,
+    session: &mut Session,
+) -> bool {
+    let Some(slot) = slot_of(port).filter(|_| mark.state == ImageState::Staged) else { return true };
     let (buffers, manifest) = memory.parts();
-    let begin = mark.image(port);
-    let entries = begin.as_ref().and_then(|begin| manifest.get_mut(..begin.segments() as usize));
-    let (Some(begin), Some(entries)) = (begin, entries) else {
-        mark.state = ImageState::Incomplete;
-        return None;
-    };
+    if !mark.image(port, &mut session.begin) {
+        return false;
+    }
+    let Some(entries) = manifest.get_mut(..session.begin.segments() as usize) else { return false };
     entries.iter_mut().for_each(|entry| entry.state = EntryState::Done);
-    let mut session = Session::new(begin, 0, buffers.len());
+    session.set_up(NodeState::Installing, buffers.len());
     session.shift = slot.base - port.facts().flash.app_base;
-    session.state = NodeState::Installing;
     session.programmed = session.segments;
     session.erased = [u32::MAX; MAX_UNITS / 32];
-    Some(session)
+    true
 }
 
 impl Session {
     /// Its image will replace the application, whatever happens.
     pub(super) fn is_committed(&self) -> bool {
-        self.state == NodeState::Installing || self.record == Some(ImageState::Staged)
+        self.state == NodeState::Installing || self.mark == ImageState::Staged
     }
 
     /// The slot is whole and its record written: the image goes to its place.
@@ -83,10 +77,10 @@ impl Session {
         self.shift = 0;
         self.state = NodeState::Installing;
         self.erased = [0; MAX_UNITS / 32];
-        self.erase_cursor = (0, self.begin.regions().first().map_or(0, |r| r.address));
+        (self.erase_region, self.erase_address) = (0, 0);
         self.programmed = 0;
         self.hash = Hash::new();
-        self.checks = [None; MAX_REGIONS];
+        (self.checked, self.right) = (0, 0);
         let entries = io.manifest.iter_mut().take(self.segments.into());
         entries.for_each(|entry| entry.state = EntryState::Need);
     }
@@ -103,7 +97,7 @@ impl Session {
         let (Some(n), Some(place), Some(buffer)) = (next, place, io.buffers.first_mut()) else {
             return Work::None;
         };
-        buffer.open(n as u16, None);
+        buffer.open(n as u16, EVERY_CHUNK);
         buffer.state = BufferState::Ready;
         self.stream.free -= 1;
         (entries[n].state, entries[n].buffer) = (EntryState::Buffered, 0);
@@ -116,17 +110,16 @@ impl Session {
 
     /// Every region is hashed, in the slot or in its place: what comes next.
     pub(super) fn hashed(&mut self, io: &mut Io<'_, impl NodePort>) -> Work {
-        if self.record.is_some() {
+        if self.mark != ImageState::None {
             return Work::None;
         }
-        let wrong = self.checks.iter().zip(self.begin.regions()).find(|(c, _)| !matches!(c, Some((_, true))));
-        match wrong {
-            Some((_, region)) => {
-                let address = region.address + self.shift;
-                self.fail(io.out, NodeFault::ReadbackDiffers, address, 0, 0);
-            }
-            None if self.shift != 0 => self.install(io),
-            None => self.record = Some(ImageState::Valid),
+        if let Some(region) = self.begin.regions().get(self.right.trailing_ones() as usize) {
+            let address = region.address + self.shift;
+            self.fail(io.out, NodeFault::ReadbackDiffers, address, 0, 0);
+        } else if self.shift != 0 {
+            self.install(io);
+        } else {
+            self.mark = ImageState::Valid;
         }
         Work::Copy(0)
     }
@@ -134,7 +127,7 @@ impl Session {
     /// Goes on taking the newest mark out of full records, or back to them; `None` when there is nothing to do.
     pub(super) fn keep(&mut self, io: &mut Io<'_, impl NodePort>, full: bool) -> Option<Work> {
         let (spare, records) = (spare(io.port)?, record::unit(io.port)?);
-        let newest = self.records.as_ref()?.newest;
+        let newest = io.records.newest;
         let kept = holds(&spare, newest.place);
         if newest.state == ImageState::None || !kept && !full {
             return None;
@@ -142,41 +135,32 @@ impl Session {
         let unit = if kept { records } else { spare };
         let step = self.kept;
         self.kept += 1;
-        let (address, time) = match step.checked_sub(1) {
-            None => {
-                io.port.start_erase(&unit);
-                (unit.address, unit.longest)
-            }
+        match step.checked_sub(1) {
+            None => self.erase(io, OpKind::Record, &unit),
             Some(n) => match newest.again(io.port, n) {
-                Some(bytes) => {
-                    let address = unit.address + n * RECORD as u32;
-                    io.port.start_program(address, &bytes);
-                    (address, Span(io.port.facts().flash.program_longest.0 * RECORD as Count))
-                }
+                Some(bytes) => self.write_record(io, unit.address + n * RECORD as u32, &bytes),
                 None => return Some(self.kept_all(io, &unit)),
             },
-        };
-        self.op = Op::Record { address, until: io.now + time + SLACK };
+        }
         Some(Work::None)
     }
 
     /// A step of that has ended: what was programmed is read back.
-    pub(super) fn kept_one(&mut self, io: &mut Io<'_, impl NodePort>, address: u32) {
-        let newest = self.records.as_ref().map(|scan| scan.newest);
-        let Some((mark, n)) = newest.zip(self.kept.checked_sub(2)) else { return };
-        let mut found = [0; RECORD];
-        if !io.port.read(address, &mut found) || mark.again(io.port, n) != Some(found) {
+    pub(super) fn kept_one(&mut self, io: &mut Io<'_, impl NodePort>) {
+        let Some(n) = self.kept.checked_sub(2) else { return };
+        let (address, mut found) = (self.op.address, [0; RECORD]);
+        if !io.port.read(address, &mut found) || io.records.newest.again(io.port, n) != Some(found) {
             self.fail(io.out, NodeFault::RecordFailed, address, 0, 0);
         }
     }
 
     /// Every record of the mark is in this unit.
     fn kept_all(&mut self, io: &mut Io<'_, impl NodePort>, unit: &EraseUnit) -> Work {
-        let scan = record::scan(io.port);
-        if !holds(unit, scan.newest.place) {
+        io.records.read(io.port);
+        if !holds(unit, io.records.newest.place) {
             self.fail(io.out, NodeFault::RecordFailed, unit.address, 0, 0);
         }
-        (self.records, self.kept) = (Some(scan), 0);
+        self.kept = 0;
         Work::Copy(unit.size)
     }
 }

@@ -100,9 +100,10 @@ fn a_flash_that_never_ends_is_reported_and_so_is_the_session_after_it() {
 #[test]
 fn a_record_area_that_does_not_erase_fails_the_session() {
     let sample = sample();
-    let mut solo = Solo::numbered(port(), 6);
-    solo.board.node.port_mut().bytes[0x800..0x1000].fill(0);
-    solo.board.node.port_mut().defects.erase_does_nothing = true;
+    let mut port = port();
+    port.bytes[0x800..0x1000].fill(0);
+    port.defects.erase_does_nothing = true;
+    let mut solo = Solo::numbered(port, 6);
     solo.transfer(&sample);
     assert_eq!(solo.state(), NodeState::Failed);
     assert_eq!(solo.port().erases, 1, "it is not erased for ever");
