@@ -151,7 +151,8 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
                 let message = Seal::message(port.facts().device_id, seal.counter, seal.floor, &mark.id);
                 port.seal_is_good(&message, &seal.signature)
             });
-            let write = seal.and(records.free()).map(|free| WriteJob::trust(free, &mark.trust()));
+            let free = seal.and_then(|_| records.free());
+            let write = free.map(|free| WriteJob::trust(free, &mark.trust()));
             good = write.is_some();
             self.write = write;
         }

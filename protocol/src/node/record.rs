@@ -247,13 +247,14 @@ impl Mark {
     /// Takes note of what follows, at `place`. `keeps`: what is no record hides no mark that was lost.
     #[inline(never)]
     fn follow(&mut self, slot: &Record, place: u32, keeps: bool) {
+        if !slot.is_record() {
+            if self.state == ImageState::Valid && !keeps {
+                self.state = ImageState::Incomplete; // an update was begun over that image
+            }
+            return;
+        }
         let of_this = slot.sequence() == self.sequence;
         match slot.kind() {
-            _ if !slot.is_record() => {
-                if self.state == ImageState::Valid && !keeps {
-                    self.state = ImageState::Incomplete; // an update was begun over that image
-                }
-            }
             INCOMPLETE => self.replace(ImageState::Incomplete, slot, place),
             VALID => self.replace(ImageState::Valid, slot, place),
             STAGED if keeps => self.replace(ImageState::Staged, slot, place),
