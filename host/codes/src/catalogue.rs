@@ -174,6 +174,10 @@ codes! {
         "memory that should be readable is not",
         "A read-back was refused or answered with an error, for example an uncorrectable ECC error of the flash.",
         "Run the board once more; if it fails again, replace the chip.";
+    NotInstalled = 222 "not-installed" Board,
+        "the board did not bring its new image from the second slot to its place",
+        "The image is committed in the second slot, but erasing and programming its place took far longer than its flash needs.",
+        "Run the board once more: it begins again with the image that it has; if it fails again, replace the chip.";
 
     // E3xx: a board on the bus.
 

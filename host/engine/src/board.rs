@@ -35,6 +35,8 @@ pub enum SlotState {
     Verifying,
     /// Valid mark, start.
     Finishing,
+    /// The image goes from the second slot to its place, in percent.
+    Installing(u8),
     /// It stopped answering; what became of it is found out at the end.
     Lost,
     /// The attempt has ended.
@@ -72,6 +74,8 @@ pub(crate) struct Board {
     /// Supply current when it stopped answering or was not found, in mA.
     pub(crate) current: Option<u32>,
     pub(crate) status: Option<Status>,
+    /// Whether the image is in its second slot until it is committed; `None` until that is known.
+    pub(crate) staged: Option<bool>,
     pub(crate) reserved: Option<Reserved>,
     /// The image that is its own, if it gets one.
     pub(crate) image: Option<Arc<Image>>,
@@ -105,6 +109,7 @@ impl Board {
             deaf: false,
             current: None,
             status: None,
+            staged: None,
             reserved: None,
             image: None,
             proved: false,

@@ -35,6 +35,8 @@ pub enum Step {
     Identity,
     /// The valid mark is written.
     Commit,
+    /// A board with a second slot brings the image from there to its place.
+    Install,
     /// Option bytes are set, loaded and read back.
     Options,
     /// Readout protection is set.
@@ -60,6 +62,7 @@ impl Step {
             Self::Key => "key",
             Self::Identity => "identity",
             Self::Commit => "commit",
+            Self::Install => "install",
             Self::Options => "options",
             Self::Lock => "lock",
             Self::ProveLock => "prove-lock",

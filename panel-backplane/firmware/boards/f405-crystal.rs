@@ -18,5 +18,6 @@ pub(crate) const BOARD: Board = Board {
     start_window_ms: 100,
     watchdog: true,
     identity: Some(0x0800_8000), // the sector behind the bootloader: images begin at 0x0800C000
+    slot: None,
     seal: None,
 };

@@ -18,5 +18,6 @@ pub(crate) const BOARD: Board = Board {
     start_window_ms: 300,
     watchdog: false,
     identity: None,
+    slot: None,
     seal: None,
 };

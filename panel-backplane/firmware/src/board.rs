@@ -95,6 +95,9 @@ pub struct Board {
     /// Address in the erase unit that holds the board's identity region, if the product keeps one apart: no update erases
     /// it, and no image may lie in it.
     pub identity: Option<u32>,
+    /// First address of the second slot, that of an erase unit, if the product has room for one: an application is kept until
+    /// the image that replaces it is committed. It ends at the records; what lies below it is the place of images.
+    pub slot: Option<u32>,
     /// The product's public key (Ed25519): the bootloader takes only images that are sealed with it. F4 and G4.
     pub seal: Option<[u8; 32]>,
 }

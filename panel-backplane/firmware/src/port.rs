@@ -12,7 +12,7 @@ use crate::{core_registers, gpio, mailbox, memory, seal, vectors, watchdog};
 use panel_protocol::agent::{SLOT_WORD, slot_in};
 use panel_protocol::block::SEALED;
 use panel_protocol::node::{
-    BoardFacts, BusCounters, EraseUnit, FlashState, NodePort, Protection, ResetCause, Seals, TestReading,
+    BoardFacts, BusCounters, EraseUnit, FlashState, NodePort, Protection, ResetCause, Seals, Slot, TestReading,
 };
 
 /// The board.
@@ -115,6 +115,12 @@ impl NodePort for Port {
 
     fn run_test(&mut self, _item: u8, _argument: u32) -> Option<TestReading> {
         None // test items are the application's
+    }
+
+    const HAS_SLOT: bool = BOARD.slot.is_some();
+
+    fn slot(&self) -> Option<Slot> {
+        chip::slot(self.role, &self.facts.flash)
     }
 
     fn seals(&self) -> Seals {

@@ -35,7 +35,8 @@ pub(crate) struct Board {
     can: Controller,
     uart: Usart,
     link: Link,
-    /// When a valid application is started, unless a host says something first.
+    /// When a valid application is started, unless a host says something first; one that comes from the second slot, as
+    /// soon as it is in its place.
     start_at: Option<Micros>,
 }
 
@@ -78,7 +79,7 @@ impl Board {
     /// it stays: a seal that is looked at needs most of the stack.
     fn look(&mut self, starts: bool) {
         self.node.read_records();
-        if starts && self.node.image() == ImageState::Valid {
+        if starts && self.node.image() >= ImageState::Valid {
             self.start_at = Some(self.clock.now() + Span::from_millis(BOARD.start_window_ms));
         }
     }
@@ -96,7 +97,8 @@ impl Board {
         }
         let now = self.clock.now(); // what an operation's end is reckoned from
         self.transmit(now);
-        if self.start_at.is_some_and(|at| !now.is_before(at)) && !self.node.is_writing() {
+        let starts = self.start_at.is_some_and(|at| !now.is_before(at)) && !self.node.is_writing();
+        if starts && self.node.image() == ImageState::Valid {
             mailbox::ask_to_start(0);
             core_registers::reset();
         }

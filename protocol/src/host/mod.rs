@@ -244,7 +244,8 @@ impl BusMaster {
     }
 
     /// Sends an image to `nodes`, all at once. An image for one node only is sent in the session of the image that
-    /// all got before it, so that what follows can be asked of all of them again.
+    /// all got before it, so that what follows can be asked of all of them again. Nodes may put it into a second slot
+    /// ([`crate::message::StatusFlags::STAGED`]): Commit is not the end for them, but [`crate::message::NodeState::Committed`].
     pub fn program(&mut self, now: Micros, image: &Arc<Image>, nodes: &[NodeId], options: ProgramOptions) {
         if options.only.is_none() {
             self.session = self.session.wrapping_add(1);

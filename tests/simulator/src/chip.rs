@@ -4,7 +4,7 @@
 //! 32-bit parallelism, DS12589 and DS12288 for G4, DS13560 for G0, DS11585 for L4). Layout on every chip: 16 KiB of resident
 //! bootloader, then one erase unit for the image records, then the application.
 
-use panel_protocol::node::{EraseRun, FlashFacts, MAX_RUNS};
+use panel_protocol::node::{EraseRun, FlashFacts, MAX_RUNS, Slot};
 use panel_protocol::time::Span;
 
 use crate::flash::{F1_OPTIONS, F4_OPTIONS, G0_OPTIONS, G4_OPTIONS, L4_OPTIONS, OptionArea};
@@ -193,6 +193,20 @@ impl Chip {
         self.runs.iter().map(|r| u32::from(r.count) * r.size).sum()
     }
 
+    /// The second slot of boards that have one: from the first erase unit on with which an image's place has as much room as
+    /// the slot, up to the end. The slot's last unit is not for images.
+    #[must_use]
+    pub fn slot(&self) -> Slot {
+        let facts = self.flash_facts();
+        let end = FLASH_BASE + self.flash_size();
+        let room = end - facts.erase_unit(end - 1).map_or(0, |unit| unit.size);
+        let mut base = self.app_base;
+        while let Some(unit) = facts.erase_unit(base).filter(|_| base - self.app_base < room - base) {
+            base = unit.address + unit.size;
+        }
+        Slot { base, end }
+    }
+
     /// What a node on this chip knows and declares of its flash. Times are whole microseconds, rounded up.
     #[must_use]
     pub fn flash_facts(&self) -> FlashFacts {
@@ -241,6 +255,13 @@ mod tests {
             assert_eq!(record.address, facts.record_base, "{}", chip.name);
             assert_eq!(record.address + record.size, facts.app_base, "{}", chip.name);
         }
+    }
+
+    #[test]
+    fn a_second_slot_takes_the_upper_half_of_the_flash() {
+        let of = |name| Chip::by_name(name).unwrap().slot();
+        assert_eq!(of("F405"), Slot { base: 0x0808_0000, end: 0x0810_0000 });
+        assert_eq!(of("G431"), Slot { base: 0x0801_2000, end: 0x0802_0000 });
     }
 
     #[test]

@@ -10,7 +10,7 @@ use ed25519_dalek::{Signature, VerifyingKey};
 use panel_protocol::block::SEALED;
 use panel_protocol::node::{
     BoardFacts, BusCounters, Capabilities, EraseUnit, FlashState, KeyKind, NodePort, Protection,
-    REQUEST_ADDRESS, ResetCause, Seals, TestReading, Uid,
+    REQUEST_ADDRESS, ResetCause, Seals, Slot, TestReading, Uid,
 };
 
 use crate::chip::{CHIPS, Chip};
@@ -65,6 +65,8 @@ pub struct Hardware {
     pub(crate) unguarded: bool,
     /// Set on a board that makes keys of its own.
     pub(crate) key_maker: Option<KeyMaker>,
+    /// Where an image waits until it is committed.
+    slot: Option<Slot>,
     rng: Rng,
 }
 
@@ -112,6 +114,7 @@ impl Hardware {
             seal_key,
             unguarded: false,
             key_maker: None,
+            slot: None,
             rng,
         }
     }
@@ -120,6 +123,12 @@ impl Hardware {
     pub(crate) fn fit_key_maker(&mut self) {
         self.facts.capabilities |= Capabilities::KEYS;
         self.key_maker = Some(KeyMaker::default());
+    }
+
+    /// Gives the bootloader a second slot.
+    pub(crate) fn fit_slot(&mut self, chip: &Chip) {
+        self.facts.capabilities |= Capabilities::SLOT;
+        self.slot = Some(chip.slot());
     }
 
     /// Hardware without anything in it, to stand in where the real one was taken out.
@@ -240,6 +249,12 @@ impl NodePort for BoardPort {
             }
             _ => None,
         }
+    }
+
+    const HAS_SLOT: bool = true;
+
+    fn slot(&self) -> Option<Slot> {
+        self.0.slot
     }
 
     fn seals(&self) -> Seals {

@@ -8,6 +8,7 @@
 //! loss = 0.001               # share of frames that each board misses on its own
 //! seal_key = "3d40..."       # boards take only images sealed with this Ed25519 key (64 hex digits)
 //! makes_keys = true          # boards can make keys of their own (ECDSA P-256)
+//! second_slot = true         # boards keep their application until the image that replaces it is committed
 //! [[slot]]
 //! slot = 7
 //! fault = "brown-out"
@@ -41,6 +42,8 @@ pub struct Scenario {
     pub seal_key: Option<[u8; 32]>,
     /// Boards make keys of their own when they are asked to.
     pub makes_keys: bool,
+    /// Boards with a resident bootloader have a second slot, in the upper half of their flash.
+    pub second_slot: bool,
     /// Faults by slot number, in the order of the file.
     pub faults: Vec<(u16, Fault)>,
 }
@@ -89,6 +92,8 @@ struct AllTable {
     seal_key: Option<Spanned<String>>,
     #[serde(default)]
     makes_keys: bool,
+    #[serde(default)]
+    second_slot: bool,
 }
 
 #[derive(Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
@@ -190,6 +195,7 @@ impl Scenario {
             service: service.map_err(|e| at(e.offset, e.message, None))?,
             seal_key: seal_key.map_err(|e| at(e.offset, e.message, None))?,
             makes_keys: file.all.makes_keys,
+            second_slot: file.all.second_slot,
             faults,
         })
     }

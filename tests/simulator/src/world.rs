@@ -149,6 +149,9 @@ impl<F: Firmware> World<F> {
             if scenario.makes_keys {
                 board.hardware_mut().fit_key_maker();
             }
+            if scenario.second_slot && slot.rom.is_none() {
+                board.hardware_mut().fit_slot(chip);
+            }
             board.set_loss(scenario.loss);
             if let Some(service) = scenario.service {
                 board.set_service(service.0.saturating_mul(1000));

@@ -51,6 +51,7 @@ impl Look {
             SlotState::Straggling => Self::new('…', "late", Tone::Busy),
             SlotState::Verifying => Self::new('≟', "verify", Tone::Busy),
             SlotState::Finishing => Self::new('◎', "finish", Tone::Busy),
+            SlotState::Installing(percent) => Self::new('⇧', format!("{percent}%"), Tone::Busy),
             SlotState::Lost => Self::new('!', "lost", Tone::Station),
         }
     }
@@ -61,7 +62,7 @@ impl Look {
 }
 
 /// Every sign that a cell can show.
-const LEGEND: [&str; 15] = [
+const LEGEND: [&str; 16] = [
     "· wait",
     "? search",
     "↓ agent",
@@ -71,6 +72,7 @@ const LEGEND: [&str; 15] = [
     "… late",
     "≟ verify",
     "◎ finish",
+    "⇧ install",
     "! lost",
     "↻ again",
     "✓ PASS",

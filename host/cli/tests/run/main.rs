@@ -26,3 +26,4 @@ mod random_faults;
 mod relays;
 mod rom_ways;
 mod seal;
+mod second_slot;

@@ -221,7 +221,7 @@ impl Lane {
         }
         match self.stage {
             Stage::Info => self.ask_profiles(now),
-            Stage::Profile => self.reserve(now),
+            Stage::Profile => self.await_interrupted(now),
             Stage::SearchInfo => self.reset_lost(now),
             Stage::Factory(stage) => self.factory_asked(now, stage),
             _ => self.finish_asked(now),

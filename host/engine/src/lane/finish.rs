@@ -46,7 +46,7 @@ impl Lane {
         self.ask_check(now, region, &nodes);
     }
 
-    fn ask_check(&mut self, now: Micros, region: u8, nodes: &[NodeId]) {
+    pub(super) fn ask_check(&mut self, now: Micros, region: u8, nodes: &[NodeId]) {
         let request = Request::Control(Control::Verify { region });
         let bytes: usize = self.plan.regions.iter().map(|(_, bytes)| bytes.len()).sum();
         let patience = self.flash_time_left() + Span(HASH_BYTE.0 * bytes as u64);
@@ -72,6 +72,11 @@ impl Lane {
                 let image = self.image_of(slot).cloned();
                 self.check_region(now, slot, image, *check);
             }
+            (Stage::Installed(_), Answer::RegionCheck(check)) => {
+                let image = self.image_of(slot).cloned();
+                self.check_region(now, slot, image, *check);
+            }
+            (Stage::Install(_), Answer::Status(status)) => self.installing(slot, *status),
             (Stage::Shared(_), Answer::RegionCheck(check)) => {
                 let image = self.plan.images.get(self.bus.index()).cloned();
                 self.check_region(now, slot, image, *check);
@@ -163,7 +168,10 @@ impl Lane {
             Stage::Digest(region) if region + 1 < regions => self.ask_digest(now, region + 1),
             Stage::Verify(_) | Stage::Digest(_) => self.keys(now),
             Stage::Prove => self.commit(now),
-            Stage::Commit => self.committed(now),
+            Stage::Commit => self.await_staged(now),
+            Stage::Install(then) => self.install_asked(now, then),
+            Stage::Installed(region) if region + 1 < regions => self.ask_place(now, region + 1),
+            Stage::Installed(_) => self.committed(now),
             Stage::Start => self.passed(now),
             _ => {}
         }
@@ -202,7 +210,7 @@ impl Lane {
         let flash = &self.plan.recipe.chip.flash;
         let erase = flash.erase_unit(flash.record_base).map_or(Span::ZERO, |u| u.longest);
         let nodes = self.active();
-        self.master.ask_all(now, &request, &nodes, erase);
+        self.master.ask_all(now, &request, &nodes, erase + self.move_records());
     }
 
     pub(super) fn start_application(&mut self, now: Micros) {

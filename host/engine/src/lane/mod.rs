@@ -5,7 +5,7 @@
 //! second pass after the others are done, boards whose failure a new attempt may cure get that last.
 //!
 //! `find.rs` and `bind.rs` have everything up to a checked board, `transfer.rs` the image, `own.rs` boards' own images, `factory.rs` what a
-//! factory adds, `finish.rs` the rest,
+//! factory adds, `finish.rs` the rest, `install.rs` the wait for boards with a second slot,
 //! `lines.rs` what the fixture is asked for, `flood.rs` the watch over boards that flood the bus.
 
 mod bind;
@@ -14,6 +14,7 @@ mod find;
 mod finish;
 mod flood;
 mod identity;
+mod install;
 mod key;
 mod lines;
 mod own;
@@ -42,6 +43,7 @@ use crate::verdict::{Outcome, Verdict};
 use bind::Rounds;
 use factory::{Factory, Work};
 use flood::Flood;
+use install::Then;
 pub(crate) use own::shared;
 
 /// Where a bus stands.
@@ -85,6 +87,12 @@ pub(crate) enum Stage {
     /// Boards prove that they are still those that were identified.
     Prove,
     Commit,
+    /// Boards bring an image from their second slot to its place: how far are they?
+    Install(Then),
+    /// They are given some time.
+    InstallPause(Then, Micros),
+    /// What is in its place now; asked by region.
+    Installed(u8),
     /// Identity, option bytes, protection.
     Factory(Factory),
     Start,
@@ -141,6 +149,10 @@ pub(crate) struct Lane {
     pub(crate) errors: u32,
     /// When the pass under way is given up.
     pub(crate) deadline: Option<Micros>,
+    /// When installations that are waited for are overdue.
+    installed_by: Micros,
+    /// Quarter of an image that the slowest board had in its place when that was last told.
+    install_quarter: Option<u8>,
     /// Discoveries of this pass that were repeated for boards that draw current and do not answer.
     pub(crate) looks: u8,
     /// Actions that the fixture still owes.
@@ -192,6 +204,8 @@ impl Lane {
             sent: 0,
             errors: 0,
             deadline: None,
+            installed_by: Micros::ZERO,
+            install_quarter: None,
             looks: 0,
             owed: 0,
             binding: Rounds::default(),
@@ -310,6 +324,7 @@ impl Lane {
             Stage::BindStartUp(until) if now >= until => self.bind_discover(now),
             Stage::SearchStart(until) if now >= until => self.search_again(now),
             Stage::Factory(Factory::StartUp(until)) if now >= until => self.find_restarted(now),
+            Stage::InstallPause(then, until) if now >= until => self.ask_installed(now, then),
             _ => {}
         }
         self.master.handle_timeout(now);
@@ -453,6 +468,7 @@ impl Lane {
             Stage::StartUp(until)
             | Stage::BindStartUp(until)
             | Stage::SearchStart(until)
+            | Stage::InstallPause(_, until)
             | Stage::Factory(Factory::StartUp(until)) => Some(until),
             _ => None,
         };
@@ -578,6 +594,9 @@ impl Lane {
             verdict = Verdict::failure(Code::LockNotProven, board.step, "no proof of its lock");
         }
         let ok = verdict.code.is_none();
+        if !ok {
+            verdict.detail += board.after_failure();
+        }
         if board.attempt > 0 {
             self.events.push_back(Event::StepEnded { slot, step: board.step, ok });
         }

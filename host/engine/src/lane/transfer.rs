@@ -41,7 +41,8 @@ impl Lane {
         let limits = &self.plan.recipe.limits;
         ProgramOptions {
             compare: false,
-            flash_time: self.plan.flash_time,
+            // Erase units of a second slot are others than those of the image's place; one more of them at most.
+            flash_time: self.plan.flash_time + self.move_records(),
             patience: limits.patience,
             erase_first: self.erase_first(),
             missed_per_mille: limits.missed_per_mille,
@@ -51,14 +52,19 @@ impl Lane {
 
     /// What boards that hear nothing while they erase may take to erase the whole image, and the records if they are full.
     fn erase_first(&self) -> Span {
-        let boards = self.group.iter().filter_map(|s| self.boards.get(s)).filter(|b| b.is_active());
-        let deaf = |i: Info| !i.capabilities.contains(Capabilities::RECEIVES_WHILE_BUSY);
-        if !boards.filter_map(|b| b.info).any(deaf) {
+        if !self.any_deaf() {
             return Span::ZERO;
         }
         let longest = self.plan.units.iter().map(|u| u.longest.0);
         let records = longest.clone().max().unwrap_or(0);
-        Span(longest.sum::<u64>() + records)
+        Span(longest.sum::<u64>() + records + self.move_records().0)
+    }
+
+    /// Whether a board hears nothing while its flash is at work.
+    pub(super) fn any_deaf(&self) -> bool {
+        let boards = self.group.iter().filter_map(|s| self.boards.get(s)).filter(|b| b.is_active());
+        let deaf = |i: Info| !i.capabilities.contains(Capabilities::RECEIVES_WHILE_BUSY);
+        boards.filter_map(|b| b.info).any(deaf)
     }
 
     /// First four bytes of the image's ID, as boards report it.
@@ -178,7 +184,9 @@ impl Lane {
         let segments = self.plan.images.get(self.bus.index()).map_or(1, |i| i.begin().segments().max(1));
         let Some(board) = self.boards.get_mut(&slot).filter(|b| b.is_active()) else { return };
         board.status = Some(status);
-        if board.state == SlotState::Straggling {
+        let straggles = board.state == SlotState::Straggling;
+        self.look_where_it_goes(slot, status);
+        if straggles {
             return;
         }
         let percent = (u32::from(status.programmed) * 100 / segments).min(100) as u8;

@@ -12,7 +12,7 @@ use crate::board::*;
 use crate::regs::{read_bytes, read_word};
 use crate::seal;
 use panel_protocol::node::{
-    BoardFacts, Capabilities, EraseRun, FlashFacts, MAX_RUNS, ResetCause, Seals, Uid,
+    BoardFacts, Capabilities, EraseRun, FlashFacts, MAX_RUNS, ResetCause, Seals, Slot, Uid,
 };
 use panel_protocol::time::Span;
 
@@ -70,6 +70,7 @@ pub(crate) fn facts(role: Role, reset_cause: ResetCause) -> BoardFacts {
     capabilities.set(Capabilities::AGENT, role == Role::Agent);
     capabilities.set(Capabilities::STRAPS, !BOARD.straps.is_empty());
     capabilities.set(Capabilities::FD, BOARD.can.data_bitrate != 0);
+    capabilities.set(Capabilities::SLOT, slot(role, &flash).is_some());
     capabilities.set(Capabilities::SEALS, seal::duty(role) == Seals::Demanded);
     let mut uid = [0; 12];
     read_bytes(UID, &mut uid);
@@ -85,6 +86,23 @@ pub(crate) fn facts(role: Role, reset_cause: ResetCause) -> BoardFacts {
         reset_cause,
     }
 }
+
+/// The second slot of the board file, where the flash of this very chip is large enough for it. An agent has none.
+pub(crate) fn slot(role: Role, flash: &FlashFacts) -> Option<Slot> {
+    let base = BOARD.slot.filter(|&base| role == Role::Resident && base < flash.record_base)?;
+    let begins = flash.erase_unit(base)?.address == base;
+    begins.then_some(Slot { base, end: flash.record_base })
+}
+
+const _: () = {
+    let least = FLASH_BASE + RESIDENT_SIZE;
+    if let Some(slot) = BOARD.slot {
+        assert!(slot > least, "the second slot must leave room for the application");
+        if let Some(identity) = BOARD.identity {
+            assert!(identity < slot, "the identity region must not lie in the second slot");
+        }
+    }
+};
 
 /// Whether so many bytes from this address can be read: flash, OTP, option bytes, unique ID.
 pub(crate) fn is_readable(flash: &FlashFacts, address: u32, len: usize) -> bool {

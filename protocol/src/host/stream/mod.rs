@@ -120,6 +120,7 @@ impl Stream {
     ) -> Self {
         let mut begin = *image.begin();
         begin.session = session;
+        begin.flags |= BeginFlags::STAGE;
         begin.flags.set(BeginFlags::COMPARE, options.compare);
         let ask = ask_begin(now, timing, &begin, options.only, nodes, out);
         let mut stream = Self::with(now, image, begin, nodes, options, Stage::Begin(ask));

@@ -16,6 +16,7 @@ fn every_fault_of_the_catalogue_can_be_written() {
         loss = 0.01
         service_us = 8
         makes_keys = true
+        second_slot = true
         [[slot]]
         slot = 1
         fault = "loss"
@@ -117,6 +118,7 @@ fn every_fault_of_the_catalogue_can_be_written() {
     let scenario = Scenario::parse(text).unwrap();
     assert_eq!((scenario.seed, scenario.corruption, scenario.loss), (Some(7), 0.001, 0.01));
     assert_eq!((scenario.service, scenario.makes_keys), (Some(Span(8)), true));
+    assert!(scenario.second_slot);
     let faults: Vec<Fault> = scenario.faults.iter().map(|f| f.1).collect();
     assert_eq!(
         faults,
