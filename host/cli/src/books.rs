@@ -45,6 +45,16 @@ struct Retests {
 }
 
 impl Books {
+    /// Whether records and ledger can be opened, before anything else is opened or made.
+    pub(crate) fn check(dir: &Path, ordered: bool, plan: &Plan) -> Result<(), Failure> {
+        let store = Recorder::open(dir, room::needed(plan.panel.slots.len(), plan.recipe.retries, ordered))?;
+        if ordered {
+            same_ledger::check(dir, store.records())?;
+            Ordered::open_ledger(dir)?;
+        }
+        Ok(())
+    }
+
     /// Opens records and, for a work order, the ledger, and settles in both what an earlier run left. `arm` sees
     /// both before anything is written.
     pub(crate) fn open(

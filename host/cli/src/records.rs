@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
 
+use panel_backplane::Slot;
 use panel_codes::Code;
 use panel_engine::{Event, Outcome, Verdict};
 use panel_protocol::reply::ImageState;
@@ -47,6 +48,26 @@ pub(crate) fn failure(error: &StoreError) -> Failure {
         _ => Code::RecordStore,
     };
     Failure::with_exit(code, error.to_string(), 3)
+}
+
+/// What the records of this directory say of slots of a panel whose last board passed and proved its lock.
+pub(crate) fn finished(dir: &Path, product: &str, panel: &str) -> Result<BTreeMap<Slot, String>, Failure> {
+    let found = match store::Records::open(dir) {
+        Ok(records) => records.finished(product, panel),
+        // No run has been recorded yet, or not by this version.
+        Err(StoreError::Missing { .. } | StoreError::OlderVersion { .. }) => return Ok(BTreeMap::new()),
+        Err(error) => Err(error),
+    };
+    let found = found.map_err(|e| failure(&e))?;
+    let words = |unit: store::Finished| {
+        let store::Finished { slot, uid, serial, run } = unit;
+        let name = serial.map_or_else(|| format!("UID {uid}"), |serial| format!("{serial} (UID {uid})"));
+        (
+            Slot(slot),
+            format!("{name} passed in slot {slot} of panel {panel} in run {} and proved its lock", run.0),
+        )
+    };
+    Ok(found.into_iter().map(words).collect())
 }
 
 impl Recorder {

@@ -37,7 +37,12 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
         Some(scanned) => order_work(args, scanned, &dir)?,
         None => job_work(args)?,
     };
+    let mut plan = plan;
+    if let Some(panel) = &args.panel_id {
+        plan.finished = crate::records::finished(&dir, &start.product, panel)?;
+    }
     let plan = Arc::new(plan);
+    Books::check(&dir, ordered.is_some(), &plan)?;
     let mut stage = Stage::open(args, &plan, scenario, seed)?;
     let log = args.event_log.as_ref().map(|path| EventLog::create(path)).transpose()?;
     let mut books = Books::open(&dir, &start, ordered, &plan, Box::new(jiff::Timestamp::now), |_, _| {})?;

@@ -589,6 +589,10 @@ codes! {
         "flash stays as it was although the chip says it was written",
         "The sector is write protected: the ROM bootloader acknowledges such writes and does nothing.",
         "Lift the protection with `panelflash rom unprotect --write`, or answer yes when `panelflash recover` asks.";
+    RomFinished = 712 "rom-finished" Station,
+        "a locked board where the records have a finished one",
+        "A unit of this slot of this panel has passed and proved its lock; a locked chip says no UID, so that only its label tells whether it is this one.",
+        "If the label says that it is the unit named, it is done: take it out. If not, look it up by its label before `panelflash recover` erases it.";
     PortBusy = 720 "port-busy" Station,
         "the port is in use",
         "Another program has the port open.",

@@ -344,6 +344,8 @@ pub struct Plan {
     pub ports: Vec<PlanPort>,
     /// What goes through ROM bootloaders, if anything does.
     pub rom: Option<RomPlan>,
+    /// What the records say of slots of this very panel whose last board passed and proved its lock: in words.
+    pub finished: BTreeMap<Slot, String>,
 }
 
 impl Plan {
@@ -380,7 +382,18 @@ impl Plan {
         let images = images.collect::<Result<_, _>>()?;
         let flash_time = flash_time(&recipe, &regions, &units);
         let ports = ports(&panel, &ways.of);
-        Ok(Self { recipe, panel, images, regions, units, flash_time, ways: ways.of, ports, rom })
+        Ok(Self {
+            recipe,
+            panel,
+            images,
+            regions,
+            units,
+            flash_time,
+            ways: ways.of,
+            ports,
+            rom,
+            finished: BTreeMap::new(),
+        })
     }
 
     /// SHA-256 over the image's table of regions, as boards report and seals name it; `None` without a bus.

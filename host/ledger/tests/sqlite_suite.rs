@@ -32,6 +32,10 @@ impl Rig for SqliteRig {
         self.ledger = None;
         self.ledger = Some(SqliteLedger::open(&self.path).expect("the ledger opens again"));
     }
+
+    fn another(&self) -> Box<dyn Ledger + Send> {
+        Box::new(SqliteLedger::open(&self.path).expect("the ledger opens twice"))
+    }
 }
 
 #[test]

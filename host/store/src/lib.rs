@@ -47,8 +47,8 @@ pub use record::{
 pub use records::Records;
 pub use replay::{RowDifference, RowsReport};
 pub use report::{
-    AttemptHistory, CodeCount, EventRow, Filter, MeasurementRow, Ratio, ResultCounts, RetestPass, RunSummary,
-    SlotYield, StepRow, UnitHistory, UnitLine, UnitYield, YieldReport, write_csv,
+    AttemptHistory, CodeCount, EventRow, Filter, Finished, MeasurementRow, Ratio, ResultCounts, RetestPass,
+    RunSummary, SlotYield, StepRow, UnitHistory, UnitLine, UnitYield, YieldReport, write_csv,
 };
 pub use retest::{KeptApart, LastTry, RetestPolicy, RetestRefusal, Standing};
 pub use store::{Store, room};

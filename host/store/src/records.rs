@@ -10,7 +10,7 @@ use crate::error::StoreError;
 use crate::hex::Uid;
 use crate::record::RunId;
 use crate::replay::{self, RowsReport};
-use crate::report::{self, EventRow, Filter, RunSummary, UnitHistory, UnitLine, YieldReport};
+use crate::report::{self, EventRow, Filter, Finished, RunSummary, UnitHistory, UnitLine, YieldReport};
 use crate::retest::{self, KeptApart, Standing};
 use crate::schema;
 
@@ -80,6 +80,14 @@ impl Records {
     /// Any trouble of the database.
     pub fn kept_apart(&self, product: Option<&str>) -> Result<Vec<KeptApart>, StoreError> {
         self.snapshot(|db| retest::kept_apart(db, product))
+    }
+
+    /// Slots of a panel whose last identified board passed and proved its lock, of one product.
+    ///
+    /// # Errors
+    /// Any trouble of the database.
+    pub fn finished(&self, product: &str, panel: &str) -> Result<Vec<Finished>, StoreError> {
+        report::finished(&self.db, product, panel)
     }
 
     /// All attempts in doubt, oldest first. While another process writes, its open attempts are among them.

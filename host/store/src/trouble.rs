@@ -2,7 +2,7 @@
 //!
 //! Retest budgets, yields, a unit's history and the CSV all ask here, so that they never count differently. An
 //! attempt that was refused before anything was done to its board (its reservation, or a person's consent) is no
-//! try of it, and neither is one that was skipped or aborted.
+//! try of it, and neither is one that found a locked ROM, that was skipped or aborted.
 
 use crate::record::AttemptResult;
 
@@ -43,7 +43,7 @@ impl Trouble {
 pub(crate) fn is_try(row: &str) -> String {
     format!(
         "(coalesce({row}.result, 'in-doubt') NOT IN ('skipped', 'aborted') AND coalesce({row}.step, '') <> 'reserve'
-          AND substr(coalesce({row}.code, ''), 1, 4) NOT IN ('E501', 'E640', 'E641', 'E642', 'E643', 'E708'))"
+          AND substr(coalesce({row}.code, ''), 1, 4) NOT IN ('E501', 'E640', 'E641', 'E642', 'E643', 'E705', 'E708', 'E712'))"
     )
 }
 

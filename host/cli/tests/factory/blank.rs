@@ -70,6 +70,29 @@ fn locked_boards_are_not_touched_by_another_run_and_consume_nothing() {
 }
 
 #[test]
+fn a_finished_panel_that_is_run_again_is_told_which_units_it_held_and_spoils_no_yield() {
+    let owner = station("rom-uart", "");
+    owner.run("WO-1", &["--panel-id", "P-0042"]).good();
+    let again = |panel: &str| {
+        let said = owner.run("WO-1", &["--panel-id", panel]);
+        assert_eq!(said.exit, Some(1), "{said:?}");
+        let board = said.json()["boards"][2].clone();
+        ["result", "code", "detail"].map(|key| board[key].as_str().unwrap().to_owned())
+    };
+    let [result, code, detail] = again("P-0042");
+    assert_eq!((result.as_str(), code.as_str()), ("error", "E712 rom-finished"));
+    assert!(
+        detail.starts_with("W-00003 (UID ") && detail.contains("slot 3 of panel P-0042 in run 1"),
+        "{detail}"
+    );
+    assert_eq!(again("P-0043")[1], "E705 rom-protected", "of another panel nothing is known");
+    assert_eq!(again("P-0042")[1], "E712 rom-finished", "still");
+    assert_eq!(owner.balance("WO-1"), [10, 4, 0, 0, 0, 6]);
+    let yields = owner.call(&["report", "yield", "--records", "records"]).good().stdout;
+    assert!(yields.contains("first-pass yield 100.0 % (4 of 4)"), "{yields}");
+}
+
+#[test]
 fn a_board_that_is_not_locked_does_not_pass_and_the_next_run_finishes_it_with_its_number() {
     let owner = station("rom-uart", "");
     owner.file("scenario.toml", "[[slot]]\nslot = 2\nfault = \"lock-ignored\"\n");

@@ -203,6 +203,19 @@ fn a_ledger_that_is_damaged_stops_the_station_before_the_panel() {
 }
 
 #[test]
+fn a_ledger_of_a_newer_program_is_refused_before_a_simulated_board_is_made() {
+    let owner = line("", "");
+    owner.run("WO-1", &[]).good();
+    std::fs::remove_dir_all(owner.path("boards")).unwrap();
+    let ledger = rusqlite::Connection::open(owner.path("records/ledger.db")).unwrap();
+    ledger.pragma_update(None, "user_version", 99).unwrap();
+    let said = owner.run("WO-1", &[]);
+    assert_eq!(said.exit, Some(3), "{said:?}");
+    assert!(said.stderr.contains("E411 database-newer") && said.stderr.contains("99"), "{said:?}");
+    assert!(!owner.path("boards").exists());
+}
+
+#[test]
 fn option_bytes_of_the_release_are_set_before_the_lock_and_kept_in_the_chip() {
     let owner = Owner::new();
     owner.station();

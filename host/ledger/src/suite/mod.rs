@@ -6,6 +6,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test suite: a failed unwrap is a failed case")]
 
+mod contention;
 mod numbers;
 mod quota;
 mod states;
@@ -28,6 +29,8 @@ pub trait Rig {
     fn ledger(&mut self) -> &mut dyn Ledger;
     /// Closes the ledger and opens it again: what was returned as done must still be there.
     fn reopen(&mut self);
+    /// The same ledger, as another program has it open at the same time.
+    fn another(&self) -> Box<dyn Ledger + Send>;
 }
 
 /// One case: its name and what it does with an empty ledger.
@@ -38,7 +41,7 @@ type Case = (&'static str, fn(&mut dyn Rig));
 /// # Panics
 /// When a case fails; the case's own panic comes first and says what and where.
 pub fn run(make: impl Fn() -> Box<dyn Rig>) {
-    let cases = [numbers::CASES, quota::CASES, states::CASES, trace::CASES].concat();
+    let cases = [contention::CASES, numbers::CASES, quota::CASES, states::CASES, trace::CASES].concat();
     assert!(cases.len() > 25, "the suite lost cases");
     let mut failed = Vec::new();
     for (name, case) in cases {

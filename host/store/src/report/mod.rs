@@ -1,5 +1,6 @@
 //! What the records say, as values to print or to serialise. Nothing here changes anything.
 
+mod finished;
 mod lines;
 mod unit;
 mod yields;
@@ -9,6 +10,8 @@ use serde::Serialize;
 
 use crate::record::RunId;
 
+pub use finished::Finished;
+pub(crate) use finished::finished;
 pub use lines::{UnitLine, write_csv};
 pub(crate) use lines::{header_text, line_of, lines, lines_after, write_lines};
 pub use unit::{AttemptHistory, EventRow, MeasurementRow, RunSummary, StepRow, UnitHistory};

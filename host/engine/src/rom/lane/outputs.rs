@@ -166,7 +166,13 @@ impl RomLane {
     fn ended(&mut self, now: Micros, slot: Slot, result: Result<(), Trouble>) {
         let step = self.boards.get(&slot).map_or(Step::Power, |b| b.step);
         match result {
-            Err(Trouble { code, mut detail }) => {
+            Err(Trouble { mut code, mut detail }) => {
+                if let (Code::RomProtected, Step::Identify, Some(unit)) =
+                    (code, step, self.plan.finished.get(&slot))
+                {
+                    code = Code::RomFinished;
+                    detail = format!("{unit}; what is there now is locked and does not say its UID");
+                }
                 let lines = self.plan.panel.slot(slot).map(|s| s.lines);
                 if let (Code::RomNoSync, Some(None), Some(rom)) =
                     (code, lines.map(|l| l.boot0), &self.plan.rom)
