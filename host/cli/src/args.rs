@@ -131,9 +131,12 @@ pub(crate) fn program_folders() -> Vec<PathBuf> {
     std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default()
 }
 
+/// How the names of directories for temporary files begin; the process's id follows.
+pub(crate) const SCRATCH: &str = "panelflash-sim-";
+
 /// A directory for temporary files of this process.
 pub(crate) fn scratch_dir() -> PathBuf {
-    std::env::temp_dir().join(format!("panelflash-sim-{}", std::process::id()))
+    std::env::temp_dir().join(format!("{SCRATCH}{}", std::process::id()))
 }
 
 /// The user wants no colour (no-color.org).

@@ -1,4 +1,4 @@
-"""The checks of the User-Mode Linux machine: vcan and slcan interfaces."""
+"""The checks of the User-Mode Linux machine: vcan and slcan interfaces, and disks that fail (disk.py)."""
 
 import contextlib
 import os
@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 
+import disk
 from checks import LONG, PANELFLASH, PYTHON, SCRATCH, check, environment, expect, image, ip, note, run, serving, tool
 from panels import Observer, Run, boards, codes, expect_pass, figures, folder, job_file, panel_file
 
@@ -256,6 +257,7 @@ def main():
     idle()
     doctor()
     troubles()
+    disk.main()
     print("END", flush=True)
 
 

@@ -21,7 +21,10 @@ use panel_links::BusRates;
 use panel_protocol::time::{Micros, Span};
 use panel_simulator::{AdapterConfig, AgentCode, Chip, RomConfig, RomLink, World};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 
+use crate::args::SCRATCH;
 use crate::failure::Failure;
 use crate::setup;
 use gate::{Gate, behind_kernel};
@@ -34,6 +37,9 @@ const SHORTEST: Span = Span::from_millis(1);
 const LONGEST: Span = Span::from_millis(50);
 /// Shortest time between two looks at the links: some frames.
 const ROUND: Span = Span(400);
+/// What is made in the directory.
+const FIXTURE: &str = "fixture";
+const PANEL: &str = "panel.toml";
 /// Frames that the adapter at a bus takes at once.
 const QUEUE: usize = 24;
 
@@ -83,7 +89,10 @@ fn chip(name: &str) -> Result<&'static Chip, String> {
 
 pub(crate) fn panel(args: &PanelArgs) -> Result<u8, Failure> {
     let dir = args.dir.clone().unwrap_or_else(crate::args::scratch_dir);
-    let own = dir.join("fixture");
+    if args.dir.is_none() {
+        sweep(&dir);
+    }
+    let own = dir.join(FIXTURE);
     let (panel, text) = read_panel(args, &own)?;
     let named = panel.fixture.lines.iter().find_map(|line| line.wire.connection.sim_socket());
     // A panel that says itself where its fixture is needs no directory. Declared before what lies in it, so that it
@@ -107,7 +116,7 @@ pub(crate) fn panel(args: &PanelArgs) -> Result<u8, Failure> {
     let slots = ports.iter().flat_map(slots);
     let mut lines: Vec<String> =
         names.chain(slots).chain([format!("fixture sim:{}", fixture.path().display())]).collect();
-    let file = text.as_ref().map(|_| dir.join("panel.toml"));
+    let file = text.as_ref().map(|_| dir.join(PANEL));
     if let (Some(text), Some(file), Some(gate)) = (text, &file, gates.first()) {
         let text = text.replace("link = \"sim\"", &format!("link = \"{}\"", gate.link()));
         std::fs::write(file, text).map_err(|e| cannot_write(file, &e))?;
@@ -133,6 +142,21 @@ pub(crate) fn panel(args: &PanelArgs) -> Result<u8, Failure> {
     match world.store_error() {
         None => Ok(0),
         Some(error) => Err(Failure::new(Code::OutputFile, error.to_string())),
+    }
+}
+
+/// Removes what processes that were killed left beside our directory: only what they make there.
+fn sweep(own: &Path) {
+    let beside = own.parent().and_then(|parent| std::fs::read_dir(parent).ok());
+    for dir in beside.into_iter().flatten().flatten() {
+        let name = dir.file_name();
+        let id = name.to_str().and_then(|name| name.strip_prefix(SCRATCH)?.parse().ok());
+        let gone = |pid| test_kill_process(pid) == Err(Errno::SRCH);
+        if id.and_then(Pid::from_raw).is_some_and(gone) {
+            _ = std::fs::remove_file(dir.path().join(FIXTURE));
+            _ = std::fs::remove_file(dir.path().join(PANEL));
+            _ = std::fs::remove_dir(dir.path());
+        }
     }
 }
 
@@ -362,7 +386,7 @@ fn wait(
     fds.extend(fixture.fds().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
     let sleep = Timespec { tv_sec: 0, tv_nsec: sleep.0 as i64 * 1000 };
     match poll(&mut fds, Some(&sleep)) {
-        Ok(_) | Err(rustix::io::Errno::INTR) => {}
+        Ok(_) | Err(Errno::INTR) => {}
         Err(e) => return Err(Failure::new(Code::Internal, format!("waiting for links: {e}"))),
     }
     let mut ready = fds[first_port..].iter().map(|fd| !fd.revents().is_empty());

@@ -18,6 +18,16 @@ impl Drop for Far {
 
 #[test]
 fn a_work_order_over_a_real_link_ends_with_locked_boards_their_identities_and_a_balance_that_adds_up() {
+    work_order_over(&["--tcp", "127.0.0.1:0"], "tcp:");
+}
+
+#[test]
+fn a_work_order_over_an_slcan_adapter_on_a_terminal_ends_the_same_way() {
+    work_order_over(&["--pty"], "slcan:");
+}
+
+/// Runs an order twice on boards whose process serves its bus like this.
+fn work_order_over(served: &[&str], link: &str) {
     let owner = line("");
     // USER byte of the F405 (RM0090 3.9.2): BOR level 1.
     std::fs::write(owner.path("options.bin"), [0xEB]).unwrap();
@@ -34,22 +44,14 @@ fn a_work_order_over_a_real_link_ends_with_locked_boards_their_identities_and_a_
         )
     };
     owner.file("there.toml", &panel("tcp://127.0.0.1:1"));
-    let mut sim = owner.command(&[
-        "sim",
-        "panel",
-        "--panel",
-        "there.toml",
-        "--tcp",
-        "127.0.0.1:0",
-        "--boards",
-        "boards",
-    ]);
+    let sim = ["sim", "panel", "--panel", "there.toml", "--boards", "boards"];
+    let mut sim = owner.command(&[&sim[..], served].concat());
     let mut far = Far(sim.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap());
     let mut said = BufReader::new(far.0.stdout.take().unwrap()).lines().map(Result::unwrap);
-    let link =
-        said.by_ref().find_map(|line| line.split_once(" tcp://").map(|(_, at)| at.to_owned())).unwrap();
+    let first = said.next().unwrap();
+    let link = first.split(' ').find(|word| word.starts_with(link)).unwrap();
     assert!(said.any(|line| line.starts_with("fixture ")));
-    owner.file("panel.toml", &panel(&format!("tcp://{link}")));
+    owner.file("panel.toml", &panel(link));
 
     let args =
         ["run", "--order", "WO-1", "--station-file", "line/station.toml", "--records", "records", "--json"];

@@ -72,3 +72,33 @@ fn a_run_after_an_interrupted_one_passes() {
     assert_eq!(run.exit, Some(130));
     place.run(args).assert_all_pass();
 }
+
+#[test]
+fn what_a_simulated_panel_that_was_killed_left_behind_is_removed_by_the_next_one() {
+    let place = Place::new();
+    let files = place.path("temporary");
+    std::fs::create_dir(&files).expect("the test's own directory");
+    let serving = || {
+        let mut sim = super::harness::panelflash("sim");
+        sim.args(["panel", "--tcp", "127.0.0.1:0"]).env("TMPDIR", &files);
+        let mut sim = sim.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the binary starts");
+        let lines = BufReader::new(sim.stdout.take().expect("it is piped")).lines();
+        assert!(lines.map_while(Result::ok).any(|line| line.starts_with("panel ")), "it says where it is");
+        sim
+    };
+    let names = || {
+        let entries = std::fs::read_dir(&files).expect("it is there");
+        entries
+            .map(|entry| entry.expect("readable").file_name().into_string().expect("a name"))
+            .collect::<Vec<_>>()
+    };
+    let mut killed = serving();
+    killed.kill().expect("it can be killed");
+    killed.wait().expect("it ends");
+    assert_eq!(names(), [format!("panelflash-sim-{}", killed.id())], "nobody can remove it then");
+    let mut next = serving();
+    assert_eq!(names(), [format!("panelflash-sim-{}", next.id())]);
+    let kill = Command::new("kill").args(["-TERM", &next.id().to_string()]).status();
+    assert!(kill.expect("kill is there").success() && next.wait().expect("it ends").success());
+    assert_eq!(names(), Vec::<String>::new());
+}
