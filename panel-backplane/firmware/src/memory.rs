@@ -30,8 +30,10 @@ pub struct Memory {
 }
 
 /// All zero, so that it is cleared with the rest of the program's RAM and takes no code to set up.
-static mut MEMORY: Memory =
-    Memory { buffers: [const { SegmentBuffer::empty() }; SIZES.0], manifest: [ManifestEntry::EMPTY; SIZES.1] };
+static mut MEMORY: Memory = Memory {
+    buffers: [const { SegmentBuffer::empty() }; SIZES.0],
+    manifest: [ManifestEntry::EMPTY; SIZES.1],
+};
 static TAKEN: AtomicU32 = AtomicU32::new(0);
 
 /// The memory, empty; `None` the second time.

@@ -124,31 +124,30 @@ impl Board {
         self.transmit(now);
     }
 
-    /// The node's frames into the mailboxes, while there is room.
+    /// The node's frames to the host, while there is room.
     fn transmit(&mut self, now: Micros) {
+        self.uart.pump();
+        while self.can_send()
+            && let Some(frame) = self.node.poll_transmit()
+        {
+            match self.link {
+                Link::Can => self.can.send(&frame),
+                Link::Uart => self.uart.send(&frame),
+            }
+        }
+        let all_sent = match self.link {
+            Link::Can => self.can.all_sent(),
+            Link::Uart => self.uart.all_sent(),
+        };
+        if all_sent {
+            self.node.handle_all_sent(now);
+        }
+    }
+
+    fn can_send(&self) -> bool {
         match self.link {
-            Link::Can => {
-                while self.can.can_send()
-                    && let Some(frame) = self.node.poll_transmit()
-                {
-                    self.can.send(&frame);
-                }
-                if self.can.all_sent() {
-                    self.node.handle_all_sent(now);
-                }
-            }
-            Link::Uart => {
-                self.uart.pump();
-                if self.uart.can_send()
-                    && let Some(frame) = self.node.poll_transmit()
-                {
-                    self.uart.send(&frame);
-                    self.uart.pump();
-                }
-                if self.uart.all_sent() {
-                    self.node.handle_all_sent(now);
-                }
-            }
+            Link::Can => self.can.can_send(),
+            Link::Uart => self.uart.can_send(),
         }
     }
 }

@@ -94,9 +94,10 @@ impl Usart {
         self.can_send() && USART1.read(map::STATUS) & TC != 0
     }
 
-    /// Takes a frame to send.
+    /// Takes a frame to send, and sends its first byte if there is room.
     pub(crate) fn send(&mut self, frame: &Frame) {
         (self.len, self.at) = (encode(frame, &mut self.out), 0);
+        self.pump();
     }
 
     /// Sends the next byte if there is room; to be called often.
