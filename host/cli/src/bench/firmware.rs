@@ -13,7 +13,8 @@ macro_rules! firmware {
     };
 }
 
-type Part = (&'static str, &'static [u8]);
+/// A name and bytes.
+pub(super) type Part = (&'static str, &'static [u8]);
 
 const DEMO_256K: Part = firmware!("demo-f405-256k");
 const F405_64K: Part = firmware!("bench-64k");
@@ -29,6 +30,21 @@ const PARTS_1M: [Part; 7] = [
     G474_64K,
     F103_64K,
 ];
+
+/// The RAM agent that is kept for a family's chips.
+pub(super) const fn agent(family: Family) -> Part {
+    macro_rules! kept {
+        ($name:literal) => {
+            ($name, include_bytes!(concat!("../../../../panel-backplane/agents/", $name, ".bin")))
+        };
+    }
+    match family {
+        Family::F4 => kept!("f405"),
+        Family::G4 => kept!("g474"),
+        Family::F1 => kept!("f103"),
+        Family::G0 => kept!("g0b1"),
+    }
+}
 
 /// Where the larger images are linked to.
 const LINKED: u32 = 0x0802_0000;

@@ -114,19 +114,17 @@ fn plan(point: &Point) -> Result<Plan, Failure> {
     let panel = panel(point)?;
     let way = point.way.way();
     let of = panel.slots.iter().map(|s| (s.slot, way)).collect();
-    let agent = agent(&recipe)?;
+    let agent = agent(point, &recipe)?;
     Plan::with_ways(recipe, panel, Ways { of, agent, supply_mv: None }).map_err(|e| internal(&e))
 }
 
-/// The largest agent there may be: 12 KiB, which is as much of the firmware image, so that its bits are those of a
-/// program.
-fn agent(recipe: &Recipe) -> Result<Option<Agent>, Failure> {
+/// The agent as it is shipped, where this chip's ROM leaves RAM.
+fn agent(point: &Point, recipe: &Recipe) -> Result<Option<Agent>, Failure> {
     let nowhere = || Failure::new(Code::Internal, format!("{}: no RAM for an agent", recipe.chip.name));
     let device = Device::find(recipe.chip.device_id, None).and_then(|device| device.ram);
     let address = device.ok_or_else(nowhere)?.start.next_multiple_of(0x1000);
-    let whole = recipe.image.regions().first().map(|r| r.data()).unwrap_or_default();
-    let bytes = whole.iter().copied().take(12 * 1024).collect();
-    Ok(Some(Agent { name: "12 KiB of the image".to_owned(), bytes, address }))
+    let (name, bytes) = firmware::agent(point.family);
+    Ok(Some(Agent { name: name.to_owned(), bytes: bytes.to_vec(), address }))
 }
 
 /// Everything that a factory does: an identity at the end of flash, write protection and level 1.
