@@ -15,6 +15,7 @@ pub mod options;
 mod plan;
 pub mod rom;
 mod run;
+mod twins;
 mod verdict;
 
 pub use board::SlotState;

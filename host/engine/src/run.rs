@@ -22,6 +22,7 @@ use crate::finishing::{IdentityBytes, KeyMade, Refused, Reserved};
 use crate::lane::Lane;
 use crate::plan::{Home, Plan};
 use crate::rom::{RomLane, Ticket};
+use crate::twins::Twins;
 use crate::verdict::Verdict;
 
 /// How a slot ended.
@@ -71,6 +72,7 @@ pub struct Run {
     finished: bool,
     /// Lanes that wait for currents, in the order of asking.
     sensing: VecDeque<usize>,
+    twins: Twins,
 }
 
 impl Run {
@@ -92,6 +94,7 @@ impl Run {
             safe: None,
             finished: false,
             sensing: VecDeque::new(),
+            twins: Twins::default(),
         };
         run.lanes.iter_mut().for_each(|lane| lane.start(now));
         for (rom, home) in
@@ -216,13 +219,17 @@ impl Run {
     /// its answer.
     pub fn handle_reserved(&mut self, now: Micros, answers: Vec<(Slot, Result<Reserved, Refused>)>) {
         for (slot, answer) in answers {
-            if let Some(lane) = self.lanes.iter_mut().find(|lane| lane.boards.contains_key(&slot)) {
-                lane.reserved(now, slot, answer);
-            } else if let Some(rom) = self.roms.iter_mut().find(|rom| rom.boards.contains_key(&slot)) {
-                rom.reserved(now, slot, answer);
-            }
+            self.reserved(now, slot, answer);
         }
         self.settle(now);
+    }
+
+    fn reserved(&mut self, now: Micros, slot: Slot, answer: Result<Reserved, Refused>) {
+        if let Some(lane) = self.lanes.iter_mut().find(|lane| lane.boards.contains_key(&slot)) {
+            lane.reserved(now, slot, answer);
+        } else if let Some(rom) = self.roms.iter_mut().find(|rom| rom.boards.contains_key(&slot)) {
+            rom.reserved(now, slot, answer);
+        }
     }
 
     /// What became of the keys asked about by [`Self::poll_certify`]: the board's identity with its certificate, durable
@@ -380,6 +387,7 @@ impl Run {
     /// Passes requests to the fixture and its answers back until nothing moves.
     fn settle(&mut self, now: Micros) {
         self.wake = None;
+        self.turn_twins_away(now);
         loop {
             self.pass_requests(now);
             match self.sequencer.poll(now) {
@@ -434,6 +442,18 @@ impl Run {
         }
         if let Some(ports) = self.roms.last_mut() {
             ports.keep_ready();
+        }
+    }
+
+    /// No two boards with one UID are reserved, whatever bus or port they are at.
+    fn turn_twins_away(&mut self, now: Micros) {
+        let of_lanes = self.lanes.iter().flat_map(|lane| &lane.reserve);
+        let waiting: Vec<_> =
+            of_lanes.chain(self.roms.iter().flat_map(|rom| &rom.reserve)).copied().collect();
+        for (slot, refused) in self.twins.among(&waiting) {
+            self.lanes.iter_mut().for_each(|lane| lane.reserve.retain(|(asked, _)| *asked != slot));
+            self.roms.iter_mut().for_each(|rom| rom.reserve.retain(|(asked, _)| *asked != slot));
+            self.reserved(now, slot, Err(refused));
         }
     }
 

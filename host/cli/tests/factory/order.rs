@@ -203,6 +203,32 @@ fn a_ledger_that_is_damaged_stops_the_station_before_the_panel() {
 }
 
 #[test]
+fn one_uid_on_two_buses_or_ports_gets_one_identity_at_most_and_passes_once_at_most() {
+    let buses = "name = \"quad\"\nrows = 2\ncolumns = 2\nbinding = \"straps\"\n\
+                 [[bus]]\nlink = \"sim\"\n[[bus]]\nlink = \"sim\"\n";
+    let ports = "name = \"quad\"\nrows = 2\ncolumns = 2\nways = [\"rom-uart\"]\nport = \"sim\"\n\
+                 [fixture]\npower = \"sim:p{slot}\"\nnrst = \"sim:r{slot}\"\nboot0 = \"sim:b\"\n";
+    for panel in [buses, ports] {
+        let owner = line("", "");
+        owner.file("panel.toml", panel);
+        let scenario = owner.file("twins.toml", "[[slot]]\nslot = 4\nfault = \"same-uid\"\nas = 1\n");
+        let said = owner.run("WO-1", &["--scenario", scenario.to_str().unwrap()]);
+        assert_eq!(said.exit, Some(1), "{said:?}");
+        let boards = boards(&said);
+        assert_eq!(boards[3]["code"], "E102 duplicate-uid", "{boards:?}");
+        assert!(boards[3]["detail"].as_str().unwrap().ends_with("is in slots 1, 4"), "{boards:?}");
+        let passed: Vec<_> = boards.iter().filter(|b| b["result"] == "pass").collect();
+        let mut serials: Vec<_> = passed.iter().map(|b| b["serial"].as_str().unwrap()).collect();
+        serials.dedup();
+        assert_eq!(serials.len(), passed.len());
+        let [_, counted, failed, _, doubt, remaining] = owner.balance("WO-1");
+        assert_eq!((counted as usize, failed + doubt), (passed.len(), 0), "{boards:?}");
+        assert_eq!(counted + remaining, 10);
+        owner.call(&["ledger", "audit", "--records", "records"]).good();
+    }
+}
+
+#[test]
 fn a_ledger_of_a_newer_program_is_refused_before_a_simulated_board_is_made() {
     let owner = line("", "");
     owner.run("WO-1", &[]).good();
