@@ -1,4 +1,4 @@
-//! Work orders that are stopped in the middle of a panel: a ledger that others lock, Ctrl-C, a station that dies.
+//! Work orders that are stopped in the middle of a panel: a ledger that is gone or locked, Ctrl-C, a station that dies.
 
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -44,6 +44,19 @@ fn assert_resolved(owner: &Owner) {
     assert_eq!(owner.balance("WO-1"), [10, 4, 0, 0, 0, 6]);
     assert_eq!(in_doubt(owner), 0);
     owner.call(&["ledger", "audit", "--records", "records"]).good();
+}
+
+#[test]
+fn a_ledger_that_is_gone_in_the_middle_of_a_run_lets_nothing_pass() {
+    let owner = line("");
+    let child = programming(&owner);
+    std::fs::rename(owner.path("records/ledger.db"), owner.path("away.db")).unwrap();
+    let said = end(child);
+    assert_eq!(said.exit, Some(3), "{said:?}");
+    assert!(said.stderr.contains("error: E405 record-store"), "{said:?}");
+    assert!(boards(&said).iter().all(|board| board["code"] == "E405 record-store"), "{said:?}");
+    std::fs::rename(owner.path("away.db"), owner.path("records/ledger.db")).unwrap();
+    assert_resolved(&owner);
 }
 
 #[test]

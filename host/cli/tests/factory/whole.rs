@@ -202,34 +202,6 @@ fn killed_runs_leave_a_balance_that_adds_up_and_boards_that_pass_the_next_time()
 }
 
 #[test]
-fn a_ledger_that_is_gone_in_the_middle_of_a_run_lets_nothing_pass() {
-    let owner = line("");
-    owner.run("WO-1", &["--scenario", &absent(&owner)]);
-    let mut command = owner.command(&[
-        "run",
-        "--order",
-        "WO-1",
-        "--station-file",
-        "line/station.toml",
-        "--records",
-        "records",
-        "--json",
-        "--boards",
-        "boards",
-    ]);
-    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    work_on(900);
-    std::fs::rename(owner.path("records/ledger.db"), owner.path("away.db")).unwrap();
-    let said = Said::of(&child.wait_with_output().unwrap());
-    assert_eq!(said.exit, Some(3), "{said:?}");
-    assert!(said.stderr.contains("E405 record-store"), "{said:?}");
-    assert!(boards(&said).iter().all(|board| board["result"] != "pass"), "{said:?}");
-    std::fs::rename(owner.path("away.db"), owner.path("records/ledger.db")).unwrap();
-    owner.run("WO-1", &[]).good();
-    assert_eq!(owner.balance("WO-1"), [10, 4, 0, 0, 0, 6]);
-}
-
-#[test]
 fn a_ledger_that_was_removed_or_put_back_from_an_older_copy_gives_no_number_out_again() {
     let owner = line("");
     owner.run("WO-1", &["--scenario", &absent(&owner)]);
