@@ -7,6 +7,7 @@
 #![expect(unsafe_code, reason = "registers are reached by address")]
 
 use core::ptr::{read_volatile, write_volatile};
+use core::sync::atomic::{AtomicU32, Ordering};
 
 /// A peripheral's registers.
 #[derive(Clone, Copy)]
@@ -59,8 +60,29 @@ pub(crate) fn read_word(address: u32) -> Option<u32> {
     (answer >> 32 != 0).then_some(answer as u32)
 }
 
-/// Reads memory; false if a part of it cannot be read.
+/// The flash has check bits (RM0440, 3.3.2; RM0444, 3.3.2): what a power cut left half programmed or half erased may look
+/// erased, and cannot be programmed.
+const HAS_ECC: bool = cfg!(any(feature = "g431", feature = "g474", feature = "g0b1"));
+/// Check bits did not fit in the present read.
+static SPOILT: AtomicU32 = AtomicU32::new(0);
+
+/// For the handler of the interrupt that tells so.
+pub(crate) fn note_spoilt() {
+    SPOILT.store(1, Ordering::Relaxed);
+}
+
+/// Reads memory; false if a part of it cannot be read, or has check bits that do not fit.
 pub(crate) fn read_bytes(address: u32, out: &mut [u8]) -> bool {
+    if !HAS_ECC {
+        return copy(address, out);
+    }
+    SPOILT.store(0, Ordering::Relaxed);
+    let read = copy(address, out);
+    barrier();
+    read && SPOILT.load(Ordering::Relaxed) == 0
+}
+
+fn copy(address: u32, out: &mut [u8]) -> bool {
     let (mut at, mut rest) = (address, out);
     // Whole words first: what is read by the kilobyte is aligned.
     while at % 4 == 0 && rest.len() >= 4 {

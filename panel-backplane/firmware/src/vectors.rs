@@ -4,7 +4,7 @@
 //! instructions in flash that copy it. Whatever traps resets the chip: a board comes back into its bootloader.
 #![expect(unsafe_code, reason = "entry points are called by the hardware")]
 
-use crate::{can, chip, core_registers, usart};
+use crate::{can, chip, core_registers, regs, usart};
 
 core::arch::global_asm!(
     ".section .vectors, \"a\"",
@@ -138,6 +138,7 @@ extern "C" fn nmi() {
     if !chip::forgive_ecc_error() {
         core_registers::reset();
     }
+    regs::note_spoilt();
 }
 
 extern "C" fn trap() {

@@ -326,7 +326,9 @@ impl Session {
         let part = (len - self.hash.at).min(STEP as u32);
         let mut bytes = [0; STEP];
         let bytes = &mut bytes[..part as usize];
-        if !io.port.read(address + self.shift + self.hash.at, bytes) {
+        let from = address + self.shift + self.hash.at;
+        if !io.port.read(from, bytes) {
+            self.fail(io.out, NodeFault::ReadbackDiffers, from, 0, 0);
             return Work::None;
         }
         self.hash.crc = CRC32.update(self.hash.crc, bytes);

@@ -319,7 +319,7 @@ impl Scan {
                 return;
             }
             if !slot.read(port, address) {
-                return;
+                slot.0 = [0; RECORD]; // no record, and not blank: a power cut left it so
             }
             if slot.0 == Record::BLANK.0 {
                 if self.free_slots == 0 {

@@ -15,6 +15,7 @@ mod faults;
 mod panel;
 mod processor;
 mod seal;
+mod slot;
 mod tools;
 mod update;
 mod watchdog;

@@ -59,7 +59,8 @@ pub(crate) struct Kit {
 }
 
 /// STM32F405 without a crystal, on classical CAN.
-pub(crate) static F405: Kit = Kit {
+pub(crate) static F405: Kit = F405_PLAIN;
+const F405_PLAIN: Kit = Kit {
     chip: Chip::F405,
     name: "f405",
     macro_name: "F405",
@@ -69,7 +70,8 @@ pub(crate) static F405: Kit = Kit {
 };
 
 /// STM32G431 with a crystal of 8 MHz, on CAN FD.
-pub(crate) static G431: Kit = Kit {
+pub(crate) static G431: Kit = G431_PLAIN;
+const G431_PLAIN: Kit = Kit {
     chip: Chip::G431,
     name: "g431",
     macro_name: "G431",
@@ -77,6 +79,10 @@ pub(crate) static G431: Kit = Kit {
     crystal: Some(8_000_000),
     speed: BusSpeed::FD_1M_5M,
 };
+
+/// The same boards with a second slot.
+pub(crate) static F405_SLOT: Kit = Kit { name: "f405-slot", ..F405_PLAIN };
+pub(crate) static G431_SLOT: Kit = Kit { name: "g431-slot", ..G431_PLAIN };
 
 /// The example of a product with STM32F405: a crystal of 8 MHz, the PLL at 168 MHz, the independent watchdog.
 pub(crate) static F405_CRYSTAL: Kit = Kit {

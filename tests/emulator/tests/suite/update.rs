@@ -62,7 +62,7 @@ pub(crate) fn start_within(kit: &Kit, flash: &Cells, seed: u64, settled: u64) ->
 }
 
 /// Flash of a board that carries `image`, committed, and the operations that put it there.
-fn updated(kit: &Kit, flash: Option<&Cells>, image: &Program) -> (Cells, Cells, Vec<Operation>) {
+pub(crate) fn updated(kit: &Kit, flash: Option<&Cells>, image: &Program) -> (Cells, Cells, Vec<Operation>) {
     let mut board = kit.board(1);
     match flash {
         Some(cells) => board.flash_mut().set_cells(cells),
