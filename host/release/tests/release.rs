@@ -368,7 +368,7 @@ fn an_encrypted_package_opens_for_its_stations_only_and_every_change_shows() {
     let again = StationSecret::from_text(&station.to_text()).unwrap();
     assert_eq!(*unseal(&sealed, &again).unwrap(), package);
     assert!(matches!(unseal(&sealed, &stranger), Err(SealError::Decrypt { .. })));
-    for offset in (0..sealed.len()).step_by(7) {
+    for offset in 0..sealed.len() {
         let mut bytes = sealed.clone();
         bytes[offset] ^= 0x20;
         assert!(unseal(&bytes, &station).is_err(), "{offset}");

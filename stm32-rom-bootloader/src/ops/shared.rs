@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use zeroize::Zeroizing;
+
 use super::options::{OptionsWritten, WriteOptions};
 use super::program::{Finish, Program, Programmed};
 use super::{Operation, sealed::Sealed};
@@ -14,9 +16,10 @@ use crate::plan::{Plan, PlanError, PlanOptions};
 use crate::rom::Rom;
 use crate::{Device, Resume};
 
-/// An image that owns its bytes; several jobs may share it.
+/// An image that owns its bytes; several jobs may share it. They are wiped when the last of them is dropped: an image
+/// may hold a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SharedImage(Arc<[(u32, Vec<u8>)]>);
+pub struct SharedImage(Arc<[(u32, Zeroizing<Vec<u8>>)]>);
 
 impl SharedImage {
     /// The image of these regions, each an address and its bytes.
@@ -24,8 +27,10 @@ impl SharedImage {
     /// # Errors
     /// As [`Image::new`].
     pub fn new(regions: Vec<(u32, Vec<u8>)>) -> Result<Self, PlanError> {
+        let regions: Arc<[_]> =
+            regions.into_iter().map(|(address, data)| (address, Zeroizing::new(data))).collect();
         view(&regions)?;
-        Ok(Self(regions.into()))
+        Ok(Self(regions))
     }
 
     /// The plan to put it into `device`.
@@ -38,7 +43,7 @@ impl SharedImage {
     }
 }
 
-fn view(regions: &[(u32, Vec<u8>)]) -> Result<Image<'_>, PlanError> {
+fn view(regions: &[(u32, Zeroizing<Vec<u8>>)]) -> Result<Image<'_>, PlanError> {
     Image::new(regions.iter().map(|(address, data)| Region { address: *address, data }))
 }
 
