@@ -23,6 +23,13 @@ struct Memory {
 
 const KIB: u32 = 1024;
 
+impl Memory {
+    /// Bytes from the beginning of RAM that a program may use.
+    fn usable(&self) -> u32 {
+        self.ram.1 - MAILBOX - if self.in_place { 0 } else { FRONT_STACK } - NOISE
+    }
+}
+
 const CHIPS: [Memory; 5] = [
     Memory {
         chip: "f405",
@@ -76,9 +83,12 @@ const CHIPS: [Memory; 5] = [
     },
 ];
 
-/// Largest agent: the ROM bootloader loads it board by board.
-const AGENT_LIMIT: u32 = 32 * KIB;
-/// The notes between application and bootloader, at the end of RAM.
+/// Largest program that is packed, and behind it in RAM the place where a packed agent unpacks itself.
+const PROGRAM_LIMIT: u32 = 40 * KIB;
+/// What lies at the end of RAM: memory that no program of ours writes, because a board's nonce is made of what it holds; the
+/// front's stack, with the unpacker's probabilities on it; the mailbox, notes between application and bootloader.
+const NOISE: u32 = KIB;
+const FRONT_STACK: u32 = KIB;
 const MAILBOX: u32 = 16;
 
 fn main() {
@@ -98,7 +108,10 @@ fn main() {
     let has_key = fs::read_to_string(&file).expect("it exists").contains("seal: Some(");
     let size = if has_key { memory.sealed } else { memory.resident };
     fs::write(Path::new(&out).join("resident_size.rs"), format!("{size:#x}")).expect("OUT_DIR");
-    for (binary, script) in [("bootloader", resident(memory, size)), ("agent", agent(memory))] {
+    let bootloader = if memory.in_place { in_flash(memory, size) } else { in_ram(memory, RESIDENT, size) };
+    // The agent's image may not reach to where it moves.
+    let agent = in_ram(memory, memory.agent, memory.ram.0 + PROGRAM_LIMIT - memory.agent);
+    for (binary, script) in [("bootloader", bootloader), ("agent", agent), ("front", front(memory))] {
         let path = Path::new(&out).join(format!("{binary}.ld"));
         fs::write(&path, script).expect("OUT_DIR");
         println!("cargo:rustc-link-arg-bin={binary}=-T{}", path.display());
@@ -106,35 +119,54 @@ fn main() {
     }
 }
 
-/// Program in RAM, loaded from flash behind the code that copies it.
-fn resident(m: &Memory, size: u32) -> String {
-    let flash = format!("FLASH (rx) : ORIGIN = 0x08000000, LENGTH = {size:#x}");
-    if m.in_place {
-        return script(m, m.ram.0, m.ram.1 - MAILBOX, &flash, "ENTRY(start)", "> FLASH", "");
-    }
-    let head = "ENTRY(flash_start)\n.flash_start : { KEEP(*(.flash_start)) . = ALIGN(16); } > FLASH";
-    script(m, m.ram.0, m.ram.1 - MAILBOX, &flash, head, "> RAM AT > FLASH", "")
+/// Where the resident bootloader lies.
+const RESIDENT: u32 = 0x0800_0000;
+
+/// Program that runs in flash.
+fn in_flash(m: &Memory, size: u32) -> String {
+    let flash = format!("FLASH (rx) : ORIGIN = {RESIDENT:#x}, LENGTH = {size:#x}");
+    script(m, &flash, "FLASH", "")
 }
 
-/// Program in RAM, loaded there by the ROM.
-fn agent(m: &Memory) -> String {
-    let used = m.agent - m.ram.0;
-    let check = format!(
-        "ASSERT(_program_end - _program_start <= {AGENT_LIMIT:#x}, \"the agent is larger than its budget\")"
+/// Program at the beginning of RAM, where the front puts it. `panel-packed` reads from the symbols where the packed image
+/// is loaded, where it moves itself to unpack, and how large it may be.
+fn in_ram(m: &Memory, load: u32, limit: u32) -> String {
+    let home = m.ram.0 + PROGRAM_LIMIT;
+    let limit = limit.min(m.ram.0 + m.usable() - home);
+    let end = format!(
+        "_packed_load = {load:#x};
+_packed_home = {home:#x};
+_packed_limit = {limit:#x};
+ASSERT(_program_end - _program_start <= {PROGRAM_LIMIT:#x}, \"no room for the packed image behind the program\")"
     );
-    script(m, m.agent, m.ram.1 - used - MAILBOX, "", "ENTRY(start)", "> RAM", &check)
+    script(m, "", "RAM", &end)
 }
 
-fn script(m: &Memory, ram: u32, len: u32, flash: &str, head: &str, place: &str, check: &str) -> String {
-    let (head_entry, head_section) = head.split_once('\n').unwrap_or((head, ""));
+/// What unpacks: instructions only, at 0 because it goes elsewhere.
+fn front(m: &Memory) -> String {
+    let stack = m.ram.0 + m.ram.1 - MAILBOX;
+    format!(
+        "ENTRY(front_start)
+_front_stack = {stack:#x};
+SECTIONS {{
+  .front 0 : {{ KEEP(*(.front)) *(.text .text.*) . = ALIGN(4); }}
+  .constants : {{ *(.rodata .rodata.* .data .data.* .bss .bss.*) }}
+  /DISCARD/ : {{ *(.ARM.exidx*) *(.ARM.extab*) *(.eh_frame*) *(.vectors) }}
+}}
+ASSERT(SIZEOF(.constants) == 0, \"the front has a constant, which would need an absolute address\")
+"
+    )
+}
+
+fn script(m: &Memory, flash: &str, place: &str, end: &str) -> String {
+    let (ram, len) = (m.ram.0, m.usable());
     format!(
         "MEMORY {{
   {flash}
   RAM (rwx) : ORIGIN = {ram:#x}, LENGTH = {len:#x}
 }}
-{head_entry}
+ENTRY(start)
 SECTIONS {{
-  {head_section}
   .program : ALIGN({align}) {{
     _program_start = .;
     KEEP(*(.vectors))
@@ -144,14 +176,14 @@ SECTIONS {{
     *(.data .data.*)
     . = ALIGN(16);
     _program_end = .;
-  }} {place}
-  _load = LOADADDR(.program);
+  }} > {place}
   .noinit (NOLOAD) : ALIGN(8) {{ *(.noinit .noinit.*) }} > RAM
   .bss (NOLOAD) : ALIGN(4) {{ _bss_start = .; *(.bss .bss.* COMMON) . = ALIGN(4); _bss_end = .; }} > RAM
   .stack (NOLOAD) : ALIGN(8) {{ _stack_limit = .; . = . + {stack:#x}; _stack_top = .; }} > RAM
-  /DISCARD/ : {{ *(.ARM.exidx*) *(.ARM.extab*) *(.eh_frame*) *(.flash_start) }}
+  _noise = {ram:#x} + {len:#x};
+  /DISCARD/ : {{ *(.ARM.exidx*) *(.ARM.extab*) *(.eh_frame*) *(.front) }}
 }}
-{check}
+{end}
 ",
         align = m.align,
         stack = m.stack,

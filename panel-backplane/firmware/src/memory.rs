@@ -36,6 +36,18 @@ static mut MEMORY: Memory = Memory {
 };
 static TAKEN: AtomicU32 = AtomicU32::new(0);
 
+unsafe extern "C" {
+    /// In the linker script: a KiB of RAM that no program of this firmware writes.
+    static _noise: u32;
+}
+
+/// Bits that differ between two boards: what RAM held when power came.
+pub(crate) fn noise() -> u32 {
+    let from = (&raw const _noise) as u32;
+    let word = |at| read_word(at).unwrap_or(0).to_le_bytes();
+    (from..from + 1024).step_by(4).fold(0, |crc, at| CRC32.update(crc, &word(at)))
+}
+
 /// The memory, empty; `None` the second time.
 pub(crate) fn take() -> Option<&'static mut Memory> {
     if TAKEN.load(Ordering::Relaxed) != 0 {
@@ -48,13 +60,6 @@ pub(crate) fn take() -> Option<&'static mut Memory> {
 
 #[unsafe(link_section = ".noinit.board")]
 static mut BOARD: MaybeUninit<Board> = MaybeUninit::uninit();
-
-/// Bits that differ between two boards: what RAM held when this program was started. To be called before [`keep`].
-pub(crate) fn noise() -> u32 {
-    let from = (&raw const BOARD) as u32 & !3;
-    let word = |at| read_word(at).unwrap_or(0).to_le_bytes();
-    (from..from + 1024).step_by(4).fold(0, |crc, at| CRC32.update(crc, &word(at)))
-}
 
 /// Keeps the board for ever; there is one, so this is called once.
 pub(crate) fn keep(board: Board) -> &'static mut Board {

@@ -12,7 +12,8 @@ use crate::{core_registers, gpio, mailbox, memory, seal, vectors, watchdog};
 use panel_protocol::agent::{SLOT_WORD, slot_in};
 use panel_protocol::block::SEALED;
 use panel_protocol::node::{
-    BoardFacts, BusCounters, EraseUnit, FlashState, NodePort, Protection, ResetCause, Seals, Slot, TestReading,
+    BoardFacts, BusCounters, EraseUnit, FlashState, NodePort, Protection, ResetCause, Seals, Slot,
+    TestReading,
 };
 
 /// The board.

@@ -1,7 +1,7 @@
 //! The vector table, the first instructions, the interrupts, and what happens when something goes wrong.
 //!
-//! All of the program lies in RAM. For the agent the ROM bootloader has put it there; the resident brings a few
-//! instructions in flash that copy it. Whatever traps resets the chip: a board comes back into its bootloader.
+//! All of the program lies in RAM, where its front has unpacked it (`front.rs`; G431's lies in flash). Whatever traps
+//! resets the chip: a board comes back into its bootloader.
 #![expect(unsafe_code, reason = "entry points are called by the hardware")]
 
 use crate::{can, chip, core_registers, regs, usart};
@@ -12,7 +12,11 @@ core::arch::global_asm!(
     ".word start",
     ".word {nmi}",
     ".word fault",
-    ".rept 11",
+    ".rept 3",
+    ".word {trap}",
+    ".endr",
+    ".word 0, 0", // reserved: the front puts a loader's notes there, which are 0 if there are none
+    ".rept 6",
     ".word {trap}",
     ".endr",
     ".word {tick}",
@@ -28,7 +32,7 @@ core::arch::global_asm!(
     ".word {trap}",
     ".endr",
     ".word {can}",
-    // The program's first instructions, in RAM: stack, cleared variables.
+    // The program's first instructions: stack, cleared variables.
     ".section .text.start, \"ax\"",
     ".global start",
     ".type start, %function",
@@ -82,34 +86,6 @@ core::arch::global_asm!(
     first = const chip::IRQS[0],
     second = const chip::IRQS[1] - chip::IRQS[0] - 1,
     third = const chip::IRQS[2] - chip::IRQS[1] - 1,
-);
-
-// For the resident: vectors and copying code at the start of flash. The linker lays them there, and leaves
-// them out of the agent.
-core::arch::global_asm!(
-    ".section .flash_start, \"ax\"",
-    ".global flash_vectors",
-    "flash_vectors:",
-    ".word _stack_top",
-    ".rept 15",
-    ".word flash_start",
-    ".endr",
-    ".type flash_start, %function",
-    ".thumb_func",
-    "flash_start:",
-    "ldr r0, =_load",
-    "ldr r1, =_program_start",
-    "ldr r2, =_program_end",
-    "1:",
-    "cmp r1, r2",
-    "bhs 2f",
-    "ldm r0!, {{r4-r7}}",
-    "stm r1!, {{r4-r7}}",
-    "b 1b",
-    "2:",
-    "ldr r0, =start",
-    "bx r0",
-    ".pool",
 );
 
 unsafe extern "C" {

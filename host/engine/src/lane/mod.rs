@@ -172,8 +172,8 @@ pub(crate) struct Lane {
 /// Error frames without a frame in between that make a bus useless: an error-active controller is off the bus
 /// after 32 of its own.
 const DISTURBED: u32 = 64;
-/// From Go until an agent listens to its bus: the shipped ones, on a chip at 16 MHz.
-const AGENT_START: Span = Span::from_millis(40);
+/// From Go until an agent listens to its bus: the shipped ones, which unpack themselves and are then at 16 MHz.
+const AGENT_START: Span = Span::from_millis(100);
 /// Time for clearing up after a pass that used up its own.
 const CLEARING: Span = Span::from_millis(5000);
 
@@ -337,12 +337,12 @@ impl Lane {
         if self.owed > 0 {
             return;
         }
-        let patient = |s: &Slot| {
-            let over_bus = self.plan.ways.get(s).is_some_and(|way| way.rom_on_bus());
-            over_bus && self.boards.get(s).is_some_and(|b| b.loaded)
+        let agents = self.group.iter().filter(|s| self.boards.get(s).is_some_and(|b| b.loaded));
+        let waits = |s: &Slot| match self.plan.ways.get(s) {
+            Some(way) if way.rom_on_bus() => AGENT_START + JOIN_SILENCE,
+            _ => AGENT_START,
         };
-        let join = if self.group.iter().any(patient) { JOIN_SILENCE + AGENT_START } else { Span::ZERO };
-        let until = now + join.max(self.plan.recipe.limits.start_up);
+        let until = now + agents.map(waits).fold(self.plan.recipe.limits.start_up, Span::max);
         match self.stage {
             Stage::Power if self.plan.panel.binding != Binding::Straps => self.begin_binding(now),
             Stage::Power => self.stage = Stage::StartUp(until),

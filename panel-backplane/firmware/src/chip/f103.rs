@@ -68,6 +68,7 @@ pub(crate) fn calm() {
     RCC.write(CFGR, 0);
     RCC.wait(CFGR, CFGR_SWS, 0, 100_000);
     RCC.clear(CR, CR_PLLON | CR_HSEON);
+    FLASH_ACR.replace(0, 0b111, 0);
     for (register, bits) in [(APB1RSTR, CANEN), (APB2RSTR, USART1EN | PORTS)] {
         RCC.set(register, bits);
         RCC.clear(register, bits);
@@ -87,6 +88,18 @@ pub(crate) fn start_clock() -> bool {
     // A crystal starts within 2 ms; a broken one must not keep the board from its host.
     let crystal = RCC.wait(CR, CR_HSERDY, CR_HSERDY, 100_000);
     let (input, select) = if crystal { (mhz, CFGR_PLLSRC) } else { (4, 0) };
+    start_pll(select, input)
+}
+
+/// From the internal oscillator, for the unpacking; a PLL that runs already is left alone.
+pub(crate) fn hurry() {
+    if RCC.read(CR) & CR_PLLON == 0 {
+        start_pll(0, 4);
+    }
+}
+
+/// Takes the clock from the PLL, whose input is `input` MHz from `select`.
+fn start_pll(select: u32, input: u32) -> bool {
     let pll = select | (PLL_MHZ / input - 2) << 18 | 0b100 << 8; // APB1 / 2
     RCC.write(CFGR, pll);
     RCC.set(CR, CR_PLLON);

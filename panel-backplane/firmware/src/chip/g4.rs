@@ -73,6 +73,7 @@ pub(crate) fn calm() {
     RCC.write(CFGR, 0b01); // HSI, nothing divided
     RCC.wait(CFGR, CFGR_SWS, 0b01 << 2, 100_000);
     RCC.clear(CR, CR_PLLON | CR_HSEON);
+    FLASH_ACR.replace(0, 0xF, 0);
     for (register, bits) in [(AHB2RSTR, PORTS), (APB1RSTR1, FDCANEN), (APB2RSTR, USART1EN)] {
         RCC.set(register, bits);
         RCC.clear(register, bits);
@@ -91,7 +92,20 @@ pub(crate) fn start_clock() -> bool {
     RCC.set(CR, CR_HSEON);
     // A crystal starts within 2 ms; a broken one must not keep the board from its host.
     let (input, select) = if RCC.wait(CR, CR_HSERDY, CR_HSERDY, 100_000) { (mhz, 0b11) } else { (16, 0b10) };
-    // 4 MHz into the PLL, VCO 160 MHz, R = 2 (RM0440 7.4.4).
+    start_pll(select, input)
+}
+
+/// From the internal oscillator, for the unpacking; a PLL that runs already is left alone.
+#[cfg(not(feature = "g431"))]
+pub(crate) fn hurry() {
+    if RCC.read(CR) & CR_PLLON == 0 {
+        start_pll(0b10, 16);
+    }
+}
+
+/// Takes the clock from the PLL, whose input is `input` MHz from `select`: 4 MHz into it, VCO 160 MHz, R = 2 (RM0440
+/// 7.4.4).
+fn start_pll(select: u32, input: u32) -> bool {
     RCC.write(PLLCFGR, 1 << 24 | 40 << 8 | (input / 4 - 1) << 4 | select);
     RCC.set(CR, CR_PLLON);
     if !RCC.wait(CR, CR_PLLRDY, CR_PLLRDY, 100_000) {

@@ -23,7 +23,7 @@ fn four_boards(kit: &Kit) {
     all_pass(&station, &reports);
     // The fixture has switched everything off; the boards go to the customer, who switches them on.
     station.world.set_power(&[1, 2, 3, 4], true);
-    panel_emulator::station::wait(&mut station.world, Span::from_millis(600));
+    panel_emulator::station::wait(&mut station.world, Span::from_millis(700));
     let (address, bytes) = image.flat();
     for fitted in &station.boards {
         let mut board = fitted.board();
@@ -56,7 +56,7 @@ fn locked(kit: &Kit, level: fn(u32) -> u32) {
     let reports = station.finish(&image, false, finishing);
     all_pass(&station, &reports);
     station.world.set_power(&[1, 2], true);
-    panel_emulator::station::wait(&mut station.world, Span::from_millis(600));
+    panel_emulator::station::wait(&mut station.world, Span::from_millis(700));
     for fitted in &station.boards {
         let mut board = fitted.board();
         assert!(!matches!(level(board.option_word()), 0xAA | 0xCC), "{:#010x}", board.option_word());

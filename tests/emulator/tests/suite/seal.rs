@@ -5,7 +5,7 @@
 //! `boards/f405-sealed.rs`.
 
 use ed25519_dalek::{Signer, SigningKey};
-use panel_emulator::{Board, BoardConfig, Cells, Chip, FLASH_BASE, Noise, Program};
+use panel_emulator::{Board, BoardConfig, Cells, Chip, FLASH_BASE, Noise};
 use panel_protocol::CRC32;
 use panel_protocol::block::{Begin, BeginFlags, MAX_BLOCK, Region, Seal};
 use panel_protocol::ident::{Channel, DataPosition, Discovery, NodeId};
@@ -45,7 +45,7 @@ impl Dialog {
         flash(&mut board);
         board.set_power(0, true);
         let mut dialog = Self { board, now: 0, decoder: Decoder::default(), reply: Vec::new() };
-        dialog.wait(60);
+        dialog.wait(200); // it has unpacked itself
         let discover = Control::Discover { min: 1, current: 1, restart: true };
         let first = NodeId::new(0).expect("a number");
         dialog.send(HostMessage::Control(None, discover));
@@ -163,7 +163,6 @@ fn sealed(begin: Begin, counter: u32, floor: u32) -> Begin {
 
 #[test]
 fn a_board_with_a_key_takes_and_starts_what_is_sealed_and_refuses_everything_else() {
-    let program: Program = firmware("f405-sealed-bootloader");
     let mut dialog = Dialog::new(sealed_board);
     let (plain, bytes) = application("1");
     let good = sealed(plain, 7, 5);
@@ -187,7 +186,8 @@ fn a_board_with_a_key_takes_and_starts_what_is_sealed_and_refuses_everything_els
     assert_eq!(dialog.begin(&sealed(application("0").0, 4, 0)).0, Some(Refusal::Downgrade));
     assert_eq!(dialog.starts(), Alive::Application("1".to_owned()));
 
-    let symbol = |name| program.symbol(name).expect("linker script");
+    let unpacked = firmware("f405-sealed-bootloader-raw");
+    let symbol = |name| unpacked.symbol(name).expect("linker script");
     let (limit, top) = (symbol("_stack_limit"), symbol("_stack_top"));
     let memory = dialog.board.memory(limit, (top - limit) as usize);
     let untouched = memory.iter().position(|&b| b != 0xA5).unwrap_or(memory.len());

@@ -100,6 +100,11 @@ impl Kit {
         firmware(&format!("{}-bootloader", self.name))
     }
 
+    /// The same before it was packed, at its place in RAM, with its symbols.
+    pub(crate) fn unpacked(&self) -> Program {
+        firmware(&format!("{}-bootloader-raw", self.name))
+    }
+
     /// What the board of this number is made of.
     pub(crate) fn config(&self, number: u8) -> BoardConfig {
         BoardConfig { crystal: self.crystal, ..BoardConfig::new(self.chip, number) }
@@ -259,7 +264,7 @@ impl Station {
             digest: true,
             start_application: start,
             finishing,
-            limits: Limits { start_up: Span::from_millis(60), ..Limits::default() },
+            limits: Limits { start_up: Span::from_millis(100), ..Limits::default() },
         };
         Plan::with_ways(recipe, self.panel.clone(), self.ways.clone()).expect("a plan")
     }

@@ -12,8 +12,9 @@ use panel_protocol::stream::{Decoder, MAX_ENCODED, encode};
 use crate::tools::{F405, G431, Kit, Station, all_pass};
 
 const MS: u64 = 1_000_000;
-/// A start at 16 MHz, the start window of 300 ms, the check of a small image, and the first words of the application.
-const SETTLED: u64 = 480;
+/// Unpacking, a start at 16 MHz, the start window of 300 ms, the check of a small image, and the first words of the
+/// application.
+const SETTLED: u64 = 580;
 
 /// What became of a board that was switched on.
 #[derive(Debug, PartialEq, Eq)]

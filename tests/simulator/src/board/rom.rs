@@ -23,8 +23,9 @@ use crate::hardware::{Hardware, OptionWrite};
 use crate::loader::Loader;
 use crate::timers::NEVER;
 
-/// From Go to the first instruction that matters: clocks, vectors, controller.
-const AGENT_START: u64 = 5_000_000;
+/// From Go until an agent listens, or begins to listen for silence: unpacking, clocks, vectors, controller (docs/node.md,
+/// "Measured").
+const AGENT_START: u64 = 90_000_000;
 /// What a ROM's write of option bytes takes (rom-simulator).
 const OPTION_WRITE: u64 = 30_000_000;
 /// Silence on the bus after which an agent takes part in it.

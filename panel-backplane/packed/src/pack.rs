@@ -1,0 +1,246 @@
+//! The packer: a front and a program, both ELF files, become one image that is loaded as it is.
+//!
+//! Invariant: what [`pack`] returns was unpacked again and found equal. Called by `pack-firmware`.
+
+use crate::{checksum, header, restore};
+use object::elf::{EM_ARM, ET_EXEC, PT_LOAD};
+use object::read::elf::{ElfFile32, FileHeader, ProgramHeader};
+use object::{Endianness, Object, ObjectSymbol};
+use std::string::String;
+use std::vec::Vec;
+
+/// upkr's effort, 0 to 9: two seconds a program; more makes a thousandth of it.
+const EFFORT: u8 = 5;
+
+/// What cannot be packed.
+#[derive(Debug, thiserror::Error)]
+pub enum PackError {
+    /// No 32-bit ELF file.
+    #[error("{what}: {source}")]
+    Format {
+        /// Front or program.
+        what: &'static str,
+        /// What is wrong.
+        source: object::Error,
+    },
+    /// The file is not linked as it has to be.
+    #[error("{what}: {why}")]
+    Linked {
+        /// Front or program.
+        what: &'static str,
+        /// What is missing.
+        why: String,
+    },
+    /// More bytes than there is room for.
+    #[error("{bytes} bytes packed, room for {room} at {load:#010x}")]
+    TooLarge {
+        /// Of the image.
+        bytes: usize,
+        /// There.
+        room: usize,
+        /// Where it is loaded.
+        load: u32,
+    },
+    /// The unpacker does not give the program back.
+    #[error("unpacked again it is another program")]
+    Unpacked,
+}
+
+/// A packed program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// Where it is loaded.
+    pub load: u32,
+    /// What is loaded.
+    pub bytes: Vec<u8>,
+    /// Bytes of the program that comes out of it.
+    pub unpacked: usize,
+    /// Bytes of the front.
+    pub front: usize,
+}
+
+/// A program as it was linked: its bytes, where the packed image is to be loaded and to lie, and how large it may be.
+struct Program {
+    bytes: Vec<u8>,
+    load: u32,
+    home: u32,
+    room: usize,
+}
+
+/// Packs `program` behind `front`, both ELF files. The front's vectors count from its own beginning.
+///
+/// # Errors
+/// [`PackError`]: a file is not what it should be, or the result has no room.
+pub fn pack(front: &[u8], program: &[u8]) -> Result<Image, PackError> {
+    let (mut bytes, _) = loaded(front, "front")?;
+    let program = Program::read(program)?;
+    let front_bytes = bytes.len();
+    if front_bytes < 4 * header::WORDS || front_bytes % 4 != 0 {
+        let why = std::format!("{front_bytes} bytes, which is no whole front");
+        return Err(PackError::Linked { what: "front", why });
+    }
+    let packed = compressed(&program.bytes, EFFORT)?;
+    bytes.extend_from_slice(&packed);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    if bytes.len() > program.room {
+        return Err(PackError::TooLarge { bytes: bytes.len(), room: program.room, load: program.load });
+    }
+    for vector in 1..header::VECTORS {
+        add(&mut bytes, vector, program.load);
+    }
+    let entries = [
+        (header::FRONT, front_bytes as u32),
+        (header::HOME, program.home),
+        (header::BYTES, bytes.len() as u32),
+        (header::UNPACKED, program.bytes.len() as u32),
+        (header::CHECKSUM, checksum(&program.bytes)),
+    ];
+    entries.iter().for_each(|&(word, value)| add(&mut bytes, word, value));
+    Ok(Image { load: program.load, bytes, unpacked: program.bytes.len(), front: front_bytes })
+}
+
+impl Image {
+    /// As an ELF file of one segment.
+    #[must_use]
+    pub fn elf(&self) -> Vec<u8> {
+        const HEADERS: u32 = 52 + 32;
+        let entry = self.bytes.get(4..8).map_or(0, |b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+        let halves = |values: &[u16]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
+        let words = |values: &[u32]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
+        let size = self.bytes.len() as u32;
+        // ELF32, little-endian, version 1; EABI version 5.
+        let mut file = std::vec![0x7F, b'E', b'L', b'F', 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        file.extend(halves(&[ET_EXEC.0, EM_ARM.0]));
+        file.extend(words(&[1, entry, 52, 0, 0x0500_0000]));
+        file.extend(halves(&[52, 32, 1, 40, 0, 0]));
+        // Readable and executable.
+        file.extend(words(&[PT_LOAD.0, HEADERS, self.load, self.load, size, size, 5, 4]));
+        file.extend_from_slice(&self.bytes);
+        file
+    }
+}
+
+impl Program {
+    fn read(elf: &[u8]) -> Result<Self, PackError> {
+        const WHAT: &str = "program";
+        let (bytes, symbols) = loaded(elf, WHAT)?;
+        let symbol = |name: &str| {
+            let found = symbols.iter().find(|s| s.0 == name).map(|s| s.1);
+            found.ok_or_else(|| PackError::Linked { what: WHAT, why: std::format!("no symbol {name}") })
+        };
+        let (load, home, limit) =
+            (symbol("_packed_load")?, symbol("_packed_home")?, symbol("_packed_limit")?);
+        if bytes.len() % 4 != 0 {
+            let why = std::format!("{} bytes, no multiple of 4", bytes.len());
+            return Err(PackError::Linked { what: WHAT, why });
+        }
+        Ok(Self { bytes, load, home, room: limit as usize })
+    }
+}
+
+/// Names and addresses.
+type Symbols = Vec<(String, u32)>;
+
+/// The bytes of the only segment with bytes, and the symbols.
+fn loaded(elf: &[u8], what: &'static str) -> Result<(Vec<u8>, Symbols), PackError> {
+    let format = |source| PackError::Format { what, source };
+    let file = ElfFile32::<Endianness>::parse(elf).map_err(format)?;
+    let endian = file.endian();
+    let mut parts = Vec::new();
+    for part in file.elf_header().program_headers(endian, elf).map_err(format)? {
+        let data = part.data(endian, elf).unwrap_or_default();
+        if part.p_type(endian) == PT_LOAD && !data.is_empty() {
+            parts.push(data.to_vec());
+        }
+    }
+    let count = parts.len();
+    let (Some(bytes), 1) = (parts.pop(), count) else {
+        return Err(PackError::Linked {
+            what,
+            why: std::format!("{count} segments with bytes instead of one"),
+        });
+    };
+    let symbols = file.symbols().filter_map(|s| Some((s.name().ok()?.into(), s.address() as u32)));
+    Ok((bytes, symbols.collect()))
+}
+
+/// What [`restore`] makes the program of.
+fn prepared(program: &[u8]) -> Vec<u8> {
+    let halves = program.as_chunks::<2>().0.iter().map(|&b| u16::from_le_bytes(b));
+    let mut halves: Vec<u16> = halves.collect();
+    for second in 1..halves.len() {
+        let (first, now) = (halves[second - 1], halves[second]);
+        if crate::call(first, now) {
+            let distance = u32::from(first & 0x7FF) << 11 | u32::from(now & 0x7FF);
+            let target = distance + second as u32 + 1;
+            halves[second - 1] = 0xF000 | (target >> 11 & 0x7FF) as u16;
+            halves[second] = 0xF800 | (target & 0x7FF) as u16;
+        }
+    }
+    halves.into_iter().flat_map(u16::to_be_bytes).collect()
+}
+
+/// The program packed, and unpacked again to be sure.
+fn compressed(program: &[u8], effort: u8) -> Result<Vec<u8>, PackError> {
+    let config = upkr::Config { parity_contexts: 2, ..upkr::Config::default() };
+    let packed = upkr::pack(&prepared(program), effort, &config, None);
+    let mut out = upkr::unpack(&packed, &config, program.len()).map_err(|_| PackError::Unpacked)?;
+    restore(&mut out);
+    if out == program { Ok(packed) } else { Err(PackError::Unpacked) }
+}
+
+/// Adds to a word of the header.
+fn add(bytes: &mut [u8], word: usize, value: u32) {
+    if let Some(place) = bytes.get_mut(4 * word..4 * word + 4) {
+        let old = u32::from_le_bytes([place[0], place[1], place[2], place[3]]);
+        place.copy_from_slice(&old.wrapping_add(value).to_le_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Thumb as it is: calls, repeated instructions, constants.
+    fn code() -> impl Strategy<Value = Vec<u8>> {
+        let call = (0_u16..0x800, 0_u16..0x800).prop_map(|(a, b)| [0xF000 | a, 0xF800 | b].to_vec());
+        let other = prop::collection::vec(any::<u16>(), 1..6);
+        let some = prop::sample::select(std::vec![0x4770_u16, 0xB510, 0xBD10, 0x2000, 0xF000, 0xF800]);
+        let piece = prop_oneof![call, other, prop::collection::vec(some, 1..9)];
+        prop::collection::vec(piece, 0..300).prop_map(|pieces| {
+            let mut bytes: Vec<u8> = pieces.concat().into_iter().flat_map(u16::to_le_bytes).collect();
+            bytes.resize(bytes.len().next_multiple_of(4), 0);
+            bytes
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_packed_comes_out_again(program in code()) {
+            prop_assert!(compressed(&program, 1).is_ok());
+        }
+
+        #[test]
+        fn a_wrong_bit_changes_the_checksum(mut program in code(), at in any::<prop::sample::Index>(), bit in 0_u8..8) {
+            prop_assume!(!program.is_empty());
+            let right = checksum(&program);
+            let at = at.index(program.len());
+            program[at] ^= 1 << bit;
+            prop_assert_ne!(checksum(&program), right);
+        }
+    }
+
+    #[test]
+    fn the_elf_file_holds_the_image_at_its_address() {
+        let image = Image { load: 0x2000_3000, bytes: (0..40).collect(), unpacked: 60, front: 36 };
+        let (bytes, _) = loaded(&image.elf(), "image").unwrap();
+        assert_eq!(bytes, image.bytes);
+        let file = image.elf();
+        let parsed = ElfFile32::<Endianness>::parse(&*file).unwrap();
+        assert_eq!(
+            parsed.elf_header().program_headers(parsed.endian(), &*file).unwrap()[0].p_paddr(parsed.endian()),
+            0x2000_3000
+        );
+    }
+}
