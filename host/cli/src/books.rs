@@ -45,11 +45,18 @@ struct Retests {
 }
 
 impl Books {
-    /// Whether records and ledger can be opened, before anything else is opened or made.
+    /// Whether there is room, and whether records and ledger that are there can be opened, before anything else is opened
+    /// or made. What is not there is not made either.
     pub(crate) fn check(dir: &Path, ordered: bool, plan: &Plan) -> Result<(), Failure> {
-        let store = Recorder::open(dir, room::needed(plan.panel.slots.len(), plan.recipe.retries, ordered))?;
-        if ordered {
-            same_ledger::check(dir, store.records())?;
+        let needed = room::needed(plan.panel.slots.len(), plan.recipe.retries, ordered);
+        room::check(dir, needed)?;
+        if dir.join("records.db").exists() {
+            let store = Recorder::open(dir, needed)?;
+            if ordered {
+                same_ledger::check(dir, store.records())?;
+            }
+        }
+        if ordered && crate::ledger::path(dir).exists() {
             Ordered::open_ledger(dir)?;
         }
         Ok(())
