@@ -1,4 +1,6 @@
-"""Boots the two machines side by side, passes their checks on line by line, and counts; see `run`, which starts this.
+"""Boots the two machines one after the other, passes their checks on line by line, and counts; see `run`, which starts this.
+
+Never both at once: a panel of 64 boards in real time needs the two cores of a small machine for itself.
 
 A machine reports on its console: `ok NAME`, `FAILED NAME: why`, and as its last line `END`. Without that line it
 has failed, whatever came before. Machines are killed when this program ends, however it ends.
@@ -192,8 +194,7 @@ def main():
                 report(f"FAILED {name}: does not start: {error}")
             else:
                 machine.start()
-        for machine in machines:
-            machine.join()
+                machine.join()
     finally:
         for machine in machines:
             machine.kill()
