@@ -108,10 +108,16 @@ fn main() {
     let has_key = fs::read_to_string(&file).expect("it exists").contains("seal: Some(");
     let size = if has_key { memory.sealed } else { memory.resident };
     fs::write(Path::new(&out).join("resident_size.rs"), format!("{size:#x}")).expect("OUT_DIR");
-    let bootloader = if memory.in_place { in_flash(memory, size) } else { in_ram(memory, RESIDENT, size) };
-    // The agent's image may not reach to where it moves.
-    let agent = in_ram(memory, memory.agent, memory.ram.0 + PROGRAM_LIMIT - memory.agent);
-    for (binary, script) in [("bootloader", bootloader), ("agent", agent), ("front", front(memory))] {
+    let is_agent = env::var_os("CARGO_FEATURE_AGENT").is_some();
+    let program = if is_agent {
+        // The agent's image may not reach to where it moves.
+        in_ram(memory, memory.agent, memory.ram.0 + PROGRAM_LIMIT - memory.agent)
+    } else if memory.in_place {
+        in_flash(memory, size)
+    } else {
+        in_ram(memory, RESIDENT, size)
+    };
+    for (binary, script) in [("program", program), ("front", front(memory))] {
         let path = Path::new(&out).join(format!("{binary}.ld"));
         fs::write(&path, script).expect("OUT_DIR");
         println!("cargo:rustc-link-arg-bin={binary}=-T{}", path.display());

@@ -24,7 +24,6 @@ TARGET = pathlib.Path(__file__).resolve().parents[2] / "target"
 OUT = TARGET / "firmware"
 HOST = TARGET / "debug" / "panelflash"
 BASE, APP, RECORDS, SIZE = 0x08000000, 0x08008000, 0x080E0000, 1 << 20
-AGENT = 0x20003000
 DISCOVER = (0x300, bytes([1, 1, 1, 1]))
 LIMIT = 30  # seconds of real time for an answer, far more than it takes
 
@@ -126,25 +125,6 @@ def damaged():
         yield "and its board answers a host", board.hear(KEY, asking=DISCOVER)
 
 
-def agent_from_ram():
-    """What the ROM bootloader's Go does, in a flash of eight instructions: stack pointer, then reset vector.
-    QEMU's ports read as zeros: the agent's CAN bus is dominant for ever, and only "JOIN" lets it take part."""
-    binary = (OUT / "f405-bare-agent.bin").read_bytes()
-    told = binary[:0x1C] + b"JOIN" + binary[0x20:]
-    # ldr r0, =AGENT; ldr r1, [r0]; msr msp, r1; ldr r0, [r0, #4]; bx r0; nop; nop
-    go = struct.pack("<10H", 0x4803, 0x6801, 0xF381, 0x8808, 0x6840, 0x4700, 0xBF00, 0xBF00, AGENT & 0xFFFF, AGENT >> 16)
-    start = struct.pack("<II", 0x20002000, BASE + 9) + go
-    with Board(start, (AGENT, binary)) as board:
-        yield "an agent whose bus is not silent does not take part", not board.hear(KEY, asking=DISCOVER, seconds=2)
-    with Board(start, (AGENT, told)) as board:
-        yield "the agent, started in RAM, answers a host", board.hear(KEY, asking=DISCOVER)
-        board.say((0x300, bytes([2, 5, 0, 0, 0])))
-        yield "and takes a number", board.hear(bytes([0x8E]))
-        board.say((0x185, bytes([0x10, 0])))
-        # The second part of Info, between its stuffing bytes: end of the version, then the capability bits.
-        yield "and says that it is the agent", board.hear(bytes([2, 1, 2, 0x32]))
-
-
 def scan(port):
     """What `panelflash bus scan` finds at this port, asking again: it gives a board some tens of milliseconds, which
     QEMU may not get on a machine that has other work, nor does a board that the first question resets."""
@@ -190,7 +170,7 @@ def real_host():
 
 
 passed = failed = 0
-for name, good in [check for part in (starts_and_comes_back, damaged, agent_from_ram, real_host) for check in part()]:
+for name, good in [check for part in (starts_and_comes_back, damaged, real_host) for check in part()]:
     print(f"{'ok' if good else 'FAILED'}: {name}")
     passed, failed = passed + good, failed + (not good)
 print(f"{passed} passed, {failed} failed")

@@ -29,6 +29,4 @@ mod usart;
 mod vectors;
 mod watchdog;
 
-pub use chip::Role;
-pub use seal::CHECK;
 pub use start::main;

@@ -3,7 +3,7 @@
 use core::ops::Range;
 
 use crate::board::Board;
-use crate::chip::{self, BOARD, Role};
+use crate::chip::{self, BOARD, IS_AGENT};
 use crate::flash::{self, Flash};
 #[cfg(any(feature = "f405", feature = "f103"))]
 use crate::regs::is_erased;
@@ -18,8 +18,6 @@ use panel_protocol::node::{
 
 /// The board.
 pub(crate) struct Port {
-    role: Role,
-    check: Option<seal::Check>,
     facts: BoardFacts,
     /// As it was at the start: a level written since is not in force before the next one.
     protection: Protection,
@@ -31,12 +29,10 @@ pub(crate) struct Port {
 
 impl Port {
     /// The board as it is now, pins not yet set up.
-    pub(crate) fn new(role: Role, check: Option<seal::Check>, reset_cause: ResetCause) -> Self {
-        let facts = chip::facts(role, reset_cause);
+    pub(crate) fn new(reset_cause: ResetCause) -> Self {
+        let facts = chip::facts(reset_cause);
         let end = facts.flash.base + facts.flash.size();
         Self {
-            role,
-            check,
             protection: flash::protection(),
             nonce: memory::noise(),
             counters: BusCounters::default(),
@@ -51,6 +47,10 @@ impl NodePort for Port {
         &self.facts
     }
 
+    fn is_agent(&self) -> bool {
+        IS_AGENT
+    }
+
     fn nonce(&mut self) -> u32 {
         self.nonce & 0xFF_FFFF
     }
@@ -58,9 +58,7 @@ impl NodePort for Port {
     /// What the agent's loader has told counts: it knows through whose lines it loads.
     fn strap(&mut self) -> Option<u16> {
         let Board { straps, .. } = BOARD;
-        if self.role == Role::Agent
-            && let Some(slot) = read_word(vectors::address() + SLOT_WORD as u32).and_then(slot_in)
-        {
+        if IS_AGENT && let Some(slot) = read_word(vectors::address() + SLOT_WORD as u32).and_then(slot_in) {
             return Some(slot);
         }
         let value = straps.iter().rev().fold(0, |value, &pin| value << 1 | u16::from(gpio::is_high(pin)));
@@ -107,35 +105,35 @@ impl NodePort for Port {
     }
 
     fn write_options(&mut self, offset: u8, data: &[u8]) -> bool {
-        flash::write_options(offset, data)
+        !IS_AGENT && flash::write_options(offset, data)
     }
 
     fn set_protection(&mut self, level: Protection) -> bool {
-        flash::set_protection(level)
+        !IS_AGENT && flash::set_protection(level)
     }
 
     fn run_test(&mut self, _item: u8, _argument: u32) -> Option<TestReading> {
         None // test items are the application's
     }
 
-    const HAS_SLOT: bool = BOARD.slot.is_some();
+    const HAS_SLOT: bool = BOARD.slot.is_some() && !IS_AGENT;
 
     fn slot(&self) -> Option<Slot> {
-        chip::slot(self.role, &self.facts.flash)
+        chip::slot(&self.facts.flash)
     }
 
     fn seals(&self) -> Seals {
-        seal::duty(self.role)
+        seal::DUTY
     }
 
     fn seal_is_good(&mut self, message: &[u8; SEALED], signature: &[u8; 64]) -> bool {
-        self.check.is_some_and(|check| check(message, signature))
+        seal::DUTY == Seals::Demanded && seal::is_signed(message, signature)
     }
 
     /// The resident resets first, so that the application finds the chip as after a reset and the image is
     /// checked once more; the agent cannot, because the boot pins may still lead into the ROM.
     fn start_application(&mut self, address: u32) {
-        if self.role == Role::Resident {
+        if !IS_AGENT {
             mailbox::ask_to_start(address);
             core_registers::reset();
         }

@@ -5,7 +5,7 @@
 //! with SysTick that is a millisecond at most.
 
 use crate::can::{self, Controller};
-use crate::chip::{self, BOARD, Role};
+use crate::chip::{self, BOARD, IS_AGENT};
 use crate::core_registers::{self, Clock};
 use crate::memory::Memory;
 use crate::port::Port;
@@ -50,27 +50,31 @@ pub(crate) fn run(board: &mut Board, starts: bool) -> ! {
 
 impl Board {
     /// A board that listens, its clocks and pins set up.
-    pub(crate) fn new(role: Role, port: Port, memory: &'static mut Memory) -> Self {
+    pub(crate) fn new(port: Port, memory: &'static mut Memory) -> Self {
         if !chip::start_clock() {
             core_registers::reset(); // not even from the internal oscillator: perhaps the next time
         }
         let mut clock = Clock::start();
         chip::connect_can(&BOARD.can);
-        gpio::alternate(BOARD.usart.rx, BOARD.usart.alternate, false);
-        gpio::alternate(BOARD.usart.tx, BOARD.usart.alternate, true);
+        if !IS_AGENT {
+            gpio::alternate(BOARD.usart.rx, BOARD.usart.alternate, false);
+            gpio::alternate(BOARD.usart.tx, BOARD.usart.alternate, true);
+        }
         if let Some(led) = BOARD.led {
             gpio::output(led);
             gpio::set(led, true);
         }
-        if BOARD.watchdog && role == Role::Resident {
+        if BOARD.watchdog && !IS_AGENT {
             watchdog::start();
         }
-        if role == Role::Agent {
+        if IS_AGENT {
             can::await_silence(&mut clock);
         }
         let (can, uart) = (Controller::start(), Usart::start());
         core_registers::enable_interrupt(chip::CAN_IRQ);
-        core_registers::enable_interrupt(chip::USART_IRQ);
+        if !IS_AGENT {
+            core_registers::enable_interrupt(chip::USART_IRQ);
+        }
         let node = Node::unread(port, memory);
         Self { clock, node, can, uart, link: Link::Can, start_at: None }
     }
@@ -97,7 +101,8 @@ impl Board {
         }
         let now = self.clock.now(); // what an operation's end is reckoned from
         self.transmit(now);
-        let starts = self.start_at.is_some_and(|at| !now.is_before(at)) && !self.node.is_writing();
+        let starts =
+            !IS_AGENT && self.start_at.is_some_and(|at| !now.is_before(at)) && !self.node.is_writing();
         if starts && self.node.image() == ImageState::Valid {
             mailbox::ask_to_start(0);
             core_registers::reset();
@@ -117,7 +122,7 @@ impl Board {
 
     fn handle(&mut self, now: Micros, link: Link, frame: &Frame) {
         self.link = link;
-        if asks_to_stay(frame) {
+        if !IS_AGENT && asks_to_stay(frame) {
             self.start_at = None;
         }
         self.node.handle_frame(now, frame);

@@ -1,9 +1,10 @@
 //! USART1 as a byte stream: bytes come in by interrupt into a ring, frames go out byte by byte.
 //!
 //! Old USART (F1, F4: RM0090 30.6) and new USART (G0, G4: RM0440 37.8) differ in where the registers are.
-//! Invariant: only the interrupt pushes into the ring, only the main loop pops.
+//! Invariant: only the interrupt pushes into the ring, only the main loop pops. An agent is loaded where nobody speaks the
+//! byte-stream framing, and leaves the UART alone.
 
-use crate::chip;
+use crate::chip::{self, IS_AGENT};
 use crate::regs::Block;
 use core::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use panel_protocol::frame::Frame;
@@ -63,9 +64,11 @@ impl Usart {
     /// Sets it up for 8N1. The pins and its clock are on already.
     pub(crate) fn start() -> Self {
         const BAUD: u32 = chip::BOARD.usart.baud;
-        USART1.write(map::CR1, 0);
-        USART1.write(map::BRR, (chip::CLOCKS.usart + BAUD / 2) / BAUD);
-        USART1.write(map::CR1, map::ENABLE);
+        if !IS_AGENT {
+            USART1.write(map::CR1, 0);
+            USART1.write(map::BRR, (chip::CLOCKS.usart + BAUD / 2) / BAUD);
+            USART1.write(map::CR1, map::ENABLE);
+        }
         Self { decoder: Decoder::default(), out: [0; MAX_ENCODED], len: 0, at: 0 }
     }
 
@@ -73,7 +76,7 @@ impl Usart {
     pub(crate) fn receive(&mut self) -> Option<Frame> {
         loop {
             let tail = TAIL.load(Ordering::Relaxed);
-            if tail == HEAD.load(Ordering::Acquire) {
+            if IS_AGENT || tail == HEAD.load(Ordering::Acquire) {
                 return None;
             }
             let byte = BYTES.get(tail as usize)?.load(Ordering::Relaxed);
@@ -86,23 +89,26 @@ impl Usart {
 
     /// A frame can be taken.
     pub(crate) const fn can_send(&self) -> bool {
-        self.at == self.len
+        IS_AGENT || self.at == self.len
     }
 
     /// The last bit has left.
     pub(crate) fn all_sent(&self) -> bool {
-        self.can_send() && USART1.read(map::STATUS) & TC != 0
+        IS_AGENT || self.can_send() && USART1.read(map::STATUS) & TC != 0
     }
 
     /// Takes a frame to send, and sends its first byte if there is room.
     pub(crate) fn send(&mut self, frame: &Frame) {
-        (self.len, self.at) = (encode(frame, &mut self.out), 0);
-        self.pump();
+        if !IS_AGENT {
+            (self.len, self.at) = (encode(frame, &mut self.out), 0);
+            self.pump();
+        }
     }
 
     /// Sends the next byte if there is room; to be called often.
     pub(crate) fn pump(&mut self) {
-        if USART1.read(map::STATUS) & TXE != 0
+        if !IS_AGENT
+            && USART1.read(map::STATUS) & TXE != 0
             && let Some(&byte) = self.out.get(self.at).filter(|_| self.at < self.len)
         {
             USART1.write(map::SEND, byte.into());
@@ -113,12 +119,15 @@ impl Usart {
 
 /// Whether bytes wait.
 pub(crate) fn waiting() -> bool {
-    HEAD.load(Ordering::Acquire) != TAIL.load(Ordering::Relaxed)
+    !IS_AGENT && HEAD.load(Ordering::Acquire) != TAIL.load(Ordering::Relaxed)
 }
 
 /// From the interrupt: the byte received goes into the ring. A byte without room is lost; its frame's CRC-32
 /// will tell.
 pub(crate) fn take_received() {
+    if IS_AGENT {
+        return;
+    }
     let status = USART1.read(map::STATUS);
     if status & (RXNE | ERRORS) == 0 {
         return;

@@ -153,7 +153,8 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
         }
         let id = begin.image_id();
         // A locked board may be read back as the image that it says it holds, and in no other way.
-        let read_back = begin.flags.contains(BeginFlags::COMPARE) && records.newest.vouches_for(&id);
+        let read_back =
+            !port.is_agent() && begin.flags.contains(BeginFlags::COMPARE) && records.newest.vouches_for(&id);
         if port.protection() != Protection::Open && !read_back {
             return Err(Refusal::Protected);
         }
@@ -198,7 +199,7 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
             return Err(Refusal::WrongState);
         }
         let able = self.port.facts().capabilities.contains(Capabilities::OPTIONS);
-        if able { Ok(()) } else { Err(Refusal::Unsupported) }
+        if able && !self.port.is_agent() { Ok(()) } else { Err(Refusal::Unsupported) }
     }
 
     fn protect(&mut self, p: &Payload) -> Result<When, Refusal> {

@@ -90,7 +90,7 @@ impl Session {
         if self.failed.is_some() || self.state == NodeState::Manifest {
             return Poll { wake: Wake::Idle, work: Work::None };
         }
-        if self.state == NodeState::Comparing {
+        if !io.port.is_agent() && self.state == NodeState::Comparing {
             return self.compare_step(io);
         }
         let mut work = self.finish_op(io);
@@ -393,7 +393,7 @@ impl Session {
         }
         match free {
             Some(address) => {
-                let bytes = io.records.newest.next(&self.begin, &self.id, self.entry());
+                let bytes = io.records.newest.next(&self.begin, &self.id, self.entry(io.port));
                 self.write_record(io, address, &bytes);
             }
             None => self.erase(io, OpKind::RecordErase, &unit),
@@ -419,12 +419,12 @@ impl Session {
     }
 
     /// The record that is due on the way to the mark.
-    fn entry(&self) -> Entry {
+    fn entry<P: NodePort>(&self, port: &P) -> Entry {
         let seals = self.records_before_mark() - self.begin.regions().len() as u8;
         match self.recorded {
             _ if self.floor > 0 => Entry::Floor(self.floor),
-            _ if self.trust => Entry::Trust,
-            _ if self.state == NodeState::Installing => Entry::Installed,
+            _ if self.trust && port.seals() == Seals::Demanded => Entry::Trust,
+            _ if P::HAS_SLOT && self.state == NodeState::Installing => Entry::Installed,
             _ if self.mark == ImageState::Incomplete => Entry::Mark(self.mark),
             n if n < seals => Entry::Seal(n),
             n if n < self.records_before_mark() => Entry::Region(n - seals),
@@ -433,7 +433,7 @@ impl Session {
     }
 
     fn record_written<P: NodePort>(&mut self, io: &mut Io<'_, P>) {
-        let (mark, entry) = (self.mark, self.entry());
+        let (mark, entry) = (self.mark, self.entry(io.port));
         let wanted = io.records.newest.next(&self.begin, &self.id, entry);
         if !io.records.written(io.port, &wanted) {
             let got = io.records.newest.state;

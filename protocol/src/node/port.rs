@@ -300,6 +300,13 @@ pub trait NodePort {
     /// Facts that do not change while the node runs.
     fn facts(&self) -> &BoardFacts;
 
+    /// Whether this is the RAM agent, which serves one run and is gone with the power; [`Capabilities::AGENT`] then. It does
+    /// without much that a resident bootloader needs (docs/node.md, "The agent"). A board answers with a constant, so that
+    /// nothing of that is in an agent's binary.
+    fn is_agent(&self) -> bool {
+        false
+    }
+
     /// 24 bits that differ between two boards even when everything else is equal (RNG, RAM noise, clock drift).
     fn nonce(&mut self) -> u32;
 

@@ -193,7 +193,7 @@ impl Session {
         for entry in &mut manifest[..usize::from(self.segments)] {
             entry.state = if entry.crc == BLANK_CRC { EntryState::Blank } else { EntryState::Need };
         }
-        if self.begin.flags.contains(BeginFlags::COMPARE) {
+        if !port.is_agent() && self.begin.flags.contains(BeginFlags::COMPARE) {
             self.state = NodeState::Comparing;
             self.start_reply = true;
             return Ok(When::Later);

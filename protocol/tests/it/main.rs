@@ -5,6 +5,7 @@
 
 mod util;
 
+mod agent;
 mod boot;
 mod codec;
 mod corpus;

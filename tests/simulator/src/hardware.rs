@@ -180,6 +180,10 @@ impl NodePort for BoardPort {
         &self.0.facts
     }
 
+    fn is_agent(&self) -> bool {
+        self.0.facts.capabilities.contains(Capabilities::AGENT)
+    }
+
     fn nonce(&mut self) -> u32 {
         self.0.rng.next() as u32 & 0xFF_FFFF
     }
@@ -254,12 +258,11 @@ impl NodePort for BoardPort {
     const HAS_SLOT: bool = true;
 
     fn slot(&self) -> Option<Slot> {
-        self.0.slot
+        self.0.slot.filter(|_| !self.is_agent())
     }
 
     fn seals(&self) -> Seals {
-        let is_agent = self.0.facts.capabilities.contains(Capabilities::AGENT);
-        if self.0.seal_key.is_some() && !is_agent { Seals::Demanded } else { Seals::Kept }
+        if self.0.seal_key.is_some() && !self.is_agent() { Seals::Demanded } else { Seals::Kept }
     }
 
     fn seal_is_good(&mut self, message: &[u8; SEALED], signature: &[u8; 64]) -> bool {

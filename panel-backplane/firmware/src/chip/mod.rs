@@ -35,23 +35,18 @@ pub(crate) struct Clocks {
     pub(crate) usart: u32,
 }
 
-/// What this program is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// In flash, copied to RAM at every start; guards itself.
-    Resident,
-    /// Loaded into RAM by the ROM bootloader; may change all of the flash.
-    Agent,
-}
+/// What this program is: the agent, loaded into RAM by the ROM bootloader, which may change all of the flash; or the resident
+/// bootloader, which guards itself. A constant, so that neither carries what only the other one needs.
+pub(crate) const IS_AGENT: bool = cfg!(feature = "agent");
 
 /// `count` erase units of `kib` KiB, with their typical and longest time in us.
 pub(crate) const fn erase_run(count: u16, kib: u32, typical: u32, longest: u32) -> EraseRun {
     EraseRun { count, size: kib * 1024, typical: Span(typical), longest: Span(longest) }
 }
 
-/// The board's facts. Records are in the last erase unit, for both roles: what the agent has written, resident
+/// The board's facts. Records are in the last erase unit, for both programs: what the agent has written, resident
 /// bootloader included, the resident then starts.
-pub(crate) fn facts(role: Role, reset_cause: ResetCause) -> BoardFacts {
+pub(crate) fn facts(reset_cause: ResetCause) -> BoardFacts {
     let mut runs = [EraseRun::default(); MAX_RUNS];
     runs.iter_mut().zip(erase_runs()).for_each(|(place, run)| *place = run);
     let mut flash = FlashFacts {
@@ -60,18 +55,19 @@ pub(crate) fn facts(role: Role, reset_cause: ResetCause) -> BoardFacts {
         unit: UNIT as u8,
         program_typical: Span(PROGRAM_US.0),
         program_longest: Span(PROGRAM_US.1),
-        app_base: if role == Role::Agent { FLASH_BASE } else { FLASH_BASE + RESIDENT_SIZE },
+        app_base: if IS_AGENT { FLASH_BASE } else { FLASH_BASE + RESIDENT_SIZE },
         record_base: FLASH_BASE,
     };
     flash.record_base =
         flash.erase_unit(FLASH_BASE + flash.size() - 1).map_or(FLASH_BASE, |unit| unit.address);
-    let mut capabilities = Capabilities::OPTIONS;
+    let mut capabilities = Capabilities::empty();
+    capabilities.set(Capabilities::OPTIONS, !IS_AGENT); // an agent would not outlive the restart that loads them
     capabilities.set(Capabilities::RECEIVES_WHILE_BUSY, RUNS_FROM_RAM);
-    capabilities.set(Capabilities::AGENT, role == Role::Agent);
+    capabilities.set(Capabilities::AGENT, IS_AGENT);
     capabilities.set(Capabilities::STRAPS, !BOARD.straps.is_empty());
     capabilities.set(Capabilities::FD, BOARD.can.data_bitrate != 0);
-    capabilities.set(Capabilities::SLOT, slot(role, &flash).is_some());
-    capabilities.set(Capabilities::SEALS, seal::duty(role) == Seals::Demanded);
+    capabilities.set(Capabilities::SLOT, slot(&flash).is_some());
+    capabilities.set(Capabilities::SEALS, seal::DUTY == Seals::Demanded);
     let mut uid = [0; 12];
     read_bytes(UID, &mut uid);
     BoardFacts {
@@ -88,8 +84,8 @@ pub(crate) fn facts(role: Role, reset_cause: ResetCause) -> BoardFacts {
 }
 
 /// The second slot of the board file, where the flash of this very chip is large enough for it. An agent has none.
-pub(crate) fn slot(role: Role, flash: &FlashFacts) -> Option<Slot> {
-    let base = BOARD.slot.filter(|&base| role == Role::Resident && base < flash.record_base)?;
+pub(crate) fn slot(flash: &FlashFacts) -> Option<Slot> {
+    let base = BOARD.slot.filter(|&base| !IS_AGENT && base < flash.record_base)?;
     let begins = flash.erase_unit(base)?.address == base;
     begins.then_some(Slot { base, end: flash.record_base })
 }

@@ -222,6 +222,10 @@ impl NodePort for Port {
         &self.facts
     }
 
+    fn is_agent(&self) -> bool {
+        self.facts.capabilities.contains(Capabilities::AGENT)
+    }
+
     fn nonce(&mut self) -> u32 {
         self.nonce
     }

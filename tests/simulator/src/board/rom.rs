@@ -183,7 +183,11 @@ impl<F: Firmware> Board<F> {
         let agent = rom.agent.as_ref().filter(|agent| entry == Some(agent.address));
         let address = entry.unwrap_or(FLASH_BASE);
         if agent.is_some_and(|agent| holds(rom.loader.chip(), agent)) {
-            hardware.facts.capabilities |= Capabilities::AGENT | Capabilities::RECEIVES_WHILE_BUSY;
+            let capabilities = &mut hardware.facts.capabilities;
+            *capabilities |= Capabilities::AGENT | Capabilities::RECEIVES_WHILE_BUSY;
+            // An agent does not outlive the restart that loads option bytes, and what a resident keeps is nothing to it.
+            *capabilities -=
+                Capabilities::OPTIONS | Capabilities::KEYS | Capabilities::SEALS | Capabilities::SLOT;
             let flash = &mut hardware.facts.flash;
             flash.app_base = flash.base;
             let last = flash.erase_unit(flash.base + flash.size() - 1);

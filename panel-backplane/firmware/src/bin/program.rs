@@ -1,9 +1,9 @@
-//! The RAM agent: see the library.
+//! The program, resident bootloader or RAM agent: see the library.
 #![no_std]
 #![no_main]
 #![expect(unsafe_code, reason = "called by the start-up code")]
 
 #[unsafe(no_mangle)]
 extern "C" fn main() -> ! {
-    panel_firmware::main(panel_firmware::Role::Agent, None)
+    panel_firmware::main()
 }
