@@ -3,7 +3,8 @@
 //! Used for everything that is not discovery and not the stream of data. A broadcast request goes out once;
 //! repetitions go only to nodes that owe an answer. They all do the same work, so when some have answered and
 //! the bus has fallen silent since, the others have missed the question: they are reminded then and not only
-//! when the longest time the work may take is over.
+//! when the longest time the work may take is over. When nobody at all answers, it is the way to them that
+//! has stopped (an adapter, a host short of processor time), and they are asked for [`STANDSTILL`] longer.
 
 use super::Timing;
 use crate::block::MAX_BLOCK;
@@ -185,11 +186,21 @@ const REMINDERS: u8 = 4;
 /// So few that reminding them costs nothing even if they are merely at work.
 const FEW: usize = 3;
 
+/// How long a bus on which several nodes answered before may stand still: what a link allows a frame to wait.
+const STANDSTILL: Span = Span::from_millis(2000);
+
 /// A round of questions.
 pub(super) struct Ask {
     pending: BTreeMap<NodeId, Request>,
+    /// How many were asked.
+    asked: usize,
+    /// Until when nobody is given up as long as nobody answers.
+    standstill: Micros,
+    /// Nobody has answered any try: one node is asked at a time, until one answers.
+    probing: Option<usize>,
     patience: Span,
     tries: u8,
+    all_tries: u8,
     /// When this try is over.
     over: Micros,
     /// How long an answer takes at most, if there is nothing to do for it and the bus is free.
@@ -225,10 +236,15 @@ impl Ask {
         let [answer, quiet] = [timing.answer, timing.quiet].map(|wait| wait + Span(timing.frame.0 * longest));
         let patience = patience + answer + sent;
         let repeatable = pending.values().all(Request::may_be_repeated);
+        let several = if pending.len() > FEW { STANDSTILL } else { Span::ZERO };
         let mut ask = Self {
+            asked: pending.len(),
+            standstill: now + patience + several,
+            probing: None,
             pending,
             patience,
             tries: timing.tries,
+            all_tries: timing.tries,
             over: now + patience,
             answer,
             quiet,
@@ -263,16 +279,24 @@ impl Ask {
         if fits {
             self.pending.remove(&node);
             self.answered = true;
+            if self.probing.take().is_some() {
+                self.tries = self.all_tries;
+            }
         }
         fits
     }
 
     pub(super) fn forget(&mut self, node: NodeId) {
-        self.pending.remove(&node);
+        self.asked -= usize::from(self.pending.remove(&node).is_some());
     }
 
     pub(super) fn is_done(&self) -> bool {
         self.pending.is_empty()
+    }
+
+    /// Several were asked more than once, and not one has answered: the bus stands still.
+    pub(super) fn is_unheard(&self) -> bool {
+        self.tries < self.all_tries && self.asked > FEW && self.pending.len() == self.asked
     }
 
     pub(super) fn handle_timeout(&mut self, now: Micros, out: &mut impl Extend<Frame>) -> Verdict {
@@ -289,6 +313,10 @@ impl Ask {
         if now >= self.over {
             self.tries = self.tries.saturating_sub(1);
             if self.tries == 0 {
+                if self.is_unheard() && now < self.standstill {
+                    self.probe(now, out);
+                    return Verdict::Wait;
+                }
                 return Verdict::Done(core::mem::take(&mut self.pending).into_keys().collect());
             }
             self.over = now + self.patience + Span(self.frame.0 * self.pending.len() as u64);
@@ -301,6 +329,17 @@ impl Ask {
         }
         self.pending.iter().for_each(|(node, request)| request.frames(Some(*node), out));
         Verdict::Wait
+    }
+
+    /// Asks the next node alone: questions to all would wait in the way of the first answer.
+    fn probe(&mut self, now: Micros, out: &mut impl Extend<Frame>) {
+        let turn = self.probing.map_or(0, |last| last + 1);
+        self.probing = Some(turn);
+        self.tries = 1;
+        self.over = now + self.patience;
+        if let Some((node, request)) = self.pending.iter().nth(turn % self.asked.max(1)) {
+            request.frames(Some(*node), out);
+        }
     }
 }
 
@@ -364,6 +403,47 @@ mod tests {
             assert_eq!(out.len(), usize::from(reminder));
         }
         assert_eq!(ask.deadline(), Micros::ZERO + WHOLE, "it is not reminded for ever");
+    }
+
+    #[test]
+    fn a_bus_on_which_nobody_answers_is_probed_node_by_node_and_then_everybody_is_asked_anew() {
+        let commit = Control::Commit { session: 7 };
+        let mut ask = ask(64, commit);
+        let next = |ask: &mut Ask| {
+            let mut out = vec![];
+            while out.is_empty() {
+                assert!(matches!(ask.handle_timeout(ask.deadline(), &mut out), Verdict::Wait));
+            }
+            out
+        };
+        let to = |n| HostMessage::Control(Some(node(n)), commit).to_frame();
+        assert_eq!(next(&mut ask), (0..64).map(to).collect::<Vec<_>>(), "the second try goes to everybody");
+        assert!(ask.is_unheard());
+        assert_eq!((next(&mut ask), next(&mut ask)), (vec![to(0)], vec![to(1)]));
+        assert!(ask.handle(node(9), &done(commit)));
+        assert!(!ask.is_unheard());
+        assert_eq!(next(&mut ask).len(), 63, "those that still owe an answer");
+    }
+
+    #[test]
+    fn a_bus_that_stays_silent_is_given_up_after_two_seconds_and_a_few_nodes_after_their_tries() {
+        let given_up = |nodes| {
+            let mut ask = ask(nodes, Control::Census);
+            let mut out = vec![];
+            loop {
+                let now = ask.deadline();
+                if let Verdict::Done(silent) = ask.handle_timeout(now, &mut out) {
+                    break (now, silent.len());
+                }
+            }
+        };
+        let (late, silent) = given_up(4);
+        assert!(
+            late >= Micros::ZERO + STANDSTILL && late < Micros::ZERO + STANDSTILL + WHOLE + WHOLE,
+            "{late:?}"
+        );
+        assert_eq!(silent, 4);
+        assert_eq!(given_up(3), (Micros::ZERO + WHOLE + WHOLE, 3));
     }
 
     #[test]

@@ -144,6 +144,22 @@ def refused(name, wanted, link, fd=False):
         expect(code in (2, 3) and wanted in job.said(), f"exit {code}: {job.said()}")
 
 
+def standstill():
+    """The boards' side gets no processor for a while, as an adapter that hangs: its answers come late, all of them."""
+    where = folder()
+    panel = panel_file(where, 3, 7, "socketcan:vcan0", CLASSICAL)
+    with check("nobody answers for 0.6 s: the run waits, goes on and nobody is blamed"):
+        with boards(where, panel) as (process, _):
+            job = Run(panel, where)
+            job.wait_for_traffic("vcan0")
+            process.send_signal(signal.SIGSTOP)
+            time.sleep(0.6)
+            process.send_signal(signal.SIGCONT)
+            code, result = job.end(60)
+            expect_pass(code, result, 21, job)
+            note(f"stood still for 0.6 s: {figures(result)}")
+
+
 def flood(_):
     # The lowest identifier wins every arbitration; vcan has none, but its queue fills.
     subprocess.Popen([tool("cangen"), "vcan0", "-g", "0", "-I", "000", "-L", "8", "-n", "300000"], env=environment())
@@ -185,6 +201,7 @@ def troubles():
     trouble("a second program floods the bus: the run ends with its code", ["E415", "E416"], flood)
     run("/bin/sh", "-c", "pkill -x cangen || killall cangen || true", code=None)
     trouble("the receiver overruns: the run ends with its code", ["E416"], pause)
+    standstill()
     slcan_troubles()
 
 

@@ -81,15 +81,17 @@ impl Driver<'_> {
         loop {
             self.clock.look();
             let now = self.clock.now();
+            let mut behind = false;
             for bus in 0..self.station.links.len() {
-                self.receive(now, bus);
+                behind |= self.receive(now, bus);
             }
             self.hear_ports(now);
             self.watch_links();
             self.hear_fixture(now);
             // A link may have come back: the clock goes on.
             let now = self.clock.now();
-            if self.run.next_timeout().is_some_and(|due| now >= due) && !self.clock.stands() {
+            // Nobody is too late whose frames are here and not yet read.
+            if !behind && self.run.next_timeout().is_some_and(|due| now >= due) && !self.clock.stands() {
                 self.run.handle_timeout(now);
             }
             self.flush(now);
@@ -97,15 +99,17 @@ impl Driver<'_> {
                 return;
             }
             self.tick();
-            self.wait();
+            if !behind {
+                self.wait();
+            }
         }
     }
 
-    /// Everything that a link has to say, up to a turn.
-    fn receive(&mut self, now: Micros, bus: usize) {
+    /// Everything that a link has to say, up to a turn; whether there may be more.
+    fn receive(&mut self, now: Micros, bus: usize) -> bool {
         let index = BusIndex(bus as u8);
         for _ in 0..TURN {
-            let Some(input) = self.station.links[bus].receive(now) else { return };
+            let Some(input) = self.station.links[bus].receive(now) else { return false };
             match input {
                 CanInput::Received(frame, stamp) => {
                     if let Some(Stamp::Kernel(at)) = stamp {
@@ -118,6 +122,7 @@ impl Driver<'_> {
                 CanInput::Event(event) => self.handle_event(now, bus, event),
             }
         }
+        true
     }
 
     fn handle_event(&mut self, now: Micros, bus: usize, event: CanEvent) {

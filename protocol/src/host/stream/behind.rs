@@ -5,7 +5,7 @@
 use super::{Demotion, Stage, Stream, verdict};
 use crate::frame::Frame;
 use crate::host::BusEvent;
-use crate::host::ask::Verdict;
+use crate::host::ask::{Ask, Verdict};
 use crate::host::chunks::ChunkSet;
 use crate::ident::NodeId;
 use crate::message::NodeMessage;
@@ -107,6 +107,10 @@ impl Stream {
 
     /// Censuses, holds and their limits, in every stage that has begun.
     pub(super) fn watch(&mut self, now: Micros, out: &mut VecDeque<Frame>, events: &mut VecDeque<BusEvent>) {
+        if self.census.as_ref().is_some_and(Ask::is_unheard) {
+            // Nobody is slow because the bus stands still.
+            self.options.patience = self.options.patience + now.since(self.looked);
+        }
         self.looked = now;
         if let Some(census) = &mut self.census
             && let Verdict::Done(silent) = verdict(census, now, out)

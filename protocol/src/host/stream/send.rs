@@ -2,7 +2,7 @@
 
 use super::{Stage, Stream, StreamCounters, ask, control};
 use crate::frame::Frame;
-use crate::host::ask::Request;
+use crate::host::ask::{Ask, Request};
 use crate::host::chunks::ChunkSet;
 use crate::host::{BusEvent, Timing};
 use crate::ident::{DataPosition, NodeId};
@@ -29,7 +29,8 @@ impl Stream {
         counters: &mut StreamCounters,
         events: &mut VecDeque<BusEvent>,
     ) -> Option<Frame> {
-        if !matches!(self.stage, Stage::Data) {
+        // Data for a bus that stands still would only lie in its way.
+        if !matches!(self.stage, Stage::Data) || self.census.as_ref().is_some_and(Ask::is_unheard) {
             return None;
         }
         if self.census.is_none() && (now >= self.census_due || self.windows >= CENSUS_WINDOWS) {
