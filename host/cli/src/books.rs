@@ -53,10 +53,9 @@ impl Books {
         if dir.join("records.db").exists() {
             let store = Recorder::open(dir, needed)?;
             if ordered {
-                same_ledger::check(dir, store.records())?;
+                same_ledger::open(dir, store.records())?;
             }
-        }
-        if ordered && crate::ledger::path(dir).exists() {
+        } else if ordered && crate::ledger::path(dir).exists() {
             Ordered::open_ledger(dir)?;
         }
         Ok(())
@@ -83,8 +82,10 @@ impl Books {
                 unkept: BTreeSet::new(),
             });
         };
-        same_ledger::check(dir, store.records())?;
-        let mut ledger = Ordered::open_ledger(dir)?;
+        let mut ledger = match same_ledger::open(dir, store.records())? {
+            Some(ledger) => ledger,
+            None => Ordered::open_ledger(dir)?,
+        };
         arm(&mut store, &mut ledger);
         let (product, policy) = (start.product.clone(), start.retests);
         let retests = Some(Retests { product, policy, permit: None });
@@ -109,9 +110,7 @@ impl Books {
         let needed = room::needed(1, 0, true);
         let mut store = Recorder::open(dir, needed)?;
         let room = Room::take(dir, needed)?;
-        let path = crate::ledger::path(dir);
-        same_ledger::check(dir, store.records())?;
-        let mut ledger = path.exists().then(|| Ordered::open_ledger(dir)).transpose()?;
+        let mut ledger = same_ledger::open(dir, store.records())?;
         arm(&mut store, ledger.as_mut());
         if let Some(ledger) = &mut ledger {
             keeper::settle(ledger, store.records(), clock())?;

@@ -2,7 +2,7 @@
 //! older copy put back, would give the same numbers out once more.
 //!
 //! With each reservation the records get the last entry of the ledger's log ([`head_note`]), in the batch that
-//! is written anyway. Before the next run the ledger must still have that entry ([`check`]). A ledger may know more
+//! is written anyway. Before the next run the ledger must still have that entry ([`open`]). A ledger may know more
 //! than the records: what was reserved by a station that died right after.
 
 use std::path::Path;
@@ -12,6 +12,7 @@ use panel_engine::Event;
 use panel_ledger::{Checkpoint, Ledger, LedgerError, SqliteLedger};
 use panel_store::Records;
 
+use super::{Ordered, station_failure};
 use crate::failure::Failure;
 
 /// Topic of the note in the records.
@@ -27,27 +28,28 @@ pub(crate) fn head_note(ledger: &SqliteLedger) -> Result<Option<Event>, LedgerEr
     Ok(ledger.head()?.map(note))
 }
 
-/// Refuses a ledger in `dir` that has not the entry which the records name last. Nothing is made if there is none.
+/// The ledger in `dir`, if there is one: none is made. One that has not the entry which the records name last is refused,
+/// and so is that there is none.
 ///
 /// # Errors
 /// E638 with the entry that is missing; trouble of either database.
-pub(crate) fn check(dir: &Path, records: &Records) -> Result<(), Failure> {
-    let noted = records.newest_order_note(TOPIC).map_err(|e| crate::records::failure(&e))?;
-    let Some((seq, hash)) = noted.as_deref().and_then(entry) else { return Ok(()) };
+pub(crate) fn open(dir: &Path, records: &Records) -> Result<Option<SqliteLedger>, Failure> {
     let path = crate::ledger::path(dir);
-    let found = if path.exists() {
-        let broken = |e: LedgerError| Failure::with_exit(e.code(), e.to_string(), 3);
-        let ledger = SqliteLedger::open(&path).map_err(broken)?;
-        ledger.events(seq - 1, 1).map_err(broken)?.pop().filter(|entry| entry.seq == seq)
-    } else {
-        None
+    let ledger = path.exists().then(|| Ordered::open_ledger(dir)).transpose()?;
+    let noted = records.newest_order_note(TOPIC).map_err(|e| crate::records::failure(&e))?;
+    let Some((seq, hash)) = noted.as_deref().and_then(entry) else { return Ok(ledger) };
+    let found = match &ledger {
+        Some(ledger) => {
+            let entry = ledger.events(seq - 1, 1).map_err(station_failure)?.pop();
+            match entry.filter(|entry| entry.seq == seq) {
+                Some(entry) if entry.hash.to_string() == hash => None,
+                Some(entry) => Some(format!("there it is {}", entry.hash)),
+                None => Some("it ends before that: it is an older copy or a new one".to_owned()),
+            }
+        }
+        None => Some("it is not there".to_owned()),
     };
-    let found = match found {
-        Some(entry) if entry.hash.to_string() == hash => return Ok(()),
-        Some(entry) => format!("there it is {}", entry.hash),
-        None if path.exists() => "it ends before that: it is an older copy or a new one".to_owned(),
-        None => "it is not there".to_owned(),
-    };
+    let Some(found) = found else { return Ok(ledger) };
     let text = format!(
         "{}: the records name its entry {seq} ({hash}), and {found}\nnumbers that it gave out would be given out again: \
          put the newest ledger.db back",

@@ -38,7 +38,7 @@ fn an_order_is_carried_out_on_blank_boards_whatever_the_way() {
         let said = owner.run("WO-1", &[]).good();
         assert_eq!(owner.balance("WO-1"), [10, 4, 0, 0, 0, 6], "{way}");
         for (slot, serial) in (1..).zip(serials(&said)) {
-            let file = std::fs::read(owner.path(&format!("boards/slot-{slot}-F405.flash"))).unwrap();
+            let file = owner.chip(slot);
             assert_eq!(file[14], 1, "{way}: slot {slot} is locked");
             assert_eq!(
                 &file[4096 + 0xC_0000 + 48..][..serial.len()],
@@ -59,8 +59,7 @@ fn an_order_is_carried_out_on_blank_boards_whatever_the_way() {
 fn locked_boards_are_not_touched_by_another_run_and_consume_nothing() {
     let owner = station("rom-uart", "");
     owner.run("WO-1", &[]).good();
-    let files =
-        || (1..=4).map(|slot| std::fs::read(owner.path(&format!("boards/slot-{slot}-F405.flash"))).unwrap());
+    let files = || (1..=4).map(|slot| owner.chip(slot));
     let before: Vec<_> = files().collect();
     let said = owner.run("WO-1", &[]);
     assert_eq!(said.exit, Some(1), "{said:?}");

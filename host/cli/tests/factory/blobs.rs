@@ -58,7 +58,7 @@ fn ledger(owner: &Owner, args: &[&str]) -> Said {
 
 /// The blobs in a board's flash: name and bytes.
 fn in_chip(owner: &Owner, slot: u16) -> Vec<(String, Vec<u8>)> {
-    let bytes = std::fs::read(owner.path(&format!("boards/slot-{slot}-F405.flash"))).unwrap();
+    let bytes = owner.chip(slot);
     let blobs = region::blobs(&bytes[REGION..][..1024]);
     blobs.map(|blob| blob.map(|b| (b.name.to_owned(), b.bytes.to_vec())).unwrap()).collect()
 }
@@ -100,7 +100,7 @@ fn every_unit_gets_its_own_blobs_keeps_them_and_a_secret_is_in_chips_only() {
     assert_in_chips_only(&owner, &said, &secrets);
 
     // An erased chip gets back what it had, in whatever slot.
-    let (two, four) = (owner.path("boards/slot-2-F405.flash"), owner.path("boards/slot-4-F405.flash"));
+    let (two, four) = (owner.chip_file(2), owner.chip_file(4));
     let mut chip = std::fs::read(&two).unwrap();
     chip[4096 + 0x4000..4096 + (1 << 20)].fill(0xFF);
     std::fs::rename(&four, &two).unwrap();
@@ -139,7 +139,7 @@ fn blobs_that_nobody_imported_or_that_do_not_fit_are_refused_before_the_panel() 
     owner.file("line/station.toml", &station.replace("secret = \"station.key\"", ""));
     owner.run("WO-1", &[]).refused("E518 station-file", "\"psk\" is a secret");
     import(&owner, 7..8).refused("E620 order-file", "names no `secret`");
-    let chip = std::fs::read(owner.path("boards/slot-1-F405.flash")).unwrap();
+    let chip = owner.chip(1);
     assert!(chip[4096 + 0x2_0000..].iter().all(|byte| *byte == 0xFF), "no board was touched");
 }
 

@@ -23,7 +23,7 @@ fn keys_of_blank_boards_are_in_their_chips_only_whatever_the_way() {
         let said = owner.run("WO-1", &["--event-log", "events.jsonl"]).good();
         assert_eq!(owner.balance("WO-1"), [10, 4, 0, 0, 0, 6], "{way}");
         let key = |slot: u16| {
-            let chip = std::fs::read(owner.path(&format!("boards/slot-{slot}-F405.flash"))).unwrap();
+            let chip = owner.chip(slot);
             // The place of the key in the region: docs/identity_region.h.
             let key = chip[4096 + 0xC_0000 + 208..][..32].to_vec();
             assert!(chip[14] == 1 && key != [0xFF; 32], "{way}: slot {slot} is locked and has a key");
@@ -47,7 +47,7 @@ fn the_images_of_an_encrypted_release_are_in_chips_only() {
     let many_values = |piece: &[u8]| piece.iter().collect::<std::collections::BTreeSet<_>>().len() > 20;
     let mut pieces = image.chunks_exact(32).enumerate().skip(1024);
     let (at, piece) = pieces.find(|(_, piece)| many_values(piece)).unwrap();
-    let chip = std::fs::read(owner.path("boards/slot-1-F405.flash")).unwrap();
+    let chip = owner.chip(1);
     assert_eq!(&chip[4096 + 0x2_0000 + 32 * at..][..32], piece, "the chip has it");
     assert_in_chips_only(&owner, &said, &[piece.to_vec()]);
 }

@@ -82,7 +82,7 @@ fn work_order_over(served: &[&str], link: &str) {
     owner.call(&["ledger", "audit", "--records", "records"]).good();
     drop(far);
     for slot in 1..=4 {
-        let chip = std::fs::read(owner.path(&format!("boards/slot-{slot}-F405.flash"))).unwrap();
+        let chip = owner.chip(slot);
         assert_eq!(
             (chip[14], chip[16]),
             (1, 0xEB),

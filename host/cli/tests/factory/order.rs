@@ -257,7 +257,7 @@ fn option_bytes_of_the_release_are_set_before_the_lock_and_kept_in_the_chip() {
     let report = owner.call(&["report", "unit", "W-00001", "--records", "records"]).good().stdout;
     let at = |step: &str| report.find(step).unwrap_or_else(|| panic!("{step}: {report}"));
     assert!(at("options") < at("lock") && at("lock") < at("prove-lock"), "{report}");
-    let chip = std::fs::read(owner.path("boards/slot-1-F405.flash")).unwrap();
+    let chip = owner.chip(1);
     assert_eq!((chip[14], chip[16]), (1, 0xEB), "protection and first option byte in the chip");
 }
 

@@ -2,7 +2,7 @@
 
 use panel_ledger::region;
 
-use crate::owner::{Owner, image};
+use crate::owner::{Owner, Said, image};
 use crate::whole::boards;
 
 /// Flash and one-time programmable memory of F405 in a board's file (tests/simulator's format).
@@ -28,14 +28,14 @@ fn line(identity: &str) -> Owner {
 
 /// Changes a board's file between two runs.
 fn change(owner: &Owner, slot: u16, change: impl Fn(&mut [u8])) {
-    let path = owner.path(&format!("boards/slot-{slot}-F405.flash"));
+    let path = owner.chip_file(slot);
     let mut bytes = std::fs::read(&path).unwrap();
     change(&mut bytes);
     std::fs::write(&path, bytes).unwrap();
 }
 
 fn otp(owner: &Owner, slot: u16) -> Vec<u8> {
-    std::fs::read(owner.path(&format!("boards/slot-{slot}-F405.flash"))).unwrap()[OTP..].to_vec()
+    owner.chip(slot)[OTP..].to_vec()
 }
 
 /// What a rework station leaves of a board: unlocked and erased, but for its bootloader and what no erase reaches.
@@ -47,8 +47,7 @@ fn erase(bytes: &mut [u8]) {
 #[test]
 fn an_identity_in_otp_outlasts_the_flash_and_is_known_again() {
     let owner = line("");
-    let serial_of =
-        |said: &crate::owner::Said, at: usize| boards(said)[at]["serial"].as_str().unwrap().to_owned();
+    let serial_of = |said: &Said, at: usize| boards(said)[at]["serial"].as_str().unwrap().to_owned();
     let first = owner.run("WO-1", &[]).good();
     let kept: Vec<_> = (1..=4).map(|slot| otp(&owner, slot)).collect();
     for (at, bytes) in kept.iter().enumerate() {

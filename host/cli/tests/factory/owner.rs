@@ -83,6 +83,16 @@ impl Owner {
         path
     }
 
+    /// The file that keeps the simulated chip of this slot between runs (tests/simulator's format).
+    pub(crate) fn chip_file(&self, slot: u16) -> PathBuf {
+        self.path(&format!("boards/slot-{slot}-F405.flash"))
+    }
+
+    /// What is in that file.
+    pub(crate) fn chip(&self, slot: u16) -> Vec<u8> {
+        std::fs::read(self.chip_file(slot)).unwrap()
+    }
+
     /// `panelflash` with these arguments, in the owner's directory.
     pub(crate) fn call(&self, args: &[&str]) -> Said {
         Said::of(&self.command(args).output().unwrap())

@@ -43,8 +43,8 @@ fn wanted(serial: &str, first_address: u8) -> Vec<u8> {
     bytes
 }
 
-fn in_chip(owner: &Owner, slot: usize) -> Vec<u8> {
-    let file = std::fs::read(owner.path(&format!("boards/slot-{slot}-F405.flash"))).unwrap();
+fn in_chip(owner: &Owner, slot: u16) -> Vec<u8> {
+    let file = owner.chip(slot);
     file[APP_IN_FILE..APP_IN_FILE + 65536].to_vec()
 }
 

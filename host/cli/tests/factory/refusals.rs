@@ -167,7 +167,7 @@ fn a_clock_before_the_ledgers_last_entry_stops_every_way_to_a_number() {
         }
     }
     assert_eq!(SqliteLedger::open(&owner.path("records/ledger.db")).unwrap().head().unwrap(), entries);
-    let chip = std::fs::read(owner.path("boards/slot-1-F405.flash")).unwrap();
+    let chip = owner.chip(1);
     assert!(chip[4096 + 0x2_0000..][..64].iter().all(|byte| *byte == 0xFF), "no board was touched");
 }
 

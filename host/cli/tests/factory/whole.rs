@@ -39,7 +39,7 @@ pub(crate) fn boards(said: &Said) -> Vec<Value> {
 
 /// The 32 bytes of key that a board's flash really holds, and whether it is locked (tests/simulator's file format).
 fn board_file(owner: &Owner, slot: u16) -> (bool, Vec<u8>) {
-    let bytes = std::fs::read(owner.path(&format!("boards/slot-{slot}-F405.flash"))).unwrap();
+    let bytes = owner.chip(slot);
     let key = 4096 + 0xE_0000 + 208;
     (bytes[14] != 0, bytes[key..key + 32].to_vec())
 }
@@ -128,7 +128,7 @@ fn a_board_that_was_erased_gets_its_identity_back_by_its_uid_in_any_slot() {
     let first = boards(&owner.run("WO-1", &[]).good());
     // Lifting the protection through the ROM erases all of a chip but its UID; then somebody gave it a bootloader
     // again (its first 16 KiB). It comes back in another slot.
-    let (two, four) = (owner.path("boards/slot-2-F405.flash"), owner.path("boards/slot-4-F405.flash"));
+    let (two, four) = (owner.chip_file(2), owner.chip_file(4));
     let mut chip = std::fs::read(&two).unwrap();
     chip[14] = 0;
     chip[4096 + 0x4000..4096 + (1 << 20)].fill(0xFF);

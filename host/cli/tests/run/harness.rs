@@ -61,6 +61,24 @@ impl Place {
         let mut command = self.command();
         Run::of(&command.args(["--virtual-time", "--json"]).args(args).output().expect("the binary starts"))
     }
+
+    /// Runs this job with this scenario on boards that stay in this place from one run to the next.
+    pub(crate) fn run_again(&self, job: &str, scenario: &str) -> Run {
+        let (job, scenario) = (self.file("job.toml", job), self.file("scenario.toml", scenario));
+        let boards = self.boards();
+        self.run([
+            job.as_os_str(),
+            "--scenario".as_ref(),
+            scenario.as_os_str(),
+            "--boards".as_ref(),
+            boards.as_os_str(),
+        ])
+    }
+
+    /// Where [`Self::run_again`] keeps what the boards have in their flash.
+    pub(crate) fn boards(&self) -> PathBuf {
+        self.path("boards")
+    }
 }
 
 /// `panelflash COMMAND`, without the user's own settings.

@@ -8,16 +8,7 @@ const FINISH: &str =
 
 /// Runs the locking job with a scenario of these lines; boards stay in the place.
 fn run(place: &Place, scenario: &str) -> Run {
-    let job = place.file("job.toml", format!("{}{FINISH}", job(IMAGE, "start_application = false")));
-    let scenario = place.file("scenario.toml", scenario);
-    let boards = place.path("boards");
-    place.run([
-        job.as_os_str(),
-        "--scenario".as_ref(),
-        scenario.as_os_str(),
-        "--boards".as_ref(),
-        boards.as_os_str(),
-    ])
+    place.run_again(&format!("{}{FINISH}", job(IMAGE, "start_application = false")), scenario)
 }
 
 fn fault(lines: &str) -> String {
@@ -62,7 +53,7 @@ fn a_job_that_does_not_lock_refuses_boards_that_are() {
     let place = Place::new();
     run(&place, "").assert_all_pass();
     let job = place.file("plain.toml", job(IMAGE, "start_application = false"));
-    let boards = place.path("boards");
+    let boards = place.boards();
     let plain = place.run([job.as_os_str(), "--boards".as_ref(), boards.as_os_str()]);
     assert_eq!(plain.failures().len(), 21);
     assert!(plain.failures().iter().all(|f| f.2 == "E105 already-protected"), "{:?}", plain.failures());

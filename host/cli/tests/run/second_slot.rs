@@ -25,21 +25,12 @@ fn run(place: &Place, newer: bool, address: u32, faults: &str) -> Run {
         address == FIRST,
         image.display()
     );
-    let (job, scenario) =
-        (place.file("job.toml", job), place.file("scenario.toml", format!("{SLOTS}{faults}")));
-    let boards = place.path("boards");
-    place.run([
-        job.as_os_str(),
-        "--scenario".as_ref(),
-        scenario.as_os_str(),
-        "--boards".as_ref(),
-        boards.as_os_str(),
-    ])
+    place.run_again(&job, &format!("{SLOTS}{faults}"))
 }
 
 /// What a board of a panel that is switched off has at the image's place.
 fn flash_of(place: &Place, slot: u16) -> Vec<u8> {
-    let file = place.path("boards").join(format!("slot-{slot}-F405.flash"));
+    let file = place.boards().join(format!("slot-{slot}-F405.flash"));
     let bytes = std::fs::read(file).expect("the board's file");
     let from = FLASH_AT + (FIRST - 0x0800_0000) as usize;
     bytes[from..from + application(false).len()].to_vec()

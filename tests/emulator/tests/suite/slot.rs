@@ -4,7 +4,7 @@
 use panel_emulator::{Broken, Cells, Noise, Operation};
 
 use crate::tools::{F405_SLOT, G431_SLOT, Kit};
-use crate::update::{Alive, both, start_within, updated};
+use crate::update::{Alive, both, cuts, start_within, updated};
 
 /// Bytes of ballast in the images, enough for two pieces of 256 bytes in the pipeline.
 const BALLAST: usize = 300;
@@ -50,22 +50,14 @@ fn cut_everywhere(kit: &Kit) {
 /// application, from its last word on nothing else than the new one.
 fn cut(
     kit: &Kit,
-    mut flash: Cells,
+    flash: Cells,
     operations: &[Operation],
     [old, new]: [&str; 2],
     touched: impl Fn(&Operation) -> bool,
 ) {
     let install = installs_from(kit, operations);
     let staged = install - STAGED_UNITS;
-    let mut cuts = Vec::new();
-    for (n, operation) in operations.iter().enumerate() {
-        for how in [Broken::Anything(n as u64), Broken::Done] {
-            operation.leave(&mut flash, how);
-            if touched(operation) {
-                cuts.push((n, how, flash.clone()));
-            }
-        }
-    }
+    let cuts = cuts(flash, operations, touched);
     let bad = both(&cuts, |(n, how, flash)| {
         let place = format!("cut at operation {n} of {}, {how:?}", operations.len());
         let alive = start(kit, flash, *n as u64).map_err(|why| format!("{place}: {why}"))?;

@@ -144,17 +144,12 @@ fn a_power_cut_while_full_records_are_erased_and_begun_anew_leaves_a_g431_that_c
     panic!("twenty updates, and the records were never erased");
 }
 
-/// Cuts the power in the middle of and right after each operation that `touched` names, and starts the board: it runs one of
-/// these images, whole, or waits in its bootloader. What `recover` names is then programmed with the last image; how many
-/// were.
-fn cut(
-    kit: &Kit,
+/// What the power leaves in the flash when it goes in the middle of and right after each operation that `touched` names.
+pub(crate) fn cuts(
     mut flash: Cells,
     operations: &[Operation],
-    images: &[(&str, &Program)],
     touched: impl Fn(&Operation) -> bool,
-    recover: impl Fn(usize, &Operation) -> bool + Sync,
-) -> usize {
+) -> Vec<(usize, Broken, Cells)> {
     let mut cuts = Vec::new();
     for (n, operation) in operations.iter().enumerate() {
         for how in [Broken::Anything(n as u64), Broken::Done] {
@@ -164,6 +159,21 @@ fn cut(
             }
         }
     }
+    cuts
+}
+
+/// Cuts the power in the middle of and right after each operation that `touched` names, and starts the board: it runs one of
+/// these images, whole, or waits in its bootloader. What `recover` names is then programmed with the last image; how many
+/// were.
+fn cut(
+    kit: &Kit,
+    flash: Cells,
+    operations: &[Operation],
+    images: &[(&str, &Program)],
+    touched: impl Fn(&Operation) -> bool,
+    recover: impl Fn(usize, &Operation) -> bool + Sync,
+) -> usize {
+    let cuts = cuts(flash, operations, touched);
     let complete = |flash: &Cells, image: &Program| {
         let (address, bytes) = image.flat();
         let at = (address - FLASH_BASE) as usize;
