@@ -104,6 +104,12 @@ pub struct Statistics {
     pub holds: u16,
 }
 
+impl Statistics {
+    /// Nothing has happened.
+    pub(crate) const NONE: Self =
+        Self { tec: 0, rec: 0, overruns: 0, errors: 0, data_frames: 0, missed: 0, dropped: 0, holds: 0 };
+}
+
 /// A node's reply.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Reply<'a> {

@@ -3,22 +3,22 @@
 
 use sha2::Digest;
 
-/// A hash under way.
-pub(crate) struct Sha256(sha2::Sha256);
+/// A hash under way; none before its first bytes.
+pub(crate) struct Sha256(Option<sha2::Sha256>);
 
 impl Sha256 {
-    pub(crate) fn new() -> Self {
-        Self(sha2::Sha256::new())
+    pub(crate) const fn new() -> Self {
+        Self(None)
     }
 
     #[inline(never)]
     pub(crate) fn update(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
+        self.0.get_or_insert_default().update(bytes);
     }
 
     /// The digest of all bytes taken; the next hash may begin.
     #[inline(never)]
     pub(crate) fn finish(&mut self) -> [u8; 32] {
-        self.0.finalize_reset().into()
+        self.0.get_or_insert_default().finalize_reset().into()
     }
 }

@@ -61,11 +61,15 @@ pub struct Decoder {
 
 impl Default for Decoder {
     fn default() -> Self {
-        Self { record: [0; MAX_RECORD], len: 0, run: 0, broken: false, begun: false, bad: 0 }
+        Self::NEW
     }
 }
 
 impl Decoder {
+    /// Nothing came yet.
+    pub const NEW: Self =
+        Self { record: [0; MAX_RECORD], len: 0, run: 0, broken: false, begun: false, bad: 0 };
+
     /// Records that were no frame: noise, losses, unknown flags.
     #[must_use]
     pub const fn bad(&self) -> u32 {

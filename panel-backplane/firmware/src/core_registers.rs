@@ -36,12 +36,14 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
+    /// Before it was read.
+    pub(crate) const ZERO: Self = Self { last: Micros::ZERO };
+
     /// Starts SysTick at the processor's clock, with an interrupt each millisecond.
-    pub(crate) fn start() -> Self {
+    pub(crate) fn start() {
         SYSTICK.write(RVR, CLOCKS.core / 1000 - 1);
         SYSTICK.write(CVR, 0);
         SYSTICK.write(CSR, 0b111);
-        Self { last: Micros::ZERO }
     }
 
     /// Now. Never goes back.

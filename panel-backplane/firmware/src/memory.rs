@@ -3,11 +3,7 @@
 //! How many buffers fit is a constant per chip; the linker refuses an image that does not fit.
 #![expect(unsafe_code, reason = "statics handed out once")]
 
-use crate::regs::read_word;
 use crate::run::Board;
-use core::mem::MaybeUninit;
-use core::sync::atomic::{AtomicU32, Ordering};
-use panel_protocol::CRC32;
 use panel_protocol::node::{ManifestEntry, NodeMemory, SegmentBuffer};
 
 /// Segment buffers of 2 KiB, and segments of the largest image.
@@ -23,52 +19,50 @@ const SIZES: (usize, usize) = if cfg!(feature = "f405") {
     (9, 256)
 };
 
-/// Buffers and manifest.
-pub struct Memory {
-    buffers: [SegmentBuffer; SIZES.0],
-    manifest: [ManifestEntry; SIZES.1],
+// All zero, so that they are cleared with the rest of the program's RAM.
+static mut BUFFERS: [SegmentBuffer; SIZES.0] = [const { SegmentBuffer::empty() }; SIZES.0];
+static mut MANIFEST: [ManifestEntry; SIZES.1] = [ManifestEntry::EMPTY; SIZES.1];
+
+/// All buffers and the manifest; there is one, in the one board.
+pub(crate) struct Memory(());
+
+impl Memory {
+    pub(crate) const ALL: Self = Self(());
 }
 
-/// All zero, so that it is cleared with the rest of the program's RAM and takes no code to set up.
-static mut MEMORY: Memory = Memory {
-    buffers: [const { SegmentBuffer::empty() }; SIZES.0],
-    manifest: [ManifestEntry::EMPTY; SIZES.1],
-};
-static TAKEN: AtomicU32 = AtomicU32::new(0);
+impl NodeMemory for Memory {
+    fn parts(&mut self) -> (&mut [SegmentBuffer], &mut [ManifestEntry]) {
+        // SAFETY: no other reference exists: nothing else names the two, and the only `Memory` is borrowed for as long.
+        unsafe { (&mut *(&raw mut BUFFERS), &mut *(&raw mut MANIFEST)) }
+    }
+}
+
+/// Linked as it is when it starts; G431's, whose program stays in flash, is put into RAM.
+#[cfg(not(feature = "g431"))]
+static mut BOARD: Board = Board::ASLEEP;
+#[cfg(feature = "g431")]
+#[unsafe(link_section = ".noinit.board")]
+static mut BOARD: core::mem::MaybeUninit<Board> = core::mem::MaybeUninit::uninit();
+
+/// The board. To be called once, by the program's first function.
+pub(crate) fn board() -> &'static mut Board {
+    // SAFETY: called once; no interrupt knows of it.
+    let board = unsafe { &mut *(&raw mut BOARD) };
+    #[cfg(feature = "g431")]
+    let board = board.write(Board::ASLEEP);
+    board
+}
 
 unsafe extern "C" {
     /// In the linker script: a KiB of RAM that no program of this firmware writes.
-    static _noise: u32;
+    static _noise: [u32; 256];
 }
 
 /// Bits that differ between two boards: what RAM held when power came.
 pub(crate) fn noise() -> u32 {
-    let from = (&raw const _noise) as u32;
-    let word = |at| read_word(at).unwrap_or(0).to_le_bytes();
-    (from..from + 1024).step_by(4).fold(0, |crc, at| CRC32.update(crc, &word(at)))
-}
-
-/// The memory, empty; `None` the second time.
-pub(crate) fn take() -> Option<&'static mut Memory> {
-    if TAKEN.load(Ordering::Relaxed) != 0 {
-        return None;
-    }
-    TAKEN.store(1, Ordering::Relaxed);
-    // SAFETY: no other reference exists (TAKEN), and no interrupt calls this.
-    unsafe { Some(&mut *(&raw mut MEMORY)) }
-}
-
-#[unsafe(link_section = ".noinit.board")]
-static mut BOARD: MaybeUninit<Board> = MaybeUninit::uninit();
-
-/// Keeps the board for ever; there is one, so this is called once.
-pub(crate) fn keep(board: Board) -> &'static mut Board {
-    // SAFETY: called once, by the set-up; no interrupt knows of it.
-    unsafe { (*(&raw mut BOARD)).write(board) }
-}
-
-impl NodeMemory for &'static mut Memory {
-    fn parts(&mut self) -> (&mut [SegmentBuffer], &mut [ManifestEntry]) {
-        (&mut self.buffers, &mut self.manifest)
-    }
+    (0..256).fold(0, |mixed: u32, n| {
+        // SAFETY: a word of RAM that is not Rust's, read as it is.
+        let word = unsafe { (&raw const _noise).cast::<u32>().add(n).read_volatile() };
+        (mixed.rotate_left(5) ^ word).wrapping_mul(panel_packed::CHECKSUM_FACTOR)
+    })
 }

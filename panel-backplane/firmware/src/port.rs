@@ -28,17 +28,22 @@ pub(crate) struct Port {
 }
 
 impl Port {
-    /// The board as it is now, pins not yet set up.
-    pub(crate) fn new(reset_cause: ResetCause) -> Self {
-        let facts = chip::facts(reset_cause);
-        let end = facts.flash.base + facts.flash.size();
-        Self {
-            protection: flash::protection(),
-            nonce: memory::noise(),
-            counters: BusCounters::default(),
-            flash: Flash::new(facts.flash.app_base, end),
-            facts,
-        }
+    /// As the program is linked, the chip not looked at.
+    pub(crate) const ASLEEP: Self = Self {
+        facts: chip::FACTS,
+        protection: Protection::Open,
+        nonce: 0,
+        counters: BusCounters { tec: 0, rec: 0, overruns: 0, errors: 0 },
+        flash: Flash::new(chip::FACTS.flash.app_base),
+    };
+
+    /// Looks at the chip; the pins are not yet set up.
+    pub(crate) fn wake(&mut self, reset_cause: ResetCause) {
+        self.facts.reset_cause = reset_cause;
+        chip::look(&mut self.facts);
+        self.flash.end = self.facts.flash.base + self.facts.flash.size();
+        self.protection = flash::protection();
+        self.nonce = memory::noise();
     }
 }
 
@@ -105,11 +110,11 @@ impl NodePort for Port {
     }
 
     fn write_options(&mut self, offset: u8, data: &[u8]) -> bool {
-        !IS_AGENT && flash::write_options(offset, data)
+        flash::write_options(offset, data)
     }
 
     fn set_protection(&mut self, level: Protection) -> bool {
-        !IS_AGENT && flash::set_protection(level)
+        flash::set_protection(level)
     }
 
     fn run_test(&mut self, _item: u8, _argument: u32) -> Option<TestReading> {
@@ -127,7 +132,7 @@ impl NodePort for Port {
     }
 
     fn seal_is_good(&mut self, message: &[u8; SEALED], signature: &[u8; 64]) -> bool {
-        seal::DUTY == Seals::Demanded && seal::is_signed(message, signature)
+        seal::is_signed(message, signature)
     }
 
     /// The resident resets first, so that the application finds the chip as after a reset and the image is

@@ -31,7 +31,7 @@ enum Link {
 /// The node and its links.
 pub(crate) struct Board {
     clock: Clock,
-    node: Node<Port, &'static mut Memory>,
+    node: Node<Port, Memory>,
     can: Controller,
     uart: Usart,
     link: Link,
@@ -40,21 +40,28 @@ pub(crate) struct Board {
     start_at: Option<Micros>,
 }
 
-/// Serves the host for ever, or until the start window has passed if the board `starts` its application.
-pub(crate) fn run(board: &mut Board, starts: bool) -> ! {
-    board.look(starts);
-    loop {
-        board.turn();
-    }
-}
-
 impl Board {
-    /// A board that listens, its clocks and pins set up.
-    pub(crate) fn new(port: Port, memory: &'static mut Memory) -> Self {
+    /// What the program is linked with: nothing has been looked at, nothing is set up.
+    pub(crate) const ASLEEP: Self = Self {
+        clock: Clock::ZERO,
+        node: Node::asleep(Port::ASLEEP, Memory::ALL),
+        can: Controller::NEW,
+        uart: Usart::NEW,
+        link: Link::Can,
+        start_at: None,
+    };
+
+    /// The board as the node sees it.
+    pub(crate) const fn port(&mut self) -> &mut Port {
+        self.node.port_mut()
+    }
+
+    /// Starts the clock, gives the links their pins and has them receive.
+    pub(crate) fn listen(&mut self) {
         if !chip::start_clock() {
             core_registers::reset(); // not even from the internal oscillator: perhaps the next time
         }
-        let mut clock = Clock::start();
+        Clock::start();
         chip::connect_can(&BOARD.can);
         if !IS_AGENT {
             gpio::alternate(BOARD.usart.rx, BOARD.usart.alternate, false);
@@ -68,23 +75,24 @@ impl Board {
             watchdog::start();
         }
         if IS_AGENT {
-            can::await_silence(&mut clock);
+            can::await_silence(&mut self.clock);
         }
-        let (can, uart) = (Controller::start(), Usart::start());
+        can::start();
+        usart::start();
         core_registers::enable_interrupt(chip::CAN_IRQ);
         if !IS_AGENT {
             core_registers::enable_interrupt(chip::USART_IRQ);
         }
-        let node = Node::unread(port, memory);
-        Self { clock, node, can, uart, link: Link::Can, start_at: None }
     }
 
-    /// Reads the records; a valid application is started after a while if the board `starts`. Not before the board is where
-    /// it stays: a seal that is looked at needs most of the stack.
-    fn look(&mut self, starts: bool) {
-        self.node.read_records();
+    /// Serves the host for ever, or until the start window has passed if the board `starts` its valid application.
+    pub(crate) fn run(&mut self, starts: bool) -> ! {
+        self.node.wake();
         if starts && self.node.image() >= ImageState::Valid {
             self.start_at = Some(self.clock.now() + Span::from_millis(BOARD.start_window_ms));
+        }
+        loop {
+            self.turn();
         }
     }
 

@@ -6,49 +6,50 @@
 use crate::chip::{self, BOARD, IS_AGENT};
 use crate::mailbox::Note;
 use crate::memory;
-use crate::port::Port;
 use crate::run::Board;
-use crate::{core_registers, gpio, mailbox, regs, run, vectors};
+use crate::{core_registers, gpio, mailbox, regs, vectors};
 use panel_protocol::node::startable;
 
 /// What the start-up code calls, once, with interrupts masked.
 pub fn main() -> ! {
-    match set_up() {
-        Some((board, starts)) => run::run(board, starts),
-        None => core_registers::reset(), // cannot be: this is the first and only call
-    }
+    let board = memory::board();
+    let starts = set_up(board);
+    board.run(starts)
 }
 
-/// The board, listening, and whether it starts its application; `None` the second time. Not inlined, so that what it needs leaves the stack again.
+/// Makes the board listen; whether it starts its application. Not inlined, so that what it needs leaves the stack again.
 #[inline(never)]
-fn set_up() -> Option<(&'static mut Board, bool)> {
+fn set_up(board: &mut Board) -> bool {
     core_registers::quiet();
     chip::calm();
     core_registers::use_vectors(vectors::address());
     regs::unmask();
     let flags = chip::take_reset_flags();
-    let mut port = Port::new(chip::reset_cause(flags));
-    let note = if IS_AGENT { None } else { mailbox::take() };
-    let mut stay = note == Some(Note::Stay);
-    if let Some(Note::Start(asked)) = note {
-        if let Some(vectors) = startable(&mut port, asked) {
-            mailbox::leave_reset_flags(flags);
-            hand_over(vectors);
+    let port = board.port();
+    port.wake(chip::reset_cause(flags));
+    let mut starts = !IS_AGENT;
+    if !IS_AGENT {
+        match mailbox::take() {
+            None => {}
+            Some(Note::Stay) => starts = false,
+            Some(Note::Start(asked)) => {
+                if let Some(vectors) = startable(port, asked) {
+                    mailbox::leave_reset_flags(flags);
+                    hand_over(vectors);
+                }
+                starts = false; // an image that is not whole is not tried again
+            }
         }
-        stay = true; // an image that is not whole is not tried again
     }
     chip::power_peripherals();
-    let stay_pin = BOARD.stay.filter(|_| !IS_AGENT);
-    if let Some(pin) = stay_pin {
-        gpio::input(pin.pin, !pin.high);
-    }
     BOARD.straps.iter().for_each(|&pin| gpio::input(pin, true));
-    if let Some(pin) = stay_pin {
+    if let Some(stay) = BOARD.stay.filter(|_| !IS_AGENT) {
+        gpio::input(stay.pin, !stay.high);
         settle();
-        stay |= gpio::is_high(pin.pin) == pin.high;
+        starts &= gpio::is_high(stay.pin) != stay.high;
     }
-    let board = Board::new(port, memory::take()?);
-    Some((memory::keep(board), !IS_AGENT && !stay))
+    board.listen();
+    starts
 }
 
 /// A pull resistor of 40 kOhm charges a pin within a microsecond; this is ten or more at any clock.

@@ -52,7 +52,18 @@ static BYTES: [AtomicU8; RING] = [const { AtomicU8::new(0) }; RING];
 static HEAD: AtomicU32 = AtomicU32::new(0);
 static TAIL: AtomicU32 = AtomicU32::new(0);
 
-/// The UART, initialised, with one frame on its way out at most.
+/// Sets it up for 8N1. The pins and its clock are on already.
+pub(crate) fn start() {
+    if IS_AGENT {
+        return;
+    }
+    const BAUD: u32 = chip::BOARD.usart.baud;
+    USART1.write(map::CR1, 0);
+    USART1.write(map::BRR, (chip::CLOCKS.usart + BAUD / 2) / BAUD);
+    USART1.write(map::CR1, map::ENABLE);
+}
+
+/// The UART, with one frame on its way in and out at most.
 pub(crate) struct Usart {
     decoder: Decoder,
     out: [u8; MAX_ENCODED],
@@ -61,16 +72,8 @@ pub(crate) struct Usart {
 }
 
 impl Usart {
-    /// Sets it up for 8N1. The pins and its clock are on already.
-    pub(crate) fn start() -> Self {
-        const BAUD: u32 = chip::BOARD.usart.baud;
-        if !IS_AGENT {
-            USART1.write(map::CR1, 0);
-            USART1.write(map::BRR, (chip::CLOCKS.usart + BAUD / 2) / BAUD);
-            USART1.write(map::CR1, map::ENABLE);
-        }
-        Self { decoder: Decoder::default(), out: [0; MAX_ENCODED], len: 0, at: 0 }
-    }
+    /// Nothing came or went yet.
+    pub(crate) const NEW: Self = Self { decoder: Decoder::NEW, out: [0; MAX_ENCODED], len: 0, at: 0 };
 
     /// The next whole frame received, if any.
     pub(crate) fn receive(&mut self) -> Option<Frame> {

@@ -3,7 +3,7 @@
 //! Invariant: while it has no number a node sends nothing but discovery answers, and only when asked.
 
 use super::outbox::Outbox;
-use super::port::{BoardFacts, Uid};
+use super::port::{NodePort, Uid};
 use crate::frame::Frame;
 use crate::ident::{Discovery, NO_STRAP, NONCE_PIECE, NodeId, PIECES, STRAP_PIECE, uid_key, uid_piece};
 use crate::message::{Payload, op};
@@ -22,16 +22,23 @@ pub(super) struct Number {
 }
 
 impl Number {
-    pub(super) fn new(facts: &BoardFacts, nonce: u16, strap: Option<u16>) -> Self {
-        Self {
-            number: None,
-            nonce,
-            strap: strap.map_or(NO_STRAP, |s| s & 0x7FFF),
-            key_due: false,
-            next_piece: PIECES,
-            key: uid_key(&facts.uid),
-            uid: facts.uid,
-        }
+    /// Nobody yet: for [`Self::begin`].
+    pub(super) const NONE: Self = Self {
+        number: None,
+        nonce: 0,
+        strap: NO_STRAP,
+        key_due: false,
+        next_piece: PIECES,
+        key: 0,
+        uid: Uid([0; 12]),
+    };
+
+    /// Learns who the board is.
+    pub(super) fn begin(&mut self, port: &mut impl NodePort) {
+        self.nonce = (port.nonce() & 0x7FFF) as u16;
+        self.strap = port.strap().map_or(NO_STRAP, |s| s & 0x7FFF);
+        self.uid = port.facts().uid;
+        self.key = uid_key(&self.uid);
     }
 
     /// Handles discovery control; true if it was that.

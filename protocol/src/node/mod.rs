@@ -111,38 +111,36 @@ pub struct Node<P: NodePort, M: NodeMemory> {
 impl<P: NodePort, M: NodeMemory> Node<P, M> {
     /// A node that has just started and has read the image records.
     pub fn new(port: P, memory: M, _now: Micros) -> Self {
-        let mut node = Self::unread(port, memory);
-        node.read_records();
+        let mut node = Self::asleep(port, memory);
+        node.wake();
         node
     }
 
-    /// A node for [`Self::read_records`] to be called on before anything else: where the stack is short, it is brought to
-    /// its place first, because a seal may have to be looked at.
-    pub fn unread(mut port: P, memory: M) -> Self {
-        let nonce = (port.nonce() & 0x7FFF) as u16;
-        let strap = port.strap();
-        let number = Number::new(port.facts(), nonce, strap);
+    /// A node for [`Self::wake`] to be called on before anything else. A constant, so that a board's firmware is linked with
+    /// it in its place, and no code makes it.
+    pub const fn asleep(port: P, memory: M) -> Self {
         Self {
             port,
             memory,
-            number,
+            number: Number::NONE,
             muted: false,
-            out: Outbox::default(),
+            out: Outbox::EMPTY,
             block: [0; MAX_BLOCK],
             session: Session::none(),
             write: None,
             records: Scan::NONE,
-            statistics: Statistics::default(),
+            statistics: Statistics::NONE,
             farewell: None,
             settling: None,
         }
     }
 
-    /// Reads what the records say at the start. A seal that has not been looked at yet is (after an image that the RAM agent
+    /// Takes the board's identity from its port and reads what the records say at the start. A seal that has not been looked at yet is (after an image that the RAM agent
     /// wrote, or a commit that the power did not outlast), and that it is good is written behind it; without a good seal
     /// the image does not count.
-    pub fn read_records(&mut self) {
-        let Self { port, memory, records, session, .. } = self;
+    pub fn wake(&mut self) {
+        let Self { port, memory, records, session, number, .. } = self;
+        number.begin(port);
         records.read(port);
         let mark = &records.newest;
         let mut good = true;
@@ -288,7 +286,7 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
 
     fn stop(&mut self, now: Micros) {
         self.end_session(now);
-        self.out = Outbox::default();
+        self.out = Outbox::EMPTY;
         self.farewell = None;
     }
 

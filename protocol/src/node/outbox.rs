@@ -21,13 +21,10 @@ pub(super) struct Outbox {
     reply: [u8; MAX_REPLY],
 }
 
-impl Default for Outbox {
-    fn default() -> Self {
-        Self { flow: None, error: None, status: false, reply: [0; MAX_REPLY], len: 0, at: 0, sequence: 0 }
-    }
-}
-
 impl Outbox {
+    pub(super) const EMPTY: Self =
+        Self { flow: None, error: None, status: false, reply: [0; MAX_REPLY], len: 0, at: 0, sequence: 0 };
+
     pub(super) const fn is_empty(&self) -> bool {
         self.flow.is_none() && self.error.is_none() && !self.status && self.len == 0
     }

@@ -80,9 +80,7 @@ pub(super) struct Hash {
 }
 
 impl Hash {
-    pub(super) fn new() -> Self {
-        Self { region: 0, at: 0, crc: 0, sha: Sha256::new() }
-    }
+    pub(super) const NONE: Self = Self { region: 0, at: 0, crc: 0, sha: Sha256::new() };
 }
 
 impl Session {

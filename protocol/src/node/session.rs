@@ -126,7 +126,7 @@ pub(super) fn shares_unit(flash: &FlashFacts, from: u32, end: u32, address: u32)
 
 impl Session {
     /// No session.
-    pub(super) fn none() -> Self {
+    pub(super) const fn none() -> Self {
         Self {
             state: NodeState::Idle,
             checks_requested: 0,
@@ -150,7 +150,7 @@ impl Session {
             block: 0,
             stream: Stream::NONE,
             compare: Compare::NONE,
-            hash: Hash::new(),
+            hash: Hash::NONE,
             id: [0; 32],
             erased: [0; MAX_UNITS / 32],
             crcs: [0; MAX_REGIONS],

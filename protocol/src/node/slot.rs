@@ -79,7 +79,7 @@ impl Session {
         self.erased = [0; MAX_UNITS / 32];
         (self.erase_region, self.erase_address) = (0, 0);
         self.programmed = 0;
-        self.hash = Hash::new();
+        self.hash = Hash::NONE;
         (self.checked, self.right) = (0, 0);
         let entries = io.manifest.iter_mut().take(self.segments.into());
         entries.for_each(|entry| entry.state = EntryState::Need);

@@ -59,43 +59,45 @@ const fn registers() -> Block {
     if BOARD.can.instance == 2 { CAN2 } else { CAN1 }
 }
 
-/// The controller, initialised.
+/// Sets it up; it joins the bus after eleven recessive bits. The pins and its clock are on already.
+pub(crate) fn start() {
+    const TIMING: Timing = timing(CLOCKS.can, BOARD.can.bitrate, (16, 8));
+    let (regs, t) = (registers(), TIMING);
+    regs.write(MCR, MCR_INRQ | MCR_TXFP | MCR_RFLM | MCR_ABOM);
+    regs.clear(MCR, MCR_SLEEP);
+    regs.wait(MSR, MSR_INAK, MSR_INAK, 1_000_000);
+    regs.write(BTR, (t.after_sample - 1) << 20 | (t.before_sample - 1) << 16 | (t.prescaler - 1));
+    filter(if BOARD.can.instance == 2 { CAN2_BANKS } else { 0 });
+    regs.write(IER, IER_FMPIE0 | IER_FOVIE0);
+    regs.write(ESR, ESR_LEC);
+    regs.clear(MCR, MCR_INRQ);
+}
+
+/// Lets the host's identifiers in and nothing else: 16-bit masks, two in a bank, all into FIFO 0.
+fn filter(first_bank: u32) {
+    // Filters belong to CAN1 even for CAN2 (RM0090 32.7.4). Identifier in bits 15..5, RTR bit 4, IDE bit 3.
+    let pack = |(id, mask): (u16, u16)| u32::from(id) << 5 | (u32::from(mask) << 5 | 0b1_1000) << 16;
+    let banks = 0b11 << first_bank;
+    CAN1.set(FMR, 1);
+    CAN1.clear(FA1R, banks);
+    CAN1.clear(FM1R, banks);
+    CAN1.clear(FS1R, banks);
+    CAN1.clear(FFA1R, banks);
+    for (n, &filter) in HOST_FILTERS.iter().enumerate() {
+        CAN1.write(FILTERS + first_bank * 8 + n as u32 * 4, pack(filter));
+    }
+    CAN1.set(FA1R, banks);
+    CAN1.clear(FMR, 1);
+}
+
+/// The controller.
 pub(crate) struct Controller {
     errors: u16,
 }
 
 impl Controller {
-    /// Sets it up; it joins the bus after eleven recessive bits. The pins and its clock are on already.
-    pub(crate) fn start() -> Self {
-        const TIMING: Timing = timing(CLOCKS.can, BOARD.can.bitrate, (16, 8));
-        let (regs, t) = (registers(), TIMING);
-        regs.write(MCR, MCR_INRQ | MCR_TXFP | MCR_RFLM | MCR_ABOM);
-        regs.clear(MCR, MCR_SLEEP);
-        regs.wait(MSR, MSR_INAK, MSR_INAK, 1_000_000);
-        regs.write(BTR, (t.after_sample - 1) << 20 | (t.before_sample - 1) << 16 | (t.prescaler - 1));
-        Self::filter(if BOARD.can.instance == 2 { CAN2_BANKS } else { 0 });
-        regs.write(IER, IER_FMPIE0 | IER_FOVIE0);
-        regs.write(ESR, ESR_LEC);
-        regs.clear(MCR, MCR_INRQ);
-        Self { errors: 0 }
-    }
-
-    /// Lets the host's identifiers in and nothing else: 16-bit masks, two in a bank, all into FIFO 0.
-    fn filter(first_bank: u32) {
-        // Filters belong to CAN1 even for CAN2 (RM0090 32.7.4). Identifier in bits 15..5, RTR bit 4, IDE bit 3.
-        let pack = |(id, mask): (u16, u16)| u32::from(id) << 5 | (u32::from(mask) << 5 | 0b1_1000) << 16;
-        let banks = 0b11 << first_bank;
-        CAN1.set(FMR, 1);
-        CAN1.clear(FA1R, banks);
-        CAN1.clear(FM1R, banks);
-        CAN1.clear(FS1R, banks);
-        CAN1.clear(FFA1R, banks);
-        for (n, &filter) in HOST_FILTERS.iter().enumerate() {
-            CAN1.write(FILTERS + first_bank * 8 + n as u32 * 4, pack(filter));
-        }
-        CAN1.set(FA1R, banks);
-        CAN1.clear(FMR, 1);
-    }
+    /// No error seen yet.
+    pub(crate) const NEW: Self = Self { errors: 0 };
 
     /// A mailbox is free.
     pub(crate) fn can_send(&self) -> bool {

@@ -53,45 +53,47 @@ const FDF: u32 = 1 << 21;
 /// Payload lengths by DLC (ISO 11898-1).
 const LENGTHS: [u8; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 20, 24, 32, 48, 64];
 
-/// The controller, initialised.
+/// Sets it up; it joins the bus after eleven recessive bits. The pins and its clock are on already.
+pub(crate) fn start() {
+    const NOMINAL: Timing = timing(CLOCKS.can, BOARD.can.bitrate, (256, 128));
+    FDCAN.write(CCCR, CCCR_INIT);
+    FDCAN.wait(CCCR, CCCR_INIT, CCCR_INIT, 100_000);
+    FDCAN.write(CCCR, CCCR_INIT | CCCR_CCE);
+    let Timing { prescaler, before_sample, after_sample } = NOMINAL;
+    let jump = after_sample - 1;
+    FDCAN.write(NBTP, jump << 25 | (prescaler - 1) << 16 | (before_sample - 1) << 8 | jump);
+    if BOARD.can.data_bitrate != 0 {
+        const DATA_BITRATE: u32 =
+            if BOARD.can.data_bitrate == 0 { BOARD.can.bitrate } else { BOARD.can.data_bitrate };
+        const DATA: Timing = timing(CLOCKS.can, DATA_BITRATE, (32, 16));
+        let Timing { prescaler, before_sample, after_sample } = DATA;
+        let jump = after_sample - 1;
+        FDCAN.write(DBTP, (prescaler - 1) << 16 | (before_sample - 1) << 8 | jump << 4 | jump);
+        FDCAN.set(CCCR, CCCR_FDOE | CCCR_BRSE);
+    }
+    for (n, &(id, mask)) in HOST_FILTERS.iter().enumerate() {
+        // Identifier and mask, into FIFO 0 (RM0440 table 412).
+        let element = 0b10 << 30 | 0b001 << 27 | u32::from(id) << 16 | u32::from(mask);
+        RAM.write(RAM_FILTERS + 4 * n as u32, element);
+    }
+    // So many standard filters; what they do not take, extended and remote frames are rejected.
+    FDCAN.write(RXGFC, (HOST_FILTERS.len() as u32) << 16 | 0b1010 << 2 | 0b11);
+    FDCAN.write(TXBC, 0);
+    FDCAN.write(IR, u32::MAX);
+    FDCAN.write(ILS, 0);
+    FDCAN.write(IE, IR_RECEIVE);
+    FDCAN.write(ILE, 1);
+    FDCAN.clear(CCCR, CCCR_INIT);
+}
+
+/// The controller.
 pub(crate) struct Controller {
     errors: u16,
 }
 
 impl Controller {
-    /// Sets it up; it joins the bus after eleven recessive bits. The pins and its clock are on already.
-    pub(crate) fn start() -> Self {
-        const NOMINAL: Timing = timing(CLOCKS.can, BOARD.can.bitrate, (256, 128));
-        FDCAN.write(CCCR, CCCR_INIT);
-        FDCAN.wait(CCCR, CCCR_INIT, CCCR_INIT, 100_000);
-        FDCAN.write(CCCR, CCCR_INIT | CCCR_CCE);
-        let Timing { prescaler, before_sample, after_sample } = NOMINAL;
-        let jump = after_sample - 1;
-        FDCAN.write(NBTP, jump << 25 | (prescaler - 1) << 16 | (before_sample - 1) << 8 | jump);
-        if BOARD.can.data_bitrate != 0 {
-            const DATA_BITRATE: u32 =
-                if BOARD.can.data_bitrate == 0 { BOARD.can.bitrate } else { BOARD.can.data_bitrate };
-            const DATA: Timing = timing(CLOCKS.can, DATA_BITRATE, (32, 16));
-            let Timing { prescaler, before_sample, after_sample } = DATA;
-            let jump = after_sample - 1;
-            FDCAN.write(DBTP, (prescaler - 1) << 16 | (before_sample - 1) << 8 | jump << 4 | jump);
-            FDCAN.set(CCCR, CCCR_FDOE | CCCR_BRSE);
-        }
-        for (n, &(id, mask)) in HOST_FILTERS.iter().enumerate() {
-            // Identifier and mask, into FIFO 0 (RM0440 table 412).
-            let element = 0b10 << 30 | 0b001 << 27 | u32::from(id) << 16 | u32::from(mask);
-            RAM.write(RAM_FILTERS + 4 * n as u32, element);
-        }
-        // So many standard filters; what they do not take, extended and remote frames are rejected.
-        FDCAN.write(RXGFC, (HOST_FILTERS.len() as u32) << 16 | 0b1010 << 2 | 0b11);
-        FDCAN.write(TXBC, 0);
-        FDCAN.write(IR, u32::MAX);
-        FDCAN.write(ILS, 0);
-        FDCAN.write(IE, IR_RECEIVE);
-        FDCAN.write(ILE, 1);
-        FDCAN.clear(CCCR, CCCR_INIT);
-        Self { errors: 0 }
-    }
+    /// No error seen yet.
+    pub(crate) const NEW: Self = Self { errors: 0 };
 
     /// A transmit buffer is free.
     pub(crate) fn can_send(&self) -> bool {

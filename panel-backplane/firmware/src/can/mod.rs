@@ -8,7 +8,7 @@
 mod controller;
 mod timing;
 
-pub(crate) use controller::{Controller, take_received};
+pub(crate) use controller::{Controller, start, take_received};
 
 use crate::chip::BOARD;
 use crate::core_registers::Clock;

@@ -1,6 +1,6 @@
 //! STM32F103xC, xD and xE (RM0008): clocks, pins, facts. Smaller ones have too little RAM for the program.
 
-use super::{Clocks, erase_run};
+use super::{Clocks, erase_run, flash_kib};
 use crate::board::{Can, ClockSource};
 use crate::gpio;
 use crate::regs::{Block, read_word};
@@ -157,8 +157,9 @@ pub(crate) const fn forgive_ecc_error() -> bool {
 }
 
 /// Pages of 2 KiB (DS5792 table 29: 20 to 40 ms).
-pub(crate) fn erase_runs() -> [EraseRun; 1] {
-    let said = (read_word(FLASH_SIZE).unwrap_or(0) & 0xFFFF) as u16;
-    let kib = if (256..=512).contains(&said) { said } else { 512 };
-    [erase_run(kib / 2, 2, 30_000, 40_000)]
+pub(crate) const ERASE_RUNS: [EraseRun; 1] = [erase_run(256, 2, 30_000, 40_000)];
+
+/// As many pages as the chip has.
+pub(crate) fn fit(pages: &mut EraseRun) {
+    pages.count = flash_kib(read_word(FLASH_SIZE), 256, 512) / 2;
 }

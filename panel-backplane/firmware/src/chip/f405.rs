@@ -141,14 +141,17 @@ pub(crate) fn reset_cause(flags: u32) -> ResetCause {
 }
 
 /// Sectors (RM0090 table 5) with the times of DS8626 table 40 at 32 bits parallelism.
-pub(crate) fn erase_runs() -> [EraseRun; 3] {
-    let kib = read_word(FLASH_SIZE).unwrap_or(0) >> 16;
-    let large = if kib == 512 { 3 } else { 7 };
-    [
-        erase_run(4, 16, 250_000, 500_000),
-        erase_run(1, 64, 550_000, 1_100_000),
-        erase_run(large, 128, 1_000_000, 2_000_000),
-    ]
+pub(crate) const ERASE_RUNS: [EraseRun; 3] = [
+    erase_run(4, 16, 250_000, 500_000),
+    erase_run(1, 64, 550_000, 1_100_000),
+    erase_run(7, 128, 1_000_000, 2_000_000),
+];
+
+/// Chips with half the flash have fewer of the large sectors.
+pub(crate) fn fit(last: &mut EraseRun) {
+    if read_word(FLASH_SIZE).is_some_and(|word| word >> 16 == 512) {
+        last.count = 3;
+    }
 }
 
 /// Gives the CAN controller its pins.

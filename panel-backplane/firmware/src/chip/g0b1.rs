@@ -1,6 +1,6 @@
 //! STM32G0B1 and G0C1 (RM0444): clocks, pins, facts.
 
-use super::{Clocks, erase_run};
+use super::{Clocks, erase_run, flash_kib};
 use crate::board::{Can, ClockSource};
 use crate::regs::{Block, read_word};
 use crate::{flash, gpio};
@@ -157,8 +157,9 @@ pub(crate) fn reset_with_options() {
 pub(crate) use flash::forgive_ecc_error;
 
 /// Pages of 2 KiB: 22 ms typically, 40 ms at most (DS13560 table 45).
-pub(crate) fn erase_runs() -> [EraseRun; 1] {
-    let said = (read_word(FLASH_SIZE).unwrap_or(0) & 0xFFFF) as u16;
-    let kib = if (128..=512).contains(&said) { said } else { 512 };
-    [erase_run(kib / 2, 2, 22_000, 40_000)]
+pub(crate) const ERASE_RUNS: [EraseRun; 1] = [erase_run(256, 2, 22_000, 40_000)];
+
+/// As many pages as the chip has.
+pub(crate) fn fit(pages: &mut EraseRun) {
+    pages.count = flash_kib(read_word(FLASH_SIZE), 128, 512) / 2;
 }

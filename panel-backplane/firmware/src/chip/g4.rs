@@ -1,6 +1,6 @@
 //! STM32G431, G441, G474, G484 and their kin (RM0440): clocks, pins, facts.
 
-use super::{Clocks, erase_run};
+use super::{Clocks, erase_run, flash_kib};
 use crate::board::{Can, ClockSource};
 use crate::regs::{Block, read_word};
 use crate::{flash, gpio};
@@ -162,13 +162,14 @@ pub(crate) fn reset_with_options() {
 
 pub(crate) use flash::forgive_ecc_error;
 
-/// Pages of 2 KiB; of 4 KiB on a G474 whose banks are joined (DBANK, RM0440 table 13). Times: 22 ms typically,
-/// 24.5 ms at most.
-pub(crate) fn erase_runs() -> [EraseRun; 1] {
-    let joined = cfg!(feature = "g474") && flash::options_register() & 1 << 22 == 0;
-    let most = if cfg!(feature = "g431") { 128 } else { 512 };
-    let said = (read_word(FLASH_SIZE).unwrap_or(0) & 0xFFFF) as u16;
-    let kib = if (32..=most).contains(&said) { said } else { most };
-    let page = if joined { 4 } else { 2 };
-    [erase_run(kib / page, page.into(), 22_020, 24_470)]
+/// Pages of 2 KiB: 22 ms typically, 24.5 ms at most (DS12589 table 46, DS12288 table 50).
+pub(crate) const ERASE_RUNS: [EraseRun; 1] = [erase_run(MOST_KIB / 2, 2, 22_020, 24_470)];
+const MOST_KIB: u16 = if cfg!(feature = "g431") { 128 } else { 512 };
+
+/// As many pages as the chip has; of 4 KiB on a G474 whose banks are joined (DBANK, RM0440 table 13).
+pub(crate) fn fit(pages: &mut EraseRun) {
+    pages.count = flash_kib(read_word(FLASH_SIZE), 32, MOST_KIB) / 2;
+    if cfg!(feature = "g474") && flash::options_register() & 1 << 22 == 0 {
+        (pages.count, pages.size) = (pages.count / 2, 2 * pages.size);
+    }
 }

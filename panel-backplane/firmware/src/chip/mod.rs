@@ -44,43 +44,69 @@ pub(crate) const fn erase_run(count: u16, kib: u32, typical: u32, longest: u32) 
     EraseRun { count, size: kib * 1024, typical: Span(typical), longest: Span(longest) }
 }
 
-/// The board's facts. Records are in the last erase unit, for both programs: what the agent has written, resident
-/// bootloader included, the resident then starts.
-pub(crate) fn facts(reset_cause: ResetCause) -> BoardFacts {
-    let mut runs = [EraseRun::default(); MAX_RUNS];
-    runs.iter_mut().zip(erase_runs()).for_each(|(place, run)| *place = run);
-    let mut flash = FlashFacts {
+/// The board's facts, as far as they are known before the chip is looked at. Records are in the last erase unit, for both
+/// programs: what the agent has written, resident bootloader included, the resident then starts.
+pub(crate) const FACTS: BoardFacts = BoardFacts {
+    device_id: DEVICE_ID,
+    silicon_revision: 0,
+    hardware_revision: BOARD.hardware_revision,
+    uid: Uid([0; 12]),
+    bootloader_version: VERSION,
+    capabilities: capabilities(),
+    flash: FlashFacts {
         base: FLASH_BASE,
-        runs,
+        runs: {
+            let mut runs = [erase_run(0, 0, 0, 0); MAX_RUNS];
+            runs.split_at_mut(RUNS).0.copy_from_slice(&ERASE_RUNS);
+            runs
+        },
         unit: UNIT as u8,
         program_typical: Span(PROGRAM_US.0),
         program_longest: Span(PROGRAM_US.1),
         app_base: if IS_AGENT { FLASH_BASE } else { FLASH_BASE + RESIDENT_SIZE },
         record_base: FLASH_BASE,
-    };
-    flash.record_base =
-        flash.erase_unit(FLASH_BASE + flash.size() - 1).map_or(FLASH_BASE, |unit| unit.address);
-    let mut capabilities = Capabilities::empty();
-    capabilities.set(Capabilities::OPTIONS, !IS_AGENT); // an agent would not outlive the restart that loads them
-    capabilities.set(Capabilities::RECEIVES_WHILE_BUSY, RUNS_FROM_RAM);
-    capabilities.set(Capabilities::AGENT, IS_AGENT);
-    capabilities.set(Capabilities::STRAPS, !BOARD.straps.is_empty());
-    capabilities.set(Capabilities::FD, BOARD.can.data_bitrate != 0);
-    capabilities.set(Capabilities::SLOT, slot(&flash).is_some());
-    capabilities.set(Capabilities::SEALS, seal::DUTY == Seals::Demanded);
-    let mut uid = [0; 12];
-    read_bytes(UID, &mut uid);
-    BoardFacts {
-        device_id: DEVICE_ID,
-        silicon_revision: (read_word(IDCODE).unwrap_or(0) >> 16) as u16,
-        hardware_revision: BOARD.hardware_revision,
-        uid: Uid(uid),
-        bootloader_version: VERSION,
-        capabilities,
-        flash,
-        identity: BOARD.identity,
-        reset_cause,
+    },
+    identity: BOARD.identity,
+    reset_cause: ResetCause::PowerOn,
+};
+
+const RUNS: usize = ERASE_RUNS.len();
+
+const fn capabilities() -> Capabilities {
+    let mut all = Capabilities::empty();
+    let has = [
+        (!IS_AGENT, Capabilities::OPTIONS), // an agent would not outlive the restart that loads them
+        (RUNS_FROM_RAM, Capabilities::RECEIVES_WHILE_BUSY),
+        (IS_AGENT, Capabilities::AGENT),
+        (!BOARD.straps.is_empty(), Capabilities::STRAPS),
+        (BOARD.can.data_bitrate != 0, Capabilities::FD),
+        (matches!(seal::DUTY, Seals::Demanded), Capabilities::SEALS),
+    ];
+    let mut n = 0;
+    while n < has.len() {
+        if has[n].0 {
+            all = all.union(has[n].1);
+        }
+        n += 1;
     }
+    all
+}
+
+/// The flash size in KiB from the chip's word; what cannot be is taken for the most that the family has.
+#[cfg(not(feature = "f405"))]
+fn flash_kib(word: Option<u32>, least: u16, most: u16) -> u16 {
+    word.map(|word| word as u16).filter(|said| (least..=most).contains(said)).unwrap_or(most)
+}
+
+/// Completes the facts with what this very chip is.
+pub(crate) fn look(facts: &mut BoardFacts) {
+    read_bytes(UID, &mut facts.uid.0);
+    facts.silicon_revision = (read_word(IDCODE).unwrap_or(0) >> 16) as u16;
+    let last = &mut facts.flash.runs[RUNS - 1];
+    fit(last);
+    let unit = last.size;
+    facts.flash.record_base = FLASH_BASE + facts.flash.size() - unit;
+    facts.capabilities.set(Capabilities::SLOT, slot(&facts.flash).is_some());
 }
 
 /// The second slot of the board file, where the flash of this very chip is large enough for it. An agent has none.

@@ -42,14 +42,14 @@ pub(crate) struct Flash {
     data: [u8; PIECE],
     /// Lowest address that may be changed.
     floor: u32,
-    /// Address after the last one.
-    end: u32,
+    /// Address after the last one: nothing may be changed before it is known.
+    pub(crate) end: u32,
 }
 
 impl Flash {
-    /// A flash that changes nothing below `floor` nor from `end` on.
-    pub(crate) const fn new(floor: u32, end: u32) -> Self {
-        Self { operation: Operation::None, data: [0; PIECE], floor, end }
+    /// A flash that changes nothing below `floor`.
+    pub(crate) const fn new(floor: u32) -> Self {
+        Self { operation: Operation::None, data: [0; PIECE], floor, end: 0 }
     }
 
     fn allowed(&self, address: u32, len: u32) -> bool {
