@@ -1,7 +1,9 @@
 //! A CAN or CAN FD frame as plain data, the only thing that crosses the boundary to a link.
 //!
 //! Invariant: `len` is a length the frame format can carry (0..=8 classical; 12, 16, 20, 24, 32, 48, 64 too
-//! for FD). Links, the simulator and the firmware's drivers convert to and from their own types.
+//! for FD), and what lies behind `len` is 0xFF. Links, the simulator and the firmware's drivers convert to and from their own types.
+
+use crate::bytes::Writer;
 
 /// A frame identifier (ISO 11898-1: base or extended format).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -55,6 +57,21 @@ impl Frame {
     #[must_use]
     pub const fn empty(id: Id) -> Self {
         Self { id, fd: false, len: 0, data: [0xFF; MAX_DATA] }
+    }
+
+    /// A classical frame of which `write` writes the payload and then says the identifier; `None` if it says none.
+    pub(crate) fn written(write: impl FnOnce(&mut Writer<'_>) -> Option<Id>) -> Option<Self> {
+        let mut frame = Self::empty(Id::Standard(0));
+        let mut w = Writer::new(&mut frame.data[..8]);
+        let id = write(&mut w)?;
+        (frame.len, frame.id) = (w.len() as u8, id);
+        Some(frame)
+    }
+
+    /// The first eight bytes; behind the payload's end they are 0xFF.
+    pub(crate) fn first(&self) -> &[u8; 8] {
+        const NONE: [u8; 8] = [0xFF; 8];
+        self.data.first_chunk().unwrap_or(&NONE)
     }
 
     fn build(id: Id, fd: bool, payload: &[u8], len: usize) -> Self {

@@ -18,12 +18,17 @@
 //! | 300..3FF extended | node | discovery: UID bits in the identifier, no data |
 //! | 400..7FF | host | image data: segment tag (2 bits), chunk index (8 bits) |
 
+use core::num::NonZeroU8;
+
 use crate::frame::Id;
 use crate::node::Uid;
 
 /// A node's short number on its bus, `0..=127`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NodeId(u8);
+pub struct NodeId(NonZeroU8);
+
+/// Set beside the number, so that none at all is another value of the same byte.
+const IS_NODE: u8 = 0x80;
 
 impl NodeId {
     /// The largest number.
@@ -32,19 +37,22 @@ impl NodeId {
     /// `n` as a node number, if it is one.
     #[must_use]
     pub const fn new(n: u8) -> Option<Self> {
-        if n <= Self::MAX { Some(Self(n)) } else { None }
+        match NonZeroU8::new(n | IS_NODE) {
+            Some(node) if n <= Self::MAX => Some(Self(node)),
+            _ => None,
+        }
     }
 
     /// The number, `0..=127`.
     #[must_use]
     pub const fn get(self) -> u8 {
-        self.0
+        self.0.get() & Self::MAX
     }
 }
 
 impl core::fmt::Display for NodeId {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        self.0.fmt(f)
+        self.get().fmt(f)
     }
 }
 
@@ -55,6 +63,13 @@ pub struct DataPosition {
     pub tag: u8,
     /// Chunk within the segment.
     pub index: u8,
+}
+
+impl DataPosition {
+    /// Of an identifier that is at least [`DATA`].
+    pub(crate) const fn of(id: u16) -> Self {
+        Self { tag: (id >> 8) as u8 & 3, index: id as u8 }
+    }
 }
 
 /// What an unnumbered or freshly numbered node says in an empty extended frame: bits in the identifier
@@ -112,24 +127,26 @@ pub enum Channel {
 pub const HOST_FILTERS: [(u16, u16); 4] =
     [(0x000, 0x7FE), (CONTROL, 0x780), (CONTROL_ALL, 0x7FF), (DATA, DATA)];
 
+pub(crate) const STOP: u16 = 0x000;
+pub(crate) const SILENCE: u16 = 0x001;
 pub(crate) const URGENT: u16 = 0x080;
 pub(crate) const MISSING: u16 = 0x100;
-const CONTROL: u16 = 0x180;
-const CONTROL_ALL: u16 = 0x300;
+pub(crate) const CONTROL: u16 = 0x180;
+pub(crate) const CONTROL_ALL: u16 = 0x300;
 pub(crate) const STATUS: u16 = 0x200;
 pub(crate) const REPLY: u16 = 0x280;
-const DATA: u16 = 0x400;
+pub(crate) const DATA: u16 = 0x400;
 const DISCOVERY_PREFIX: u32 = 0b011 << 26;
 const PIECE_FLAG: u32 = 1 << 25;
 
 /// The identifier of a node's channel.
 pub(crate) const fn of_node(channel: u16, node: NodeId) -> Id {
-    Id::Standard(channel + node.0 as u16)
+    Id::Standard(channel + node.get() as u16)
 }
 
 /// Whether this is the host's control, to one node or to all.
-pub(crate) const fn is_control(id: Id) -> bool {
-    matches!(id, Id::Standard(id) if id & !0x7F == CONTROL || id == CONTROL_ALL)
+pub(crate) const fn is_control(id: u16) -> bool {
+    id & !0x7F == CONTROL || id == CONTROL_ALL
 }
 
 impl Discovery {
@@ -144,12 +161,12 @@ impl Channel {
     #[must_use]
     pub const fn id(self) -> Id {
         Id::Standard(match self {
-            Self::Stop => 0x000,
-            Self::Silence => 0x001,
+            Self::Stop => STOP,
+            Self::Silence => SILENCE,
             Self::Urgent(n) => return of_node(URGENT, n),
             Self::Missing(n) => return of_node(MISSING, n),
             Self::ControlAll => CONTROL_ALL,
-            Self::Control(n) => CONTROL + n.0 as u16,
+            Self::Control(n) => return of_node(CONTROL, n),
             Self::Status(n) => return of_node(STATUS, n),
             Self::Reply(n) => return of_node(REPLY, n),
             Self::Data(DataPosition { tag, index }) => DATA | ((tag as u16 & 3) << 8) | index as u16,
@@ -165,12 +182,15 @@ impl Channel {
             Id::Extended(id) => return parse_discovery(id),
         };
         if id & DATA != 0 {
-            return Some(Self::Data(DataPosition { tag: (id >> 8) as u8 & 3, index: id as u8 }));
+            return Some(Self::Data(DataPosition::of(id)));
         }
-        let node = NodeId((id & 0x7F) as u8);
+        let node = match NodeId::new(id as u8 & NodeId::MAX) {
+            Some(node) => node,
+            None => return None,
+        };
         Some(match (id & !0x7F, id & 0x7F) {
-            (0, 0) => Self::Stop,
-            (0, 1) => Self::Silence,
+            (STOP, 0) => Self::Stop,
+            (STOP, SILENCE) => Self::Silence,
             (URGENT, _) => Self::Urgent(node),
             (MISSING, _) => Self::Missing(node),
             (CONTROL, _) => Self::Control(node),
@@ -187,7 +207,7 @@ const fn discovery_id(answer: Discovery) -> u32 {
         | match answer {
             Discovery::Key(key) => key & 0xFF_FFFF,
             Discovery::Piece { node, piece, bits } => {
-                PIECE_FLAG | (node.0 as u32) << 18 | (piece as u32 & 7) << 15 | (bits as u32 & 0x7FFF)
+                PIECE_FLAG | (node.get() as u32) << 18 | (piece as u32 & 7) << 15 | (bits as u32 & 0x7FFF)
             }
         }
 }

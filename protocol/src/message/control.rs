@@ -4,6 +4,7 @@
 
 use super::{BLOCK_PART, ChunkRange, Payload, Wrong};
 use crate::bytes::Writer;
+use crate::frame::Frame;
 use crate::ident::NodeId;
 use crate::node::Protection;
 
@@ -265,14 +266,13 @@ impl Control {
         w.len()
     }
 
-    /// The control in a payload.
-    pub(super) fn decode(data: &[u8]) -> Result<Self, Wrong> {
-        let payload = Payload::new(data)?;
-        Self::of(&payload).ok_or(Wrong::Field)
+    /// The control in a frame.
+    pub(super) fn decode(frame: &Frame) -> Result<Self, Wrong> {
+        Self::of(&Payload::new(frame)?).ok_or(Wrong::Field)
     }
 
     /// The control of a whole payload; `None` if a field has a value it cannot have.
-    fn of(p: &Payload) -> Option<Self> {
+    fn of(p: &Payload<'_>) -> Option<Self> {
         Some(match p.opcode() {
             op::DISCOVER => Self::Discover { min: p.u8(1), current: p.u8(2), restart: p.u8(3) & 1 != 0 },
             op::ASSIGN => Self::Assign { first: p.node(1)?, keys: p.keys() },

@@ -11,6 +11,9 @@ mod payload;
 pub(crate) use control::op;
 pub use control::{BlockKind, Control, IdentifyPart, LEVEL2_CONSENT, Seek};
 pub use node::{ErrorReport, NodeFault, NodeMessage, NodeState, Refusal, Status, StatusFlags};
+pub(crate) use node::{
+    put_error, put_flow, put_missing, put_missing_segments, put_missing_span, put_part, put_status,
+};
 pub(crate) use payload::Payload;
 
 use crate::bytes::Writer;
@@ -140,7 +143,7 @@ impl HostMessage<'_> {
             Channel::Control(node) => Some(node),
             _ => return Err(DecodeError::Identifier(frame.id())),
         };
-        let control = Control::decode(data).map_err(|wrong| wrong.of(data))?;
+        let control = Control::decode(frame).map_err(|wrong| wrong.of(data))?;
         Ok(HostMessage::Control(to, control))
     }
 }

@@ -202,39 +202,19 @@ impl NodeMessage {
     #[must_use]
     pub fn to_frame(&self, node: NodeId) -> Frame {
         let mut buffer = [0; 8];
-        let mut w = Writer::new(&mut buffer);
+        let w = &mut Writer::new(&mut buffer);
         let channel = match *self {
-            Self::Hold { free } => {
-                w.u8(op::HOLD).u8(free);
-                ident::URGENT
-            }
-            Self::Resume => {
-                w.u8(op::RESUME);
-                ident::URGENT
-            }
-            Self::Error(ErrorReport { fault, address, expected, got }) => {
-                w.u8(op::ERROR).u8(fault as u8).u32(address).u8(expected).u8(got);
-                ident::URGENT
-            }
-            Self::MissingSegments { first, count } => {
-                w.u8(op::MISSING_SEGMENTS).u16(first).u16(count);
-                ident::URGENT
-            }
-            Self::MissingSpan { segment, chunks } => {
-                w.u8(op::MISSING_SPAN).u16(segment).u8(chunks.first).u8(chunks.last);
-                ident::URGENT
-            }
+            Self::Hold { free } => put_flow(w, Some(free)),
+            Self::Resume => put_flow(w, None),
+            Self::Error(report) => put_error(w, &report),
+            Self::MissingSegments { first, count } => put_missing_segments(w, first, count),
+            Self::MissingSpan { segment, chunks } => put_missing_span(w, segment, chunks),
             Self::Missing { segment, chunks, len } => {
-                w.u16(segment).put(&chunks[..usize::from(len).min(MISSING_LIST)]);
-                ident::MISSING
+                put_missing(w, segment, &chunks[..usize::from(len).min(MISSING_LIST)])
             }
-            Self::Status(Status { state, flags, missing, programmed, free, detail }) => {
-                w.u8(state as u8).u8(flags.bits()).u16(missing).u16(programmed).u8(free).u8(detail);
-                ident::STATUS
-            }
+            Self::Status(status) => put_status(w, &status),
             Self::ReplyPart { sequence, last, bytes, len } => {
-                w.u8(sequence & 0x7F | u8::from(last) << 7).put(&bytes[..usize::from(len).min(7)]);
-                ident::REPLY
+                put_part(w, sequence, last, &bytes[..usize::from(len).min(7)])
             }
         };
         let id = ident::of_node(channel, node);
@@ -260,6 +240,49 @@ impl NodeMessage {
         }
         message.map(|message| (node, message)).map_err(|wrong| wrong.of(data))
     }
+}
+
+// A board writes what it says straight into the frame: each of these returns the channel that it belongs to.
+
+/// [`NodeMessage::Hold`] with so many buffers free, or [`NodeMessage::Resume`].
+pub(crate) fn put_flow(w: &mut Writer<'_>, hold: Option<u8>) -> u16 {
+    match hold {
+        Some(free) => w.u8(op::HOLD).u8(free),
+        None => w.u8(op::RESUME),
+    };
+    ident::URGENT
+}
+
+pub(crate) fn put_error(w: &mut Writer<'_>, report: &ErrorReport) -> u16 {
+    let ErrorReport { fault, address, expected, got } = *report;
+    w.u8(op::ERROR).u8(fault as u8).u32(address).u8(expected).u8(got);
+    ident::URGENT
+}
+
+pub(crate) fn put_missing_segments(w: &mut Writer<'_>, first: u16, count: u16) -> u16 {
+    w.u8(op::MISSING_SEGMENTS).u16(first).u16(count);
+    ident::URGENT
+}
+
+pub(crate) fn put_missing_span(w: &mut Writer<'_>, segment: u16, chunks: ChunkRange) -> u16 {
+    w.u8(op::MISSING_SPAN).u16(segment).u8(chunks.first).u8(chunks.last);
+    ident::URGENT
+}
+
+pub(crate) fn put_missing(w: &mut Writer<'_>, segment: u16, chunks: &[u8]) -> u16 {
+    w.u16(segment).put(chunks);
+    ident::MISSING
+}
+
+pub(crate) fn put_status(w: &mut Writer<'_>, status: &Status) -> u16 {
+    let Status { state, flags, missing, programmed, free, detail } = *status;
+    w.u8(state as u8).u8(flags.bits()).u16(missing).u16(programmed).u8(free).u8(detail);
+    ident::STATUS
+}
+
+pub(crate) fn put_part(w: &mut Writer<'_>, sequence: u8, last: bool, bytes: &[u8]) -> u16 {
+    w.u8(sequence & 0x7F | u8::from(last) << 7).put(bytes);
+    ident::REPLY
 }
 
 fn read_missing(r: &mut Reader<'_>) -> NodeMessage {

@@ -5,13 +5,14 @@
 
 use super::control::op;
 use super::{BLOCK_PART, ChunkRange, Seek, Wrong};
+use crate::frame::Frame;
 use crate::ident::NodeId;
 
 /// Opcode and fields.
 #[derive(Clone, Copy)]
-pub(crate) struct Payload {
-    bytes: [u8; 8],
-    len: u8,
+pub(crate) struct Payload<'a> {
+    bytes: &'a [u8; 8],
+    len: usize,
 }
 
 /// Shortest payload of each opcode in bytes, itself included; 0 where there is no such message.
@@ -50,16 +51,14 @@ static SHORTEST: [u8; 0x3A] = {
     lengths
 };
 
-impl Payload {
-    /// The control in these bytes. What comes behind the eighth is nothing that this version knows.
-    pub(crate) fn new(data: &[u8]) -> Result<Self, Wrong> {
-        let mut bytes = [0; 8];
-        bytes.iter_mut().zip(data).for_each(|(place, &byte)| *place = byte);
-        let len = data.len() as u8;
+impl<'a> Payload<'a> {
+    /// The control in this frame. What comes behind the eighth byte is nothing that this version knows.
+    pub(crate) fn new(frame: &'a Frame) -> Result<Self, Wrong> {
+        let (bytes, len) = (frame.first(), frame.data().len());
         match SHORTEST.get(usize::from(bytes[0])) {
             _ if len == 0 => Err(Wrong::Short),
             None | Some(0) => Err(Wrong::Opcode),
-            Some(&shortest) if len < shortest => Err(Wrong::Short),
+            Some(&shortest) if len < usize::from(shortest) => Err(Wrong::Short),
             Some(_) => Ok(Self { bytes, len }),
         }
     }
@@ -80,6 +79,10 @@ impl Payload {
         u32::from_le_bytes([self.bytes[at], self.bytes[at + 1], self.bytes[at + 2], self.bytes[at + 3]])
     }
 
+    pub(crate) const fn u24(&self, at: usize) -> u32 {
+        u32::from_le_bytes([self.bytes[at], self.bytes[at + 1], self.bytes[at + 2], 0])
+    }
+
     /// A node's number.
     pub(crate) const fn node(&self, at: usize) -> Option<NodeId> {
         NodeId::new(self.bytes[at])
@@ -87,12 +90,12 @@ impl Payload {
 
     /// The UID keys of `Assign`.
     pub(crate) fn keys(&self) -> (u32, Option<u32>) {
-        (self.u32(2) & 0xFF_FFFF, (self.len >= 8).then_some(self.u32(4) >> 8))
+        (self.u24(2), (self.len >= 8).then(|| self.u24(5)))
     }
 
     /// The bytes of `BlockData`.
     pub(crate) fn part(&self) -> &[u8] {
-        &self.bytes[2..usize::from(self.len).clamp(2, 2 + BLOCK_PART)]
+        &self.bytes[2..self.len.clamp(2, 2 + BLOCK_PART)]
     }
 
     /// What `Seek` says; `None` if a range ends before it begins.

@@ -10,9 +10,9 @@ use super::record::Scan;
 use super::{ImageState, STEP};
 use crate::CRC32;
 use crate::block::{Begin, Region};
-use crate::frame::Frame;
+use crate::frame::{Frame, Id};
 use crate::ident::is_control;
-use crate::message::{Payload, op};
+use crate::message::op;
 
 /// The vector table of the application that may start, if there is one.
 ///
@@ -46,7 +46,8 @@ pub fn startable(port: &mut impl NodePort, asked: u32) -> Option<u32> {
 
 /// A host looks for boards: a bootloader that was about to start its application stays.
 pub fn asks_to_stay(frame: &Frame) -> bool {
-    is_control(frame.id()) && Payload::new(frame.data()).is_ok_and(|payload| payload.opcode() == op::DISCOVER)
+    let whole = frame.data().len() >= 4;
+    matches!(frame.id(), Id::Standard(id) if is_control(id)) && whole && frame.first()[0] == op::DISCOVER
 }
 
 fn is_in_flash(port: &mut impl NodePort, region: &Region) -> bool {

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::block::{BeginFlags, MakeKey, Seal, Write};
 use crate::bytes::Writer;
+use crate::frame::Frame;
 use crate::message::{BLOCK_PART, BlockKind, IdentifyPart, LEVEL2_CONSENT, NodeState, Payload, Refusal, op};
 use crate::reply::{self, ImageState, Info, MAX_READ, MAX_REPLY, Statistics};
 use crate::time::Micros;
@@ -17,14 +18,16 @@ use crate::{CRC32, version};
 
 impl<P: NodePort, M: NodeMemory> Node<P, M> {
     #[inline(never)]
-    pub(super) fn control(&mut self, now: Micros, data: &[u8], to_me: bool) {
-        let Ok(p) = &Payload::new(data) else { return };
-        let discovery = self.number.handle(p, to_me);
-        if self.number.number.is_none() && discovery {
-            self.stop(now); // who has no number takes part in nothing
+    pub(super) fn control(&mut self, now: Micros, frame: &Frame, to_me: bool) {
+        let Ok(p) = &Payload::new(frame) else { return };
+        let discovery = p.opcode() < op::IDENTIFY;
+        if discovery {
+            self.number.handle(p, to_me);
         }
-        if self.number.number.is_none() || discovery {
-            return;
+        match self.number.number {
+            Some(_) if !discovery => {}
+            None if discovery => return self.stop(now), // who has no number takes part in nothing
+            _ => return,
         }
         let short = u32::from(p.u8(1));
         let (outcome, detail) = match p.opcode() {
@@ -47,14 +50,12 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
     }
 
     /// What is not answered with an outcome.
-    fn notice(&mut self, now: Micros, p: &Payload) {
+    fn notice(&mut self, now: Micros, p: &Payload<'_>) {
         match p.opcode() {
             op::IDENTIFY => self.identify(p.u8(1)),
             op::BLOCK_DATA => self.block_data(p),
             op::CENSUS => {
-                if let Some(report) = self.session.failed {
-                    self.out.error(report);
-                }
+                self.out.error();
                 self.out.request_status();
             }
             op::ABORT => self.end_session(now),
@@ -102,21 +103,21 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
                 image: self.records.newest.state,
                 image_id: self.records.newest.short_id(),
                 profile_crc: CRC32.checksum(w.written()),
-                uid_check: reply::uid_check(&facts.uid, self.number.nonce),
+                uid_check: reply::uid_check(&facts.uid, self.number.nonce()),
                 floor: self.records.newest.floor,
             };
             self.out.reply(|w| reply::put_info(w, &info));
         }
     }
 
-    fn block_data(&mut self, p: &Payload) {
+    fn block_data(&mut self, p: &Payload<'_>) {
         let (at, bytes) = (usize::from(p.u8(1)) * BLOCK_PART, p.part());
         if let Some(space) = self.block.get_mut(at..at + bytes.len()) {
             space.copy_from_slice(bytes);
         }
     }
 
-    fn block_end(&mut self, p: &Payload, now: Micros) -> Result<When, Refusal> {
+    fn block_end(&mut self, p: &Payload<'_>, now: Micros) -> Result<When, Refusal> {
         let Some(kind) = BlockKind::from_byte(p.u8(1)) else { return Ok(When::Later) };
         let (block, crc) = (self.block, p.u32(4));
         let block = block.get(..usize::from(p.u16(2))).filter(|block| CRC32.checksum(block) == crc);
@@ -202,7 +203,7 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
         if able && !self.port.is_agent() { Ok(()) } else { Err(Refusal::Unsupported) }
     }
 
-    fn protect(&mut self, p: &Payload) -> Result<When, Refusal> {
+    fn protect(&mut self, p: &Payload<'_>) -> Result<When, Refusal> {
         let Some(level) = Protection::from_byte(p.u8(1)) else { return Ok(When::Later) };
         if level == Protection::Level2 && p.u16(2) != LEVEL2_CONSENT {
             return Err(Refusal::NoConsent);
@@ -232,7 +233,7 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
         if self.port.make_key(kind, name) { Ok(()) } else { Err(Refusal::KeyFailed) }
     }
 
-    fn read_memory(&mut self, p: &Payload) -> Result<When, Refusal> {
+    fn read_memory(&mut self, p: &Payload<'_>) -> Result<When, Refusal> {
         let (address, len) = (p.u32(1), usize::from(p.u8(5)));
         let mut bytes = [0; MAX_READ];
         let out = bytes.get_mut(..len).filter(|out| !out.is_empty()).ok_or(Refusal::TooLarge)?;
@@ -251,7 +252,7 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
         Ok(When::Later)
     }
 
-    fn test(&mut self, p: &Payload) -> Result<When, Refusal> {
+    fn test(&mut self, p: &Payload<'_>) -> Result<When, Refusal> {
         let reading = self.port.run_test(p.u8(1), p.u32(3)).ok_or(Refusal::Unsupported)?;
         self.out.reply(|w| reply::put_reading(w, p.u8(1), p.u8(2), reading.unit, reading.value));
         Ok(When::Later)

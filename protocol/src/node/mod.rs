@@ -28,9 +28,10 @@ pub use port::*;
 pub use receive::{ManifestEntry, SegmentBuffer};
 
 use crate::block::{MAX_BLOCK, Seal};
-use crate::frame::Frame;
-use crate::ident::{Channel, NodeId};
-use crate::message::{NodeFault, NodeState, Refusal, SEGMENT, SILENCE_WORD, STOP_WORD, says};
+use crate::bytes::Writer;
+use crate::frame::{Frame, Id};
+use crate::ident::{self, DataPosition, NodeId};
+use crate::message::{NodeFault, NodeState, Refusal, SEGMENT, SILENCE_WORD, STOP_WORD, put_status, says};
 use crate::reply::{ImageState, Statistics};
 use crate::time::{Micros, Span};
 use discovery::Number;
@@ -191,30 +192,30 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
 
     /// Takes one frame from the bus. Frames that are no message for this node are ignored.
     pub fn handle_frame(&mut self, now: Micros, frame: &Frame) {
+        let Id::Standard(id) = frame.id() else { return };
         if self.muted {
             return; // whoever may not answer must not act either
         }
-        let Some(channel) = Channel::of(frame.id()) else { return };
-        let (data, number) = (frame.data(), self.number.number);
-        match channel {
-            Channel::Data(position) => {
+        let number = self.number.number;
+        match id {
+            ident::DATA.. => {
                 if let Some((session, mut io)) = self.session(now) {
                     io.statistics.data_frames += 1;
-                    session.data(&mut io, position, data);
+                    session.data(&mut io, DataPosition::of(id), frame.data());
                 }
             }
-            Channel::Stop if says(data, STOP_WORD) => self.stop(now),
-            Channel::Silence => {
-                let mine = |(node, word): (&u8, _)| {
-                    Some(*node) == number.map(NodeId::get) && says(word, SILENCE_WORD)
-                };
-                if data.split_first().is_some_and(mine) {
+            ident::CONTROL_ALL => self.control(now, frame, false),
+            ident::STOP if says(frame.data(), STOP_WORD) => self.stop(now),
+            ident::SILENCE => {
+                let (node, word) = frame.data().split_first().unwrap_or((&0, &[]));
+                if number.is_some_and(|n| n.get() == *node) && says(word, SILENCE_WORD) {
                     self.stop(now);
                     self.muted = true;
                 }
             }
-            Channel::ControlAll => self.control(now, data, false),
-            Channel::Control(node) if number == Some(node) => self.control(now, data, true),
+            _ if number.is_some_and(|n| id == ident::CONTROL + u16::from(n.get())) => {
+                self.control(now, frame, true);
+            }
             _ => {}
         }
     }
@@ -224,21 +225,27 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
         if self.muted {
             return None;
         }
-        if let Some(frame) = self.number.poll_transmit(&self.out) {
-            return Some(frame);
+        if let Some(answer) = self.number.poll_transmit(&self.out) {
+            return Some(Frame::empty(answer.id()));
         }
-        let number = self.number.number?;
-        if !self.out.urgent_waits()
-            && let Some((session, mut io)) = self.session(Micros::ZERO)
-            && let Some(message) = session.poll_missing(&mut io)
+        let node = self.number.number?;
+        Frame::written(|w| self.say(w).map(|channel| ident::of_node(channel, node)))
+    }
+
+    /// Writes the next message, and says on which channel.
+    fn say(&mut self, w: &mut Writer<'_>) -> Option<u16> {
+        if let Some(channel) = self.out.poll_urgent(w, self.session.failed.as_ref()) {
+            return Some(channel);
+        }
+        if let Some((session, mut io)) = self.session(Micros::ZERO)
+            && let Some(channel) = session.poll_missing(&mut io, w)
         {
-            return Some(message.to_frame(number));
+            return Some(channel);
         }
-        if self.out.status_due() {
-            let status = self.status();
-            return Some(self.out.take_status(status).to_frame(number));
+        if self.out.poll_status() {
+            return Some(put_status(w, &self.status()));
         }
-        self.out.poll(number)
+        self.out.poll_reply(w)
     }
 
     /// Every mailbox is empty: what was waiting for the last reply to leave happens now.
@@ -286,7 +293,7 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
 
     fn stop(&mut self, now: Micros) {
         self.end_session(now);
-        self.out = Outbox::EMPTY;
+        self.out.clear();
         self.farewell = None;
     }
 

@@ -4,58 +4,60 @@
 //! and one reply is in flight at a time; a request that finds the outbox busy is answered when it is repeated.
 
 use crate::bytes::Writer;
-use crate::frame::Frame;
-use crate::ident::NodeId;
-use crate::message::{ErrorReport, NodeMessage, Refusal, Status};
+use crate::message::{ErrorReport, Refusal, put_error, put_flow, put_part};
 use crate::reply::{MAX_REPLY, put_done};
 
 /// Small fields first, for short loads and stores.
 #[repr(C)]
 pub(super) struct Outbox {
-    status: bool,
+    /// What waits: [`FLOW`], [`ERROR`], [`STATUS`].
+    due: u8,
+    /// Free segment buffers if a pause is asked for, nothing if it is over.
+    hold: Option<u8>,
+    /// Parts of the reply that have left, its length (0: there is none) and what has left of it.
     sequence: u8,
-    len: u16,
-    at: u16,
-    flow: Option<NodeMessage>,
-    error: Option<ErrorReport>,
+    len: u8,
+    at: u8,
     reply: [u8; MAX_REPLY],
 }
 
+const FLOW: u8 = 1 << 0;
+const ERROR: u8 = 1 << 1;
+const STATUS: u8 = 1 << 2;
+
+/// Bytes of a reply in one frame.
+const PART: u8 = 7;
+
 impl Outbox {
     pub(super) const EMPTY: Self =
-        Self { flow: None, error: None, status: false, reply: [0; MAX_REPLY], len: 0, at: 0, sequence: 0 };
+        Self { due: 0, hold: None, sequence: 0, len: 0, at: 0, reply: [0; MAX_REPLY] };
+
+    /// Forgets what waits.
+    pub(super) const fn clear(&mut self) {
+        (self.due, self.len) = (0, 0);
+    }
 
     pub(super) const fn is_empty(&self) -> bool {
-        self.flow.is_none() && self.error.is_none() && !self.status && self.len == 0
+        self.due | self.len == 0
     }
 
     pub(super) const fn reply_busy(&self) -> bool {
         self.len != 0
     }
 
-    pub(super) const fn flow(&mut self, message: NodeMessage) {
-        self.flow = Some(message);
+    /// Asks for a pause, with so many segment buffers free, or for its end.
+    pub(super) const fn flow(&mut self, hold: Option<u8>) {
+        self.hold = hold;
+        self.due |= FLOW;
     }
 
-    pub(super) const fn error(&mut self, report: ErrorReport) {
-        self.error = Some(report);
+    /// The session's error is to be told, if it has one.
+    pub(super) const fn error(&mut self) {
+        self.due |= ERROR;
     }
 
     pub(super) const fn request_status(&mut self) {
-        self.status = true;
-    }
-
-    pub(super) const fn urgent_waits(&self) -> bool {
-        self.flow.is_some() || self.error.is_some()
-    }
-
-    pub(super) const fn status_due(&self) -> bool {
-        self.status && !self.urgent_waits()
-    }
-
-    pub(super) const fn take_status(&mut self, status: Status) -> NodeMessage {
-        self.status = false;
-        NodeMessage::Status(status)
+        self.due |= STATUS;
     }
 
     /// Queues a reply; nothing happens if one is in flight.
@@ -63,7 +65,7 @@ impl Outbox {
         if !self.reply_busy() {
             let mut w = Writer::new(&mut self.reply);
             write(&mut w);
-            self.len = w.len() as u16;
+            self.len = w.len() as u8;
             (self.at, self.sequence) = (0, 0);
         }
     }
@@ -74,26 +76,44 @@ impl Outbox {
         self.reply(|w| put_done(w, opcode, refusal, detail));
     }
 
-    pub(super) fn poll(&mut self, node: NodeId) -> Option<Frame> {
-        if let Some(message) = self.flow.take() {
-            return Some(message.to_frame(node));
+    fn take(&mut self, what: u8) -> bool {
+        let waits = self.due & what != 0;
+        self.due &= !what;
+        waits
+    }
+
+    /// Writes what comes before everything else, and says on which channel.
+    pub(super) fn poll_urgent(&mut self, w: &mut Writer<'_>, failed: Option<&ErrorReport>) -> Option<u16> {
+        if self.take(FLOW) {
+            return Some(put_flow(w, self.hold));
         }
-        if let Some(report) = self.error.take() {
-            return Some(NodeMessage::Error(report).to_frame(node));
-        }
-        if self.len == 0 {
+        let due = self.take(ERROR);
+        failed.filter(|_| due).map(|report| put_error(w, report))
+    }
+
+    /// A status was asked for.
+    pub(super) fn poll_status(&mut self) -> bool {
+        self.take(STATUS)
+    }
+
+    /// Writes the next part of the reply, and says on which channel.
+    pub(super) fn poll_reply(&mut self, w: &mut Writer<'_>) -> Option<u16> {
+        let rest = self.reply.get(usize::from(self.at)..usize::from(self.len))?;
+        if rest.is_empty() {
             return None;
         }
-        let (at, end) = (usize::from(self.at), usize::from(self.len.min(self.at + 7)));
-        let part = self.reply.get(at..end).unwrap_or_default();
-        let mut bytes = [0; 7];
-        bytes.iter_mut().zip(part).for_each(|(place, &byte)| *place = byte);
-        let (sequence, last) = (self.sequence, self.at + 7 >= self.len);
-        self.at += 7;
+        let (part, last) = match rest.split_at_checked(PART.into()) {
+            Some((part, more)) => (part, more.is_empty()),
+            None => (rest, true),
+        };
+        let channel = put_part(w, self.sequence, last, part);
         self.sequence += 1;
+        self.at += PART;
         if last {
-            self.len = 0;
+            (self.len, self.at) = (0, 0);
         }
-        Some(NodeMessage::ReplyPart { sequence, last, bytes, len: part.len() as u8 }.to_frame(node))
+        Some(channel)
     }
 }
+
+const _: () = assert!(MAX_REPLY + PART as usize <= u8::MAX as usize);

@@ -122,11 +122,10 @@ impl Session {
     }
 
     pub(super) fn fail(&mut self, out: &mut Outbox, fault: NodeFault, address: u32, expected: u8, got: u8) {
-        let report = ErrorReport { fault, address, expected, got };
-        self.failed = Some(report);
+        self.failed = Some(ErrorReport { fault, address, expected, got });
         self.state = NodeState::Failed;
         self.op.kind = OpKind::None;
-        out.error(report);
+        out.error();
     }
 
     fn finish_op(&mut self, io: &mut Io<'_, impl NodePort>) -> Work {

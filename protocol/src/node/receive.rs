@@ -7,9 +7,11 @@
 
 use super::outbox::Outbox;
 use super::session::{Io, Session};
+use crate::bytes::Writer;
 use crate::ident::DataPosition;
 use crate::message::{
-    CHUNK_CLASSICAL, CHUNK_FD, ChunkRange, MISSING_LIST, NodeMessage, NodeState, SEGMENT, Seek,
+    CHUNK_CLASSICAL, CHUNK_FD, ChunkRange, MISSING_LIST, NodeState, SEGMENT, Seek, put_missing,
+    put_missing_segments, put_missing_span,
 };
 use crate::time::{Micros, Span};
 
@@ -344,7 +346,7 @@ impl Session {
         }
         if self.stream.held.is_none_or(|at| io.now.since(at) >= HOLD_PERIOD) {
             self.stream.held = Some(io.now);
-            io.out.flow(NodeMessage::Hold { free: self.stream.free });
+            io.out.flow(Some(self.stream.free));
         }
     }
 
@@ -370,7 +372,7 @@ impl Session {
         let enough = (RESERVE + 2).max(self.stream.total / 4).min(self.stream.total);
         if self.stream.held.is_some() && self.stream.free >= enough {
             self.stream.held = None;
-            out.flow(NodeMessage::Resume);
+            out.flow(None);
         }
     }
 
@@ -381,8 +383,8 @@ impl Session {
         self.buffer_freed(out);
     }
 
-    /// The next report of something missing.
-    pub(super) fn poll_missing<P>(&mut self, io: &mut Io<'_, P>) -> Option<NodeMessage> {
+    /// Writes the next report of something missing; says on which channel.
+    pub(super) fn poll_missing<P>(&mut self, io: &mut Io<'_, P>, w: &mut Writer<'_>) -> Option<u16> {
         if self.state != NodeState::Receiving {
             self.stream.flagged = 0;
         }
@@ -401,17 +403,17 @@ impl Session {
                 EntryState::Need => {
                     let count = self.unflag_run(entries, n);
                     io.statistics.missed += u32::from(count) * u32::from(self.stream.chunks());
-                    return Some(NodeMessage::MissingSegments { first: n, count });
+                    return Some(put_missing_segments(w, n, count));
                 }
                 EntryState::Buffered
                     if io.buffers[usize::from(entry.buffer)].state == BufferState::Filling =>
                 {
                     let buffer = &io.buffers[usize::from(entry.buffer)];
-                    let lack = missing_of(buffer, chunk, self.stream.chunks());
-                    if let Some((message, next, count)) = lack {
+                    let lack = put_lack(w, buffer, chunk, self.stream.chunks());
+                    if let Some((channel, next, count)) = lack {
                         io.statistics.missed += u32::from(count);
                         self.stream.cursor = (n, next);
-                        return Some(message);
+                        return Some(channel);
                     }
                     self.unflag(entry);
                 }
@@ -440,8 +442,8 @@ impl Session {
     }
 }
 
-/// One message about what a buffer lacks from `chunk` on, where to go on, and how many chunks it names.
-fn missing_of(buffer: &SegmentBuffer, chunk: u16, chunks: u16) -> Option<(NodeMessage, u16, u16)> {
+/// One message about what a buffer lacks from `chunk` on: its channel, where to go on, and how many chunks it names.
+fn put_lack(w: &mut Writer<'_>, buffer: &SegmentBuffer, chunk: u16, chunks: u16) -> Option<(u16, u16, u16)> {
     let segment = buffer.segment;
     let first = buffer.first_missing(chunk, chunks)?;
     let mut last = first;
@@ -449,8 +451,8 @@ fn missing_of(buffer: &SegmentBuffer, chunk: u16, chunks: u16) -> Option<(NodeMe
         last += 1;
     }
     if usize::from(last - first) >= MISSING_LIST {
-        let span = NodeMessage::MissingSpan { segment, chunks: ChunkRange { first, last } };
-        return Some((span, u16::from(last) + 1, u16::from(last - first) + 1));
+        let channel = put_missing_span(w, segment, ChunkRange { first, last });
+        return Some((channel, u16::from(last) + 1, u16::from(last - first) + 1));
     }
     let (mut list, mut len, mut next) = ([0; MISSING_LIST], 0, chunk);
     while len < MISSING_LIST
@@ -460,5 +462,5 @@ fn missing_of(buffer: &SegmentBuffer, chunk: u16, chunks: u16) -> Option<(NodeMe
         len += 1;
         next = u16::from(c) + 1;
     }
-    Some((NodeMessage::Missing { segment, chunks: list, len: len as u8 }, next, len as u16))
+    Some((put_missing(w, segment, list.get(..len).unwrap_or_default()), next, len as u16))
 }
