@@ -184,10 +184,7 @@ impl Channel {
         if id & DATA != 0 {
             return Some(Self::Data(DataPosition::of(id)));
         }
-        let node = match NodeId::new(id as u8 & NodeId::MAX) {
-            Some(node) => node,
-            None => return None,
-        };
+        let Some(node) = NodeId::new(id as u8 & NodeId::MAX) else { return None };
         Some(match (id & !0x7F, id & 0x7F) {
             (STOP, 0) => Self::Stop,
             (STOP, SILENCE) => Self::Silence,
