@@ -72,9 +72,8 @@ impl<'a> Writer<'a> {
 
     #[inline(never)]
     pub(crate) fn put(&mut self, bytes: &[u8]) -> &mut Self {
-        if let Some(space) = self.out.get_mut(self.at..self.at + bytes.len()) {
+        if let Some(space) = self.space(bytes.len()) {
             space.copy_from_slice(bytes);
-            self.at += bytes.len();
         }
         self
     }
@@ -95,6 +94,18 @@ impl<'a> Writer<'a> {
 
     pub(crate) fn u32(&mut self, v: u32) -> &mut Self {
         self.number(v, 4)
+    }
+
+    /// The next bytes, for somebody else to write.
+    pub(crate) fn space(&mut self, len: usize) -> Option<&mut [u8]> {
+        let space = self.out.get_mut(self.at..self.at + len)?;
+        self.at += len;
+        Some(space)
+    }
+
+    /// Forgets what was written.
+    pub(crate) const fn restart(&mut self) {
+        self.at = 0;
     }
 
     pub(crate) const fn len(&self) -> usize {

@@ -158,7 +158,9 @@ impl Reply<'_> {
             }
             Self::RegionCheck(check) => put_check(w, check),
             Self::Digest(region, ref sha256) => put_digest(w, region, sha256),
-            Self::Memory(address, bytes) => put_memory(w, address, &bytes[..bytes.len().min(MAX_READ)]),
+            Self::Memory(address, bytes) => {
+                put_memory(w, address).put(&bytes[..bytes.len().min(MAX_READ)]);
+            }
             Self::Done { opcode, refusal, detail } => put_done(w, opcode, refusal, detail),
             Self::Reading { item, token, unit, value } => put_reading(w, item, token, unit, value),
             Self::Statistics(ref statistics) => put_statistics(w, statistics),
@@ -220,8 +222,9 @@ pub(crate) fn put_digest(w: &mut Writer<'_>, region: u8, sha256: &[u8; 32]) {
     w.u8(4).u8(region).put(sha256);
 }
 
-pub(crate) fn put_memory(w: &mut Writer<'_>, address: u32, bytes: &[u8]) {
-    w.u8(5).u32(address).put(bytes);
+/// The bytes follow.
+pub(crate) fn put_memory<'w, 'b>(w: &'w mut Writer<'b>, address: u32) -> &'w mut Writer<'b> {
+    w.u8(5).u32(address)
 }
 
 pub(crate) fn put_done(w: &mut Writer<'_>, opcode: u8, refusal: Option<Refusal>, detail: u32) {

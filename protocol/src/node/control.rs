@@ -9,10 +9,9 @@ use super::{
     SegmentBuffer, session, settled, slot,
 };
 use crate::block::{BeginFlags, MakeKey, Seal, Write};
-use crate::bytes::Writer;
 use crate::frame::Frame;
 use crate::message::{BLOCK_PART, BlockKind, IdentifyPart, LEVEL2_CONSENT, NodeState, Payload, Refusal, op};
-use crate::reply::{self, ImageState, Info, MAX_READ, MAX_REPLY, Statistics};
+use crate::reply::{self, ImageState, Info, MAX_READ, Statistics};
 use crate::time::Micros;
 use crate::{CRC32, version};
 
@@ -80,17 +79,14 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
     fn identify(&mut self, part: u8) {
         let (buffers, manifest) = self.memory.parts();
         let (buffers, segments) = (buffers.len() as u16, manifest.len() as u16);
-        let (supply_mv, protection) = (self.port.supply_mv().unwrap_or(0), self.port.protection());
+        let Some(mut w) = self.out.draft() else { return };
         let facts = self.port.facts();
-        let profile = |w: &mut Writer<'_>| {
-            reply::put_profile(w, facts.silicon_revision, &facts.flash, buffers, segments)
-        };
-        if part == IdentifyPart::Profile as u8 {
-            self.out.reply(profile);
-        } else if part == IdentifyPart::Info as u8 {
-            let mut bytes = [0; MAX_REPLY];
-            let mut w = Writer::new(&mut bytes);
-            profile(&mut w);
+        reply::put_profile(&mut w, facts.silicon_revision, &facts.flash, buffers, segments);
+        let mut len = w.len();
+        if part == IdentifyPart::Info as u8 {
+            let profile_crc = CRC32.checksum(w.written());
+            let (supply_mv, protection) = (self.port.supply_mv().unwrap_or(0), self.port.protection());
+            let (facts, newest) = (self.port.facts(), &self.records.newest);
             let info = Info {
                 version: version::CURRENT,
                 device_id: facts.device_id,
@@ -100,14 +96,19 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
                 reset_cause: facts.reset_cause,
                 protection,
                 supply_mv,
-                image: self.records.newest.state,
-                image_id: self.records.newest.short_id(),
-                profile_crc: CRC32.checksum(w.written()),
+                image: newest.state,
+                image_id: newest.short_id(),
+                profile_crc,
                 uid_check: reply::uid_check(&facts.uid, self.number.nonce()),
-                floor: self.records.newest.floor,
+                floor: newest.floor,
             };
-            self.out.reply(|w| reply::put_info(w, &info));
+            w.restart();
+            reply::put_info(&mut w, &info);
+            len = w.len();
+        } else if part != IdentifyPart::Profile as u8 {
+            return;
         }
+        self.out.send(len);
     }
 
     fn block_data(&mut self, p: &Payload<'_>) {
@@ -119,23 +120,24 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
 
     fn block_end(&mut self, p: &Payload<'_>, now: Micros) -> Result<When, Refusal> {
         let Some(kind) = BlockKind::from_byte(p.u8(1)) else { return Ok(When::Later) };
-        let (block, crc) = (self.block, p.u32(4));
-        let block = block.get(..usize::from(p.u16(2))).filter(|block| CRC32.checksum(block) == crc);
-        let block = block.ok_or(Refusal::BadBlock)?;
+        let (len, crc) = (usize::from(p.u16(2)), p.u32(4));
+        if self.block.get(..len).is_none_or(|block| CRC32.checksum(block) != crc) {
+            return Err(Refusal::BadBlock);
+        }
         match kind {
-            BlockKind::Begin => self.begin(block, crc, now)?,
+            BlockKind::Begin => self.begin(len, crc, now)?,
             BlockKind::Identity => {
-                self.write_identity(block, now)?;
+                self.write_identity(len, now)?;
                 return Ok(When::Later);
             }
-            BlockKind::Options => self.write_options(block)?,
-            BlockKind::Key => self.make_key(block)?,
+            BlockKind::Options => self.write_options(len)?,
+            BlockKind::Key => self.make_key(len)?,
         }
         Ok(When::Now)
     }
 
     #[inline(never)]
-    fn begin(&mut self, block: &[u8], crc: u32, now: Micros) -> Result<(), Refusal> {
+    fn begin(&mut self, block: usize, crc: u32, now: Micros) -> Result<(), Refusal> {
         let Self { port, memory, session, records, .. } = self;
         if session.block == crc && session.state == NodeState::Manifest {
             return Ok(()); // the host asks again because our answer was lost
@@ -149,7 +151,7 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
         buffers.iter_mut().for_each(SegmentBuffer::release);
         self.settling = Some(settled(port, now));
         let begin = &mut session.begin;
-        if !begin.read(block) {
+        if !self.block.get(..block).is_some_and(|block| begin.read(block)) {
             return Err(Refusal::BadBlock);
         }
         let id = begin.image_id();
@@ -178,8 +180,9 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
         Ok(())
     }
 
+    #[inline(never)]
     fn start(&mut self, number: u8) -> Result<When, Refusal> {
-        if self.session.is_none() || self.session.begin.session != number {
+        if !self.session.is_the(number) {
             return Err(Refusal::WrongState);
         }
         let (_, manifest) = self.memory.parts();
@@ -187,9 +190,9 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
     }
 
     fn digest(&mut self, region: u8) -> Result<When, Refusal> {
-        let s = &self.session;
-        let known = region < 8 && s.checked >> region & 1 != 0;
-        let sha256 = s.digests.get(usize::from(region)).filter(|_| known).ok_or(Refusal::WrongState)?;
+        let Session { digests, checked, .. } = &self.session;
+        let sha256 = digests.get(usize::from(region)).filter(|_| checked >> region & 1 != 0);
+        let sha256 = sha256.ok_or(Refusal::WrongState)?;
         self.out.reply(|w| reply::put_digest(w, region, sha256));
         Ok(When::Later)
     }
@@ -212,18 +215,19 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
         if self.port.set_protection(level) { Ok(When::Now) } else { Err(Refusal::Flash) }
     }
 
-    fn write_options(&mut self, block: &[u8]) -> Result<(), Refusal> {
-        let write = Write::decode(block).ok_or(Refusal::BadBlock)?;
+    fn write_options(&mut self, block: usize) -> Result<(), Refusal> {
+        let write = self.block.get(..block).and_then(Write::decode).ok_or(Refusal::BadBlock)?;
         let offset = u8::try_from(write.place).map_err(|_| Refusal::OutsideFlash)?;
         self.options_are_free()?;
         if self.port.write_options(offset, write.bytes) { Ok(()) } else { Err(Refusal::Flash) }
     }
 
-    fn make_key(&mut self, block: &[u8]) -> Result<(), Refusal> {
+    fn make_key(&mut self, block: usize) -> Result<(), Refusal> {
         if !P::MAKES_KEYS || !self.port.facts().capabilities.contains(Capabilities::KEYS) {
             return Err(Refusal::Unsupported);
         }
-        let MakeKey { kind, name } = MakeKey::decode(block).ok_or(Refusal::BadBlock)?;
+        let block = self.block.get(..block).and_then(MakeKey::decode);
+        let MakeKey { kind, name } = block.ok_or(Refusal::BadBlock)?;
         if self.port.protection() != Protection::Open {
             return Err(Refusal::Protected);
         }
@@ -233,10 +237,12 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
         if self.port.make_key(kind, name) { Ok(()) } else { Err(Refusal::KeyFailed) }
     }
 
+    #[inline(never)]
     fn read_memory(&mut self, p: &Payload<'_>) -> Result<When, Refusal> {
         let (address, len) = (p.u32(1), usize::from(p.u8(5)));
-        let mut bytes = [0; MAX_READ];
-        let out = bytes.get_mut(..len).filter(|out| !out.is_empty()).ok_or(Refusal::TooLarge)?;
+        if len == 0 || len > MAX_READ {
+            return Err(Refusal::TooLarge);
+        }
         // Readout protection hides flash and OTP. Option bytes are no secret, and say whether the board was set up.
         let hidden = self.port.facts().flash.contains(address) || self.port.otp().contains(&address);
         if hidden && self.port.protection() != Protection::Open {
@@ -245,10 +251,14 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
         if self.flash_in_use() {
             return Err(Refusal::WrongState);
         }
-        if !self.port.read(address, out) {
-            return Err(Refusal::OutsideFlash);
+        if let Some(mut w) = self.out.draft() {
+            let space = reply::put_memory(&mut w, address).space(len);
+            if !space.is_some_and(|space| self.port.read(address, space)) {
+                return Err(Refusal::OutsideFlash);
+            }
+            let len = w.len();
+            self.out.send(len);
         }
-        self.out.reply(|w| reply::put_memory(w, address, out));
         Ok(When::Later)
     }
 

@@ -41,6 +41,7 @@ impl Number {
     }
 
     /// Handles discovery control.
+    #[inline(never)]
     pub(super) fn handle(&mut self, p: &Payload<'_>, to_me: bool) {
         match p.opcode() {
             op::DISCOVER => {

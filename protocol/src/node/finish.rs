@@ -3,9 +3,7 @@
 //! Invariant: an identity is written only to a place that no image, record or bootloader shares an erase unit
 //! with if that unit had to be erased, and it is read back before it is called done.
 
-use core::ops::Range;
-
-use super::port::{EraseUnit, FlashState, NodePort, Protection};
+use super::port::{FlashFacts, NodePort, Protection};
 use super::record::{Mark, RECORD};
 use super::session::{Session, When, shares_unit};
 use super::{Node, NodeMemory, Poll, STEP, Wake, Work, slot};
@@ -15,27 +13,27 @@ use crate::reply::ImageState;
 use crate::time::{Count, Micros, Span};
 
 /// A write of an identity region under way.
+#[repr(C)]
 pub(super) struct WriteJob {
-    address: u32,
-    len: u16,
-    bytes: [u8; MAX_WRITE],
     stage: Stage,
+    may_erase: bool,
     /// The node's own: the record that the seal of its image is good.
     trust: bool,
+    len: u16,
+    address: u32,
+    bytes: [u8; MAX_WRITE],
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
+    /// Nothing is written.
+    None,
     /// Look what is there.
-    Look {
-        may_erase: bool,
-    },
-    Erase {
-        unit: EraseUnit,
-        until: Option<Micros>,
-    },
-    Program {
-        until: Option<Micros>,
-    },
+    Look,
+    /// The flash erases.
+    Erase,
+    /// The flash programs.
+    Program,
 }
 
 impl<P: NodePort, M: NodeMemory> Node<P, M> {
@@ -43,7 +41,7 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
     pub(super) fn commit(&mut self, number: u8) -> Result<When, Refusal> {
         let session = &mut self.session;
         match session.state {
-            _ if session.is_none() || session.begin.session != number => Err(Refusal::WrongState),
+            _ if !session.is_the(number) => Err(Refusal::WrongState),
             NodeState::Committed | NodeState::Installing => Ok(When::Now),
             NodeState::Programmed if session.verified() => {
                 if session.mark == ImageState::None {
@@ -57,8 +55,8 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
         }
     }
 
-    pub(super) fn write_identity(&mut self, block: &[u8], now: Micros) -> Result<(), Refusal> {
-        let write = Write::decode(block).ok_or(Refusal::BadBlock)?;
+    pub(super) fn write_identity(&mut self, block: usize, now: Micros) -> Result<(), Refusal> {
+        let write = self.block.get(..block).and_then(Write::decode).ok_or(Refusal::BadBlock)?;
         if self.port.protection() != Protection::Open {
             return Err(Refusal::Protected);
         }
@@ -70,76 +68,91 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
         if busy || s.mark != ImageState::None || self.installs() {
             return Err(Refusal::WrongState);
         }
-        let flash = self.port.facts().flash;
+        let (flash, otp) = (&self.port.facts().flash, self.port.otp());
         let (address, len) = (write.place, write.bytes.len() as u32);
-        let inside = |area: &Range<u32>| area.start <= address && len <= area.end.saturating_sub(address);
-        if !inside(&(flash.base..flash.base + flash.size())) && !inside(&self.port.otp()) {
+        let inside = |start, end: u32| start <= address && len <= end.saturating_sub(address);
+        if !inside(flash.base, flash.base + flash.size()) && !inside(otp.start, otp.end) {
             return Err(Refusal::OutsideFlash);
         }
         let end = address + len;
-        if !address.is_multiple_of(flash.unit.into()) || !len.is_multiple_of(flash.unit.into()) {
+        if (address | len) & u32::from(flash.unit - 1) != 0 {
             return Err(Refusal::Unaligned);
         }
-        let bootloader_end = flash.record_base.min(flash.app_base);
-        let image = holds_image(&self.records.newest, &self.session, address, end);
-        let image = image || slot::owns(&self.port, address, end);
-        if address < bootloader_end || image || shares_unit(&flash, address, end, flash.record_base) {
+        if address < bootloader_end(flash)
+            || holds_image(&self.records.newest, s, address, end)
+            || slot::owns(&self.port, address, end)
+            || shares_unit(flash, address, end, flash.record_base)
+        {
             return Err(Refusal::Reserved);
         }
-        let mut bytes = [0xFF; MAX_WRITE];
-        bytes[..write.bytes.len()].copy_from_slice(write.bytes);
-        let stage = Stage::Look { may_erase: write.may_erase };
-        self.write = Some(WriteJob { address, len: len as u16, bytes, stage, trust: false });
+        self.write.begin(address, write.bytes, write.may_erase, false);
         self.settle(now);
         Ok(())
     }
 
     pub(super) fn poll_write(&mut self, now: Micros) -> Poll {
-        let Some(job) = &mut self.write else { return Poll { wake: Wake::Idle, work: Work::None } };
-        let outcome = match job.stage {
-            Stage::Look { may_erase } => {
-                let image = |from, end| holds_image(&self.records.newest, &self.session, from, end);
-                job.look(&mut self.port, image, may_erase)
-            }
-            Stage::Erase { unit, until: None } => {
-                self.port.start_erase(&unit);
-                job.stage = Stage::Erase { unit, until: Some(now + unit.longest) };
-                None
-            }
-            Stage::Program { until: None } => {
-                let longest = self.port.facts().flash.program_longest;
-                self.port.start_program(job.address, &job.bytes[..usize::from(job.len)]);
-                job.stage = Stage::Program { until: Some(now + Span(Count::from(job.len) * longest.0)) };
-                None
-            }
-            Stage::Erase { until: Some(until), .. } | Stage::Program { until: Some(until) } => {
-                match self.port.flash_poll() {
-                    FlashState::Busy if now.is_before(until) => {
-                        return Poll { wake: Wake::At(until), work: Work::None };
-                    }
-                    FlashState::Busy | FlashState::Failed(_) => Some(Err(Refusal::Flash)),
-                    FlashState::Idle => job.advance(&mut self.port),
-                }
-            }
-        };
-        if let Some(outcome) = outcome {
-            self.end_write(outcome);
+        let step = self.write_step(now);
+        if step != Ok(false) {
+            self.end_write(step.map(|_| ()));
             self.settle(now);
         }
         Poll { wake: Wake::Now, work: Work::Copy(STEP as u32) }
     }
 
+    /// The flash has ended what it was told: read what is there, and go on; true: it is what is wanted.
+    #[inline(never)]
+    fn write_step(&mut self, now: Micros) -> Result<bool, Refusal> {
+        let Self { port, write: job, records, session, .. } = self;
+        let (address, wanted) = (job.address, job.bytes.get(..usize::from(job.len)).unwrap_or_default());
+        let mut found = [0; MAX_WRITE];
+        let found = found.get_mut(..wanted.len()).unwrap_or_default();
+        if !port.read(address, found) {
+            return Err(Refusal::OutsideFlash);
+        }
+        if found == wanted {
+            return Ok(true);
+        }
+        let longest = match job.stage {
+            Stage::Program => return Err(Refusal::Flash),
+            Stage::Look if found.iter().any(|&b| b != 0xFF) => {
+                let flash = &port.facts().flash;
+                // There is no unit of OTP that could be erased.
+                let unit = flash.erase_unit(address).filter(|_| job.may_erase).ok_or(Refusal::NotBlank)?;
+                let (from, end) = (unit.address, unit.address + unit.size);
+                let image = holds_image(&records.newest, session, from, end);
+                if image || address + wanted.len() as u32 > end || from < bootloader_end(flash) {
+                    return Err(Refusal::NotBlank);
+                }
+                job.stage = Stage::Erase;
+                port.start_erase(&unit);
+                unit.longest
+            }
+            _ => {
+                job.stage = Stage::Program;
+                port.start_program(address, wanted);
+                Span(wanted.len() as Count * port.facts().flash.program_longest.0)
+            }
+        };
+        self.settling = Some(now + longest);
+        Ok(false)
+    }
+
     pub(super) fn end_write(&mut self, outcome: Result<(), Refusal>) {
-        let Some(WriteJob { address, trust, .. }) = self.write.take() else { return };
-        if trust {
+        self.write.stage = Stage::None;
+        if self.write.trust {
             let record = self.records.newest.trust();
             if outcome.is_err() || !self.records.written(&mut self.port, &record) {
                 self.records.newest.state = ImageState::Incomplete;
             }
             return;
         }
-        self.out.done(op::BLOCK_END, outcome.err(), address);
+        self.out.done(op::BLOCK_END, outcome.err(), self.write.address);
     }
+}
+
+/// Nothing below is anybody's but the bootloader's.
+fn bootloader_end(flash: &FlashFacts) -> u32 {
+    flash.record_base.min(flash.app_base)
 }
 
 /// Whether the image of the session, or another one marked valid, has anything between these addresses.
@@ -150,59 +163,35 @@ fn holds_image(mark: &Mark, session: &Session, from: u32, end: u32) -> bool {
 }
 
 impl WriteJob {
+    pub(super) const NONE: Self = Self {
+        stage: Stage::None,
+        may_erase: false,
+        trust: false,
+        len: 0,
+        address: 0,
+        bytes: [0; MAX_WRITE],
+    };
+
+    pub(super) const fn is_some(&self) -> bool {
+        !matches!(self.stage, Stage::None)
+    }
+
+    /// The flash does what it was told for this write.
+    pub(super) fn operates(&self) -> bool {
+        matches!(self.stage, Stage::Erase | Stage::Program)
+    }
+
     /// Writes a record into a blank slot of the record area.
-    pub(super) fn trust(address: u32, record: &[u8; RECORD]) -> Self {
-        let mut bytes = [0xFF; MAX_WRITE];
-        bytes[..RECORD].copy_from_slice(record);
-        let stage = Stage::Look { may_erase: false };
-        Self { address, len: RECORD as u16, bytes, stage, trust: true }
+    pub(super) fn trust(&mut self, address: u32, record: &[u8; RECORD]) {
+        self.begin(address, record, false, true);
     }
 
-    /// Whether the bytes are there already, or the place must be erased first, and may be.
-    #[inline(never)]
-    fn look(
-        &mut self,
-        port: &mut impl NodePort,
-        holds_image: impl Fn(u32, u32) -> bool,
-        may_erase: bool,
-    ) -> Option<Result<(), Refusal>> {
-        let wanted = &self.bytes[..usize::from(self.len)];
-        let mut found = [0; MAX_WRITE];
-        let found = &mut found[..wanted.len()];
-        if !port.read(self.address, found) {
-            return Some(Err(Refusal::OutsideFlash));
+    fn begin(&mut self, address: u32, bytes: &[u8], may_erase: bool, trust: bool) {
+        if let Some(space) = self.bytes.get_mut(..bytes.len()) {
+            space.copy_from_slice(bytes);
+            (self.address, self.len) = (address, bytes.len() as u16);
+            (self.stage, self.may_erase, self.trust) = (Stage::Look, may_erase, trust);
         }
-        if found == wanted {
-            return Some(Ok(()));
-        }
-        if found.iter().all(|&b| b == 0xFF) {
-            self.stage = Stage::Program { until: None };
-            return None;
-        }
-        let flash = port.facts().flash;
-        let Some(unit) = flash.erase_unit(self.address).filter(|_| may_erase) else {
-            return Some(Err(Refusal::NotBlank)); // nor is there a unit of OTP that could be erased
-        };
-        let image = holds_image(unit.address, unit.address + unit.size);
-        let end = self.address + u32::from(self.len);
-        let bootloader_end = flash.record_base.min(flash.app_base);
-        if image || end > unit.address + unit.size || unit.address < bootloader_end {
-            return Some(Err(Refusal::NotBlank));
-        }
-        self.stage = Stage::Erase { unit, until: None };
-        None
-    }
-
-    /// A flash operation has ended: read back, go on, or be done.
-    fn advance(&mut self, port: &mut impl NodePort) -> Option<Result<(), Refusal>> {
-        if matches!(self.stage, Stage::Erase { .. } | Stage::Look { .. }) {
-            self.stage = Stage::Program { until: None };
-            return None;
-        }
-        let mut found = [0; MAX_WRITE];
-        let found = &mut found[..usize::from(self.len)];
-        let whole = port.read(self.address, found) && *found == self.bytes[..usize::from(self.len)];
-        Some(if whole { Ok(()) } else { Err(Refusal::Flash) })
     }
 }
 

@@ -101,11 +101,11 @@ pub struct Node<P: NodePort, M: NodeMemory> {
     out: Outbox,
     block: [u8; MAX_BLOCK],
     session: Session,
-    write: Option<WriteJob>,
+    write: WriteJob,
     records: Scan,
     statistics: Statistics,
     farewell: Option<Farewell>,
-    /// What an abandoned session began in the flash has ended by then, or never will.
+    /// What a write or an abandoned session began in the flash has ended by then, or never will.
     settling: Option<Micros>,
 }
 
@@ -128,7 +128,7 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
             out: Outbox::EMPTY,
             block: [0; MAX_BLOCK],
             session: Session::none(),
-            write: None,
+            write: WriteJob::NONE,
             records: Scan::NONE,
             statistics: Statistics::NONE,
             farewell: None,
@@ -151,9 +151,8 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
                 port.seal_is_good(&message, &seal.signature)
             });
             let free = seal.and_then(|_| records.free());
-            let write = free.map(|free| WriteJob::trust(free, &mark.trust()));
-            good = write.is_some();
-            self.write = write;
+            good = free.is_some();
+            free.into_iter().for_each(|free| self.write.trust(free, &mark.trust()));
         }
         if !good || !slot::resume(port, memory, mark, session) {
             records.newest.state = ImageState::Incomplete;
@@ -263,14 +262,16 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
     /// One bounded step of background work.
     pub fn poll(&mut self, now: Micros) -> Poll {
         if let Some(until) = self.settling {
-            match self.port.flash_poll() {
-                FlashState::Busy if now.is_before(until) => {
-                    return Poll { wake: Wake::At(until), work: Work::None };
-                }
-                FlashState::Busy => self.never_settles(),
-                FlashState::Idle | FlashState::Failed(_) => {}
+            let state = self.port.flash_poll();
+            if state == FlashState::Busy && now.is_before(until) {
+                return Poll { wake: Wake::At(until), work: Work::None };
             }
             self.settling = None;
+            if self.write.operates() && state != FlashState::Idle {
+                self.end_write(Err(Refusal::Flash));
+            } else if state == FlashState::Busy {
+                self.never_settles();
+            }
         }
         if self.write.is_some() {
             return self.poll_write(now);

@@ -60,13 +60,25 @@ impl Outbox {
         self.due |= STATUS;
     }
 
+    /// Where a reply is written; `None` if one is in flight.
+    pub(super) fn draft(&mut self) -> Option<Writer<'_>> {
+        if self.reply_busy() {
+            return None;
+        }
+        (self.at, self.sequence) = (0, 0);
+        Some(Writer::new(&mut self.reply))
+    }
+
+    /// Queues so many bytes of what was written.
+    pub(super) const fn send(&mut self, len: usize) {
+        self.len = len as u8;
+    }
+
     /// Queues a reply; nothing happens if one is in flight.
     pub(super) fn reply(&mut self, write: impl FnOnce(&mut Writer<'_>)) {
-        if !self.reply_busy() {
-            let mut w = Writer::new(&mut self.reply);
+        if let Some(mut w) = self.draft() {
             write(&mut w);
             self.len = w.len() as u8;
-            (self.at, self.sequence) = (0, 0);
         }
     }
 
@@ -97,6 +109,7 @@ impl Outbox {
     }
 
     /// Writes the next part of the reply, and says on which channel.
+    #[inline(never)]
     pub(super) fn poll_reply(&mut self, w: &mut Writer<'_>) -> Option<u16> {
         let rest = self.reply.get(usize::from(self.at)..usize::from(self.len))?;
         if rest.is_empty() {

@@ -163,6 +163,11 @@ impl Session {
         self.state == NodeState::Idle
     }
 
+    /// There is one, and the host means this one.
+    pub(super) fn is_the(&self, number: u8) -> bool {
+        !self.is_none() && self.begin.session == number
+    }
+
     /// The image is known: what follows from it.
     pub(super) fn set_up(&mut self, state: NodeState, buffers: usize) {
         self.state = state;

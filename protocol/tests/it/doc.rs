@@ -140,6 +140,7 @@ fn limits_and_timers_are_those_of_the_code() {
         include_str!("../../src/node/mod.rs"),
         include_str!("../../src/host/stream/behind.rs"),
         include_str!("../../src/host/mod.rs"),
+        include_str!("../../src/host/ask.rs"),
     ];
     for row in table("timer | value | where") {
         let millis = row[1].strip_suffix(" ms").expect("milliseconds");
