@@ -40,8 +40,7 @@ impl Port {
     /// Looks at the chip; the pins are not yet set up.
     pub(crate) fn wake(&mut self, reset_cause: ResetCause) {
         self.facts.reset_cause = reset_cause;
-        chip::look(&mut self.facts);
-        self.flash.end = self.facts.flash.base + self.facts.flash.size();
+        self.flash.end = chip::look(&mut self.facts);
         self.protection = flash::protection();
         self.nonce = memory::noise();
     }
@@ -88,12 +87,12 @@ impl NodePort for Port {
 
     fn read(&mut self, address: u32, out: &mut [u8]) -> bool {
         watchdog::feed(); // a check of the whole flash takes seconds
-        chip::is_readable(&self.facts.flash, address, out.len()) && read_bytes(address, out)
+        chip::is_readable(self.flash.end, address, out.len()) && read_bytes(address, out)
     }
 
     #[cfg(any(feature = "f405", feature = "f103"))]
     fn is_blank(&mut self, address: u32, len: u32) -> bool {
-        let readable = chip::is_readable(&self.facts.flash, address, len as usize);
+        let readable = chip::is_readable(self.flash.end, address, len as usize);
         readable && read_word(address).is_some() && is_erased(address, len)
     }
 

@@ -37,27 +37,41 @@ impl Block {
         self.write(offset, self.read(offset) & !bits);
     }
 
+    /// Sets these bits for a moment, in a register whose others are 0.
+    pub(crate) fn pulse(self, offset: u32, bits: u32) {
+        self.write(offset, bits);
+        self.write(offset, 0);
+    }
+
     /// Replaces the bits of `mask`.
     pub(crate) fn replace(self, offset: u32, mask: u32, bits: u32) {
         self.write(offset, self.read(offset) & !mask | bits);
     }
 
-    /// Waits until `mask` reads as `value`, for so many tries; whether it did.
-    pub(crate) fn wait(self, offset: u32, mask: u32, value: u32, tries: u32) -> bool {
-        (0..tries).any(|_| self.read(offset) & mask == value)
+    /// Waits until `mask` reads as `value`; false if it does not for 50 ms at 16 MHz, the slowest clock but F1's.
+    pub(crate) fn wait(self, offset: u32, mask: u32, value: u32) -> bool {
+        let mut tries = 100_000;
+        while self.read(offset) & mask != value {
+            tries -= 1;
+            if tries == 0 {
+                return false;
+            }
+        }
+        true
     }
 }
 
 unsafe extern "C" {
-    /// In `vectors.rs`: loads the aligned word at `address`; above it 1, or 0 if that was a bus fault.
-    fn probe(address: u32) -> u64;
+    /// In `vectors.rs`: copies memory; 0 if a part of it is not there or protected, which is a bus fault.
+    fn read_memory(to: *mut u8, address: u32, bytes: usize) -> u32;
 }
 
 /// Reads one aligned word of memory; `None` if there is none or the chip protects it.
 pub(crate) fn read_word(address: u32) -> Option<u32> {
-    // SAFETY: reads only, whatever the address: a bus fault is caught (`vectors.rs`). Volatile by being a call.
-    let answer = unsafe { probe(address & !3) };
-    (answer >> 32 != 0).then_some(answer as u32)
+    let mut word = 0;
+    // SAFETY: writes the word only, and reads from whatever address: a bus fault is caught (`vectors.rs`).
+    let read = unsafe { read_memory((&raw mut word).cast(), address & !3, 4) };
+    (read != 0).then_some(word)
 }
 
 /// The flash has check bits (RM0440, 3.3.2; RM0444, 3.3.2): what a power cut left half programmed or half erased may look
@@ -83,28 +97,8 @@ pub(crate) fn read_bytes(address: u32, out: &mut [u8]) -> bool {
 }
 
 fn copy(address: u32, out: &mut [u8]) -> bool {
-    let (mut at, mut rest) = (address, out);
-    // Whole words first: what is read by the kilobyte is aligned.
-    while at % 4 == 0 && rest.len() >= 4 {
-        let Some(word) = read_word(at) else { return false };
-        let (place, later) = rest.split_at_mut(4);
-        for (byte, value) in place.iter_mut().zip(word.to_le_bytes()) {
-            *byte = value;
-        }
-        at += 4;
-        rest = later;
-    }
-    while !rest.is_empty() {
-        let Some(word) = read_word(at) else { return false };
-        let bytes = word.to_le_bytes();
-        let skip = (at % 4) as usize;
-        let count = rest.len().min(4 - skip);
-        let (now, later) = rest.split_at_mut(count);
-        now.copy_from_slice(&bytes[skip..skip + count]);
-        at += count as u32;
-        rest = later;
-    }
-    true
+    // SAFETY: writes `out` only, and reads from whatever address: a bus fault is caught (`vectors.rs`).
+    unsafe { read_memory(out.as_mut_ptr(), address, out.len()) != 0 }
 }
 
 /// Whether so many bytes of readable flash without error correction (F1, F4) are erased, both numbers multiples of
@@ -172,16 +166,16 @@ pub(crate) fn barrier() {
 
 /// Gives the processor to the program whose vector table is at `vectors`: stack pointer, then reset vector.
 pub(crate) fn jump(vectors: u32) -> ! {
-    let (stack, entry) = (read_word(vectors).unwrap_or(0), read_word(vectors + 4).unwrap_or(0));
     // SAFETY: nothing of this program runs any more; the caller has checked that a program is there.
     unsafe {
         core::arch::asm!(
-            "msr msp, {stack}",
+            "ldr r1, [r0, #4]",
+            "ldr r0, [r0]",
+            "msr msp, r0",
             "cpsie i",
-            "bx {entry}",
-            stack = in(reg) stack,
-            entry = in(reg) entry,
-            options(noreturn, nomem, nostack),
+            "bx r1",
+            in("r0") vectors,
+            options(noreturn, nostack),
         )
     }
 }

@@ -14,7 +14,7 @@ pub(crate) fn start() {
     IWDG.write(KR, 0x5555);
     IWDG.write(PR, 4);
     IWDG.write(RLR, 0xFFF);
-    IWDG.wait(SR, 0b11, 0, 100_000);
+    IWDG.wait(SR, 0b11, 0);
     feed();
 }
 

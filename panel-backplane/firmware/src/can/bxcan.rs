@@ -16,7 +16,6 @@ const CAN2: Block = Block::at(0x4000_6800);
 
 const MCR: u32 = 0x00;
 const MCR_INRQ: u32 = 1 << 0;
-const MCR_SLEEP: u32 = 1 << 1;
 const MCR_TXFP: u32 = 1 << 2;
 const MCR_RFLM: u32 = 1 << 3;
 const MCR_ABOM: u32 = 1 << 6;
@@ -43,9 +42,6 @@ const RIR: u32 = 0x1B0;
 const RDTR: u32 = 0x1B4;
 const RDLR: u32 = 0x1B8;
 const FMR: u32 = 0x200;
-const FM1R: u32 = 0x204;
-const FS1R: u32 = 0x20C;
-const FFA1R: u32 = 0x214;
 const FA1R: u32 = 0x21C;
 const FILTERS: u32 = 0x240;
 /// First filter bank of CAN2 (RM0090 32.9.4, CAN2SB).
@@ -63,9 +59,8 @@ const fn registers() -> Block {
 pub(crate) fn start() {
     const TIMING: Timing = timing(CLOCKS.can, BOARD.can.bitrate, (16, 8));
     let (regs, t) = (registers(), TIMING);
-    regs.write(MCR, MCR_INRQ | MCR_TXFP | MCR_RFLM | MCR_ABOM);
-    regs.clear(MCR, MCR_SLEEP);
-    regs.wait(MSR, MSR_INAK, MSR_INAK, 1_000_000);
+    regs.write(MCR, MCR_INRQ | MCR_TXFP | MCR_RFLM | MCR_ABOM); // and out of sleep
+    regs.wait(MSR, MSR_INAK, MSR_INAK);
     regs.write(BTR, (t.after_sample - 1) << 20 | (t.before_sample - 1) << 16 | (t.prescaler - 1));
     filter(if BOARD.can.instance == 2 { CAN2_BANKS } else { 0 });
     regs.write(IER, IER_FMPIE0 | IER_FOVIE0);
@@ -73,20 +68,16 @@ pub(crate) fn start() {
     regs.clear(MCR, MCR_INRQ);
 }
 
-/// Lets the host's identifiers in and nothing else: 16-bit masks, two in a bank, all into FIFO 0.
+/// Lets the host's identifiers in and nothing else. After its reset the controller takes filters, and all of them are inactive
+/// 16-bit masks, two in a bank, into FIFO 0 (RM0090 32.9.4).
 fn filter(first_bank: u32) {
     // Filters belong to CAN1 even for CAN2 (RM0090 32.7.4). Identifier in bits 15..5, RTR bit 4, IDE bit 3.
     let pack = |(id, mask): (u16, u16)| u32::from(id) << 5 | (u32::from(mask) << 5 | 0b1_1000) << 16;
     let banks = 0b11 << first_bank;
-    CAN1.set(FMR, 1);
-    CAN1.clear(FA1R, banks);
-    CAN1.clear(FM1R, banks);
-    CAN1.clear(FS1R, banks);
-    CAN1.clear(FFA1R, banks);
     for (n, &filter) in HOST_FILTERS.iter().enumerate() {
         CAN1.write(FILTERS + first_bank * 8 + n as u32 * 4, pack(filter));
     }
-    CAN1.set(FA1R, banks);
+    CAN1.write(FA1R, banks);
     CAN1.clear(FMR, 1);
 }
 
@@ -153,6 +144,9 @@ pub(crate) fn take_received() {
     let regs = registers();
     loop {
         let state = regs.read(RF0R);
+        if state & RF0R_RFOM != 0 {
+            continue; // the next frame comes to the front, within a few cycles
+        }
         if state & RF0R_FOVR != 0 {
             RECEIVED.count_lost();
             regs.write(RF0R, RF0R_FOVR | RF0R_FULL);
@@ -165,6 +159,5 @@ pub(crate) fn take_received() {
         let len = (regs.read(RDTR) & 0xF).min(8);
         RECEIVED.push(id, len, |n| regs.read(RDLR + 4 * n));
         regs.write(RF0R, RF0R_RFOM);
-        regs.wait(RF0R, RF0R_RFOM, 0, 100);
     }
 }

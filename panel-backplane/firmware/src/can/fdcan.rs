@@ -57,7 +57,7 @@ const LENGTHS: [u8; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 20, 24, 32, 48, 64
 pub(crate) fn start() {
     const NOMINAL: Timing = timing(CLOCKS.can, BOARD.can.bitrate, (256, 128));
     FDCAN.write(CCCR, CCCR_INIT);
-    FDCAN.wait(CCCR, CCCR_INIT, CCCR_INIT, 100_000);
+    FDCAN.wait(CCCR, CCCR_INIT, CCCR_INIT);
     FDCAN.write(CCCR, CCCR_INIT | CCCR_CCE);
     let Timing { prescaler, before_sample, after_sample } = NOMINAL;
     let jump = after_sample - 1;

@@ -33,14 +33,16 @@ struct Slot {
     data: [AtomicU32; DATA_WORDS],
 }
 
+/// Short fields first, which short instructions reach.
+#[repr(C)]
 struct Ring {
-    slots: [Slot; RING],
     /// Frames pushed, modulo the ring; only the interrupt writes it.
     head: AtomicU32,
     /// Frames popped, modulo the ring; only the main loop writes it.
     tail: AtomicU32,
     /// Frames lost, in the controller or for want of a slot.
     lost: AtomicU32,
+    slots: [Slot; RING],
 }
 
 static RECEIVED: Ring = Ring {

@@ -64,15 +64,13 @@ const PLL_MHZ: u32 = 48;
 /// Clock and peripherals as after a reset, whatever ran before.
 pub(crate) fn calm() {
     RCC.set(CR, CR_HSION);
-    RCC.wait(CR, CR_HSIRDY, CR_HSIRDY, 100_000);
+    RCC.wait(CR, CR_HSIRDY, CR_HSIRDY);
     RCC.write(CFGR, 0);
-    RCC.wait(CFGR, CFGR_SWS, 0, 100_000);
+    RCC.wait(CFGR, CFGR_SWS, 0);
     RCC.clear(CR, CR_PLLON | CR_HSEON);
     FLASH_ACR.replace(0, 0b111, 0);
-    for (register, bits) in [(APB1RSTR, CANEN), (APB2RSTR, USART1EN | PORTS)] {
-        RCC.set(register, bits);
-        RCC.clear(register, bits);
-    }
+    RCC.pulse(APB1RSTR, CANEN);
+    RCC.pulse(APB2RSTR, USART1EN | PORTS);
 }
 
 /// 8 MHz, or 48 MHz from the PLL, which crystal and internal oscillator both can give.
@@ -86,7 +84,7 @@ pub(crate) fn start_clock() -> bool {
     let ClockSource::Crystal { mhz } = super::BOARD.clock else { return true };
     RCC.set(CR, CR_HSEON);
     // A crystal starts within 2 ms; a broken one must not keep the board from its host.
-    let crystal = RCC.wait(CR, CR_HSERDY, CR_HSERDY, 100_000);
+    let crystal = RCC.wait(CR, CR_HSERDY, CR_HSERDY);
     let (input, select) = if crystal { (mhz, CFGR_PLLSRC) } else { (4, 0) };
     start_pll(select, input)
 }
@@ -103,12 +101,12 @@ fn start_pll(select: u32, input: u32) -> bool {
     let pll = select | (PLL_MHZ / input - 2) << 18 | 0b100 << 8; // APB1 / 2
     RCC.write(CFGR, pll);
     RCC.set(CR, CR_PLLON);
-    if !RCC.wait(CR, CR_PLLRDY, CR_PLLRDY, 100_000) {
+    if !RCC.wait(CR, CR_PLLRDY, CR_PLLRDY) {
         return false;
     }
     FLASH_ACR.replace(0, 0b111, 1); // one wait state (PM0075 3.1)
     RCC.write(CFGR, pll | 0b10);
-    RCC.wait(CFGR, CFGR_SWS, 0b10 << 2, 100_000)
+    RCC.wait(CFGR, CFGR_SWS, 0b10 << 2)
 }
 
 /// Clocks of all ports, CAN and USART1 on.

@@ -61,15 +61,14 @@ const INTERNAL_HZ: u32 = 16_000_000;
 /// Clock and peripherals as after a reset, whatever ran before.
 pub(crate) fn calm() {
     RCC.set(CR, CR_HSION);
-    RCC.wait(CR, CR_HSIRDY, CR_HSIRDY, 100_000);
+    RCC.wait(CR, CR_HSIRDY, CR_HSIRDY);
     RCC.write(CFGR, 0);
-    RCC.wait(CFGR, CFGR_SWS, 0, 100_000);
+    RCC.wait(CFGR, CFGR_SWS, 0);
     RCC.clear(CR, CR_PLLON | CR_HSEON);
     FLASH_ACR.write(0, 0);
-    for (register, bits) in [(AHB1RSTR, 0x1FF), (APB1RSTR, CAN1EN | CAN2EN), (APB2RSTR, USART1EN)] {
-        RCC.set(register, bits);
-        RCC.clear(register, bits);
-    }
+    RCC.pulse(AHB1RSTR, 0x1FF);
+    RCC.pulse(APB1RSTR, CAN1EN | CAN2EN);
+    RCC.pulse(APB2RSTR, USART1EN);
 }
 
 /// 16 MHz, or 168 MHz from the PLL.
@@ -83,8 +82,7 @@ pub(crate) fn start_clock() -> bool {
     let ClockSource::Crystal { mhz } = super::BOARD.clock else { return true };
     RCC.set(CR, CR_HSEON);
     // DS8626: a crystal starts within 2 ms; a broken one must not keep the board from its host.
-    let (input, select) =
-        if RCC.wait(CR, CR_HSERDY, CR_HSERDY, 100_000) { (mhz, PLLCFGR_HSE) } else { (16, 0) };
+    let (input, select) = if RCC.wait(CR, CR_HSERDY, CR_HSERDY) { (mhz, PLLCFGR_HSE) } else { (16, 0) };
     start_pll(select | 168 << 6 | input / 2, 5) // five wait states from 2.7 V (RM0090 table 10)
 }
 
@@ -100,12 +98,12 @@ pub(crate) fn hurry() {
 fn start_pll(factors: u32, wait_states: u32) -> bool {
     RCC.write(PLLCFGR, 7 << 24 | factors);
     RCC.set(CR, CR_PLLON);
-    if !RCC.wait(CR, CR_PLLRDY, CR_PLLRDY, 100_000) {
+    if !RCC.wait(CR, CR_PLLRDY, CR_PLLRDY) {
         return false;
     }
     FLASH_ACR.write(0, wait_states);
     RCC.write(CFGR, 0b101 << 10 | 0b100 << 13 | 0b10); // APB1 / 4, APB2 / 2, PLL
-    RCC.wait(CFGR, CFGR_SWS, 0b10 << 2, 100_000)
+    RCC.wait(CFGR, CFGR_SWS, 0b10 << 2)
 }
 
 /// Clocks of all ports, the CAN controllers and USART1 on.

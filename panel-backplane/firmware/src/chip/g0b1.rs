@@ -65,16 +65,15 @@ const PLL_HZ: u32 = 40_000_000;
 /// Clock and peripherals as after a reset, whatever ran before.
 pub(crate) fn calm() {
     RCC.set(CR, CR_HSION);
-    RCC.wait(CR, CR_HSIRDY, CR_HSIRDY, 100_000);
+    RCC.wait(CR, CR_HSIRDY, CR_HSIRDY);
     RCC.clear(CR, CR_HSIDIV);
     RCC.write(CFGR, 0);
-    RCC.wait(CFGR, CFGR_SWS, 0, 100_000);
+    RCC.wait(CFGR, CFGR_SWS, 0);
     RCC.clear(CR, CR_PLLON | CR_HSEON);
     FLASH_ACR.replace(0, 0b111, 0);
-    for (register, bits) in [(IOPRSTR, PORTS), (APBRSTR1, FDCANEN), (APBRSTR2, USART1EN)] {
-        RCC.set(register, bits);
-        RCC.clear(register, bits);
-    }
+    RCC.pulse(IOPRSTR, PORTS);
+    RCC.pulse(APBRSTR1, FDCANEN);
+    RCC.pulse(APBRSTR2, USART1EN);
 }
 
 /// 16 MHz, or 40 MHz from the PLL: with 64 MHz FD's usual 5 Mbit/s could not be made.
@@ -88,7 +87,7 @@ pub(crate) fn start_clock() -> bool {
     let ClockSource::Crystal { mhz } = super::BOARD.clock else { return true };
     RCC.set(CR, CR_HSEON);
     // A crystal starts within 2 ms; a broken one must not keep the board from its host.
-    let (input, select) = if RCC.wait(CR, CR_HSERDY, CR_HSERDY, 100_000) { (mhz, 0b11) } else { (16, 0b10) };
+    let (input, select) = if RCC.wait(CR, CR_HSERDY, CR_HSERDY) { (mhz, 0b11) } else { (16, 0b10) };
     start_pll(select, input)
 }
 
@@ -104,12 +103,12 @@ pub(crate) fn hurry() {
 fn start_pll(select: u32, input: u32) -> bool {
     RCC.write(PLLCFGR, 3 << 29 | 1 << 28 | 40 << 8 | (input / 4 - 1) << 4 | select);
     RCC.set(CR, CR_PLLON);
-    if !RCC.wait(CR, CR_PLLRDY, CR_PLLRDY, 100_000) {
+    if !RCC.wait(CR, CR_PLLRDY, CR_PLLRDY) {
         return false;
     }
     FLASH_ACR.replace(0, 0b111, 2); // two wait states (RM0444 table 13)
     RCC.write(CFGR, 0b010);
-    RCC.wait(CFGR, CFGR_SWS, 0b010 << 3, 100_000)
+    RCC.wait(CFGR, CFGR_SWS, 0b010 << 3)
 }
 
 /// Clocks of all ports, FDCAN and USART1 on. FDCAN's clock is that of its bus after a reset.

@@ -69,15 +69,14 @@ const PLL_HZ: u32 = 80_000_000;
 /// Clock and peripherals as after a reset, whatever ran before.
 pub(crate) fn calm() {
     RCC.set(CR, CR_HSION);
-    RCC.wait(CR, CR_HSIRDY, CR_HSIRDY, 100_000);
+    RCC.wait(CR, CR_HSIRDY, CR_HSIRDY);
     RCC.write(CFGR, 0b01); // HSI, nothing divided
-    RCC.wait(CFGR, CFGR_SWS, 0b01 << 2, 100_000);
+    RCC.wait(CFGR, CFGR_SWS, 0b01 << 2);
     RCC.clear(CR, CR_PLLON | CR_HSEON);
     FLASH_ACR.replace(0, 0xF, 0);
-    for (register, bits) in [(AHB2RSTR, PORTS), (APB1RSTR1, FDCANEN), (APB2RSTR, USART1EN)] {
-        RCC.set(register, bits);
-        RCC.clear(register, bits);
-    }
+    RCC.pulse(AHB2RSTR, PORTS);
+    RCC.pulse(APB1RSTR1, FDCANEN);
+    RCC.pulse(APB2RSTR, USART1EN);
 }
 
 /// 16 MHz, or 80 MHz from the PLL.
@@ -91,7 +90,7 @@ pub(crate) fn start_clock() -> bool {
     let ClockSource::Crystal { mhz } = super::BOARD.clock else { return true };
     RCC.set(CR, CR_HSEON);
     // A crystal starts within 2 ms; a broken one must not keep the board from its host.
-    let (input, select) = if RCC.wait(CR, CR_HSERDY, CR_HSERDY, 100_000) { (mhz, 0b11) } else { (16, 0b10) };
+    let (input, select) = if RCC.wait(CR, CR_HSERDY, CR_HSERDY) { (mhz, 0b11) } else { (16, 0b10) };
     start_pll(select, input)
 }
 
@@ -108,13 +107,12 @@ pub(crate) fn hurry() {
 fn start_pll(select: u32, input: u32) -> bool {
     RCC.write(PLLCFGR, 1 << 24 | 40 << 8 | (input / 4 - 1) << 4 | select);
     RCC.set(CR, CR_PLLON);
-    if !RCC.wait(CR, CR_PLLRDY, CR_PLLRDY, 100_000) {
+    if !RCC.wait(CR, CR_PLLRDY, CR_PLLRDY) {
         return false;
     }
     FLASH_ACR.replace(0, 0xF, 4); // four wait states (RM0440 table 29)
-    RCC.wait(CR, CR_PLLRDY, CR_PLLRDY, 1);
     RCC.write(CFGR, 0b11);
-    RCC.wait(CFGR, CFGR_SWS, 0b11 << 2, 100_000)
+    RCC.wait(CFGR, CFGR_SWS, 0b11 << 2)
 }
 
 /// Clocks of all ports, FDCAN1 and USART1 on.

@@ -98,15 +98,19 @@ fn flash_kib(word: Option<u32>, least: u16, most: u16) -> u16 {
     word.map(|word| word as u16).filter(|said| (least..=most).contains(said)).unwrap_or(most)
 }
 
-/// Completes the facts with what this very chip is.
-pub(crate) fn look(facts: &mut BoardFacts) {
+/// Completes the facts with what this very chip is; the address after its flash.
+pub(crate) fn look(facts: &mut BoardFacts) -> u32 {
     read_bytes(UID, &mut facts.uid.0);
     facts.silicon_revision = (read_word(IDCODE).unwrap_or(0) >> 16) as u16;
     let last = &mut facts.flash.runs[RUNS - 1];
     fit(last);
     let unit = last.size;
-    facts.flash.record_base = FLASH_BASE + facts.flash.size() - unit;
-    facts.capabilities.set(Capabilities::SLOT, slot(&facts.flash).is_some());
+    let end = FLASH_BASE + facts.flash.size();
+    facts.flash.record_base = end - unit;
+    if BOARD.slot.is_some() {
+        facts.capabilities.set(Capabilities::SLOT, slot(&facts.flash).is_some());
+    }
+    end
 }
 
 /// The second slot of the board file, where the flash of this very chip is large enough for it. An agent has none.
@@ -127,8 +131,8 @@ const _: () = {
 };
 
 /// Whether so many bytes from this address can be read: flash, OTP, option bytes, unique ID.
-pub(crate) fn is_readable(flash: &FlashFacts, address: u32, len: usize) -> bool {
+pub(crate) fn is_readable(flash_end: u32, address: u32, len: usize) -> bool {
     let end = address.saturating_add(len as u32);
-    let areas = [(flash.base, flash.base + flash.size()), OTP, OPTION_AREA, (UID, UID + 12)];
-    areas.iter().any(|&(from, to)| address >= from && end <= to)
+    let within = |&(from, to): &(u32, u32)| address >= from && end <= to;
+    within(&(FLASH_BASE, flash_end)) || [OTP, OPTION_AREA, (UID, UID + 12)].iter().any(within)
 }

@@ -39,8 +39,14 @@ pub(super) enum Outcome {
     Failed,
 }
 
+fn wait_idle() {
+    while FLASH.read(SR) & SR_BUSY != 0 {
+        watchdog::feed();
+    }
+}
+
 pub(super) fn unlock() {
-    FLASH.wait(SR, SR_BUSY, 0, u32::MAX);
+    wait_idle();
     if FLASH.read(CR) & CR_LOCK != 0 {
         KEYS.iter().for_each(|&key| FLASH.write(KEYR, key));
     }
@@ -114,7 +120,7 @@ pub(crate) fn write_options(offset: u8, data: &[u8]) -> bool {
 
 /// Changes the option bytes (RM0090 3.6.2) and waits: tens of milliseconds, up to a second.
 fn options(change: impl FnOnce(u32) -> u32) -> bool {
-    FLASH.wait(SR, SR_BUSY, 0, u32::MAX);
+    wait_idle();
     if FLASH.read(OPTCR) & OPTCR_LOCK != 0 {
         OPTION_KEYS.iter().for_each(|&key| FLASH.write(OPTKEYR, key));
     }
@@ -122,9 +128,7 @@ fn options(change: impl FnOnce(u32) -> u32) -> bool {
     let wanted = change(FLASH.read(OPTCR)) & OPTCR_OPTIONS;
     FLASH.write(OPTCR, wanted);
     FLASH.set(OPTCR, OPTCR_STRT);
-    while FLASH.read(SR) & SR_BUSY != 0 {
-        watchdog::feed();
-    }
+    wait_idle();
     let failed = FLASH.read(SR) & SR_ERRORS != 0;
     FLASH.set(OPTCR, OPTCR_LOCK);
     !failed && FLASH.read(OPTCR) & OPTCR_OPTIONS == wanted
