@@ -4,7 +4,7 @@
 //! with if that unit had to be erased, and it is read back before it is called done.
 
 use super::port::{FlashFacts, NodePort, Protection};
-use super::record::{Mark, RECORD};
+use super::record::{Mark, Record, TRUSTED};
 use super::session::{Session, When, shares_unit};
 use super::{Node, NodeMemory, Poll, STEP, Wake, Work, slot};
 use crate::block::{MAX_WRITE, Write};
@@ -140,7 +140,7 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
     pub(super) fn end_write(&mut self, outcome: Result<(), Refusal>) {
         self.write.stage = Stage::None;
         if self.write.trust {
-            let record = self.records.newest.trust();
+            let record = self.records.newest.remark(TRUSTED);
             if outcome.is_err() || !self.records.written(&mut self.port, &record) {
                 self.records.newest.state = ImageState::Incomplete;
             }
@@ -159,7 +159,7 @@ fn bootloader_end(flash: &FlashFacts) -> u32 {
 fn holds_image(mark: &Mark, session: &Session, from: u32, end: u32) -> bool {
     let overlaps = session.begin.regions().iter().any(|r| from < r.address + r.len && r.address < end);
     // Of the session's own image the regions are known, gaps and all.
-    overlaps || mark.guards(from, end) && mark.id != session.id
+    overlaps || mark.guards(from, end) && *mark.id() != session.id
 }
 
 impl WriteJob {
@@ -182,8 +182,8 @@ impl WriteJob {
     }
 
     /// Writes a record into a blank slot of the record area.
-    pub(super) fn trust(&mut self, address: u32, record: &[u8; RECORD]) {
-        self.begin(address, record, false, true);
+    pub(super) fn trust(&mut self, address: u32, record: &Record) {
+        self.begin(address, &record.0, false, true);
     }
 
     fn begin(&mut self, address: u32, bytes: &[u8], may_erase: bool, trust: bool) {

@@ -147,12 +147,12 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
         let mut good = true;
         if port.seals() == Seals::Demanded && mark.state >= ImageState::Valid && !mark.trusted {
             let seal = mark.seal(port).filter(|seal| {
-                let message = Seal::message(port.facts().device_id, seal.counter, seal.floor, &mark.id);
+                let message = Seal::message(port.facts().device_id, seal.counter, seal.floor, mark.id());
                 port.seal_is_good(&message, &seal.signature)
             });
             let free = seal.and_then(|_| records.free());
             good = free.is_some();
-            free.into_iter().for_each(|free| self.write.trust(free, &mark.trust()));
+            free.into_iter().for_each(|free| self.write.trust(free, &mark.remark(record::TRUSTED)));
         }
         if !good || !slot::resume(port, memory, mark, session) {
             records.newest.state = ImageState::Incomplete;

@@ -7,7 +7,7 @@
 use super::outbox::Outbox;
 use super::port::{EraseUnit, FlashFault, FlashState, NodePort, Protection, Seals};
 use super::receive::{BufferState, EntryState, SegmentBuffer};
-use super::record::{Entry, Mark};
+use super::record::Record;
 use super::session::{Io, Session};
 use super::{Poll, SLACK, STEP, Wake, Work, record};
 use crate::CRC32;
@@ -172,10 +172,11 @@ impl Session {
             OpKind::Record if P::HAS_SLOT && self.kept > 0 => self.kept_one(io),
             OpKind::Record => self.record_written(io),
             OpKind::RecordErase => {
-                let Mark { floor, sequence, .. } = io.records.newest;
+                let before = io.records.newest;
                 io.records.read(io.port);
                 // Numbers go on where they ended: an older mark that is kept in a second slot must not count.
-                (self.floor, io.records.newest.sequence) = (floor, sequence);
+                io.records.newest.succeed(&before);
+                self.floor = before.floor > 0;
                 if io.records.free().is_none() {
                     self.fail(io.out, NodeFault::RecordFailed, self.op.address, 0, 0);
                 }
@@ -195,8 +196,8 @@ impl Session {
     }
 
     /// Writes a record to this address.
-    pub(super) fn write_record(&mut self, io: &mut Io<'_, impl NodePort>, address: u32, record: &[u8]) {
-        io.port.start_program(address, record);
+    pub(super) fn write_record(&mut self, io: &mut Io<'_, impl NodePort>, address: u32, record: &Record) {
+        io.port.start_program(address, &record.0);
         let longest = io.port.facts().flash.program_longest.0 * record::RECORD as Count;
         self.begun(io, OpKind::Record, address, Span(longest));
     }
@@ -390,8 +391,8 @@ impl Session {
         }
         match free {
             Some(address) => {
-                let bytes = io.records.newest.next(&self.begin, &self.id, self.entry(io.port));
-                self.write_record(io, address, &bytes);
+                let record = io.records.newest.next(&self.begin, &self.id, self.due(io.port));
+                self.write_record(io, address, &record);
             }
             None => self.erase(io, OpKind::RecordErase, &unit),
         }
@@ -415,35 +416,37 @@ impl Session {
         seal + self.begin.regions().len() as u8
     }
 
-    /// The record that is due on the way to the mark.
-    fn entry<P: NodePort>(&self, port: &P) -> Entry {
-        let seals = self.records_before_mark() - self.begin.regions().len() as u8;
+    /// Kind and number of the record that is due on the way to the mark.
+    fn due<P: NodePort>(&self, port: &P) -> (u8, u8) {
+        let demands = port.seals() == Seals::Demanded;
+        let before = self.records_before_mark();
+        let seals = before - self.begin.regions().len() as u8;
         match self.recorded {
-            _ if self.floor > 0 => Entry::Floor(self.floor),
-            _ if self.trust && port.seals() == Seals::Demanded => Entry::Trust,
-            _ if P::HAS_SLOT && self.state == NodeState::Installing => Entry::Installed,
-            _ if self.mark == ImageState::Incomplete => Entry::Mark(self.mark),
-            n if n < seals => Entry::Seal(n),
-            n if n < self.records_before_mark() => Entry::Region(n - seals),
-            _ => Entry::Mark(self.mark),
+            _ if demands && self.floor => (record::FLOOR, 0),
+            _ if demands && self.trust => (record::TRUSTED, 0),
+            _ if P::HAS_SLOT && self.state == NodeState::Installing => (record::INSTALLED, 0),
+            n if self.mark == ImageState::Incomplete || n >= before => {
+                (record::kind_of(self.mark), self.begin.session)
+            }
+            n if n < seals => (record::SEAL, n),
+            n => (record::REGION, n - seals),
         }
     }
 
     fn record_written<P: NodePort>(&mut self, io: &mut Io<'_, P>) {
-        let (mark, entry) = (self.mark, self.entry(io.port));
-        let wanted = io.records.newest.next(&self.begin, &self.id, entry);
+        let due = self.due(io.port);
+        let wanted = io.records.newest.next(&self.begin, &self.id, due);
+        let mark = self.mark;
         if !io.records.written(io.port, &wanted) {
             let got = io.records.newest.state;
             self.fail(io.out, NodeFault::RecordFailed, self.op.address, mark as u8, got as u8);
             return;
         }
-        match entry {
-            Entry::Floor(_) => self.floor = 0,
-            Entry::Seal(_) | Entry::Region(_) => self.recorded += 1,
-            Entry::Mark(ImageState::Valid | ImageState::Staged) if io.port.seals() == Seals::Demanded => {
-                self.trust = true;
-            }
-            Entry::Mark(_) | Entry::Trust | Entry::Installed => {
+        match due.0 {
+            record::FLOOR => self.floor = false,
+            record::SEAL | record::REGION => self.recorded += 1,
+            record::VALID | record::STAGED if io.port.seals() == Seals::Demanded => self.trust = true,
+            _ => {
                 (self.mark, self.recorded, self.trust) = (ImageState::None, 0, false);
                 let asked = mark != ImageState::Incomplete && self.state == NodeState::Programmed;
                 match mark {

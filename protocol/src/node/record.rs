@@ -19,241 +19,226 @@
 //! number, to the slot's last unit, and afterwards from there to the empty area: the highest number counts, wherever it
 //! stands. So there something that is no record hides no lost mark, and an image that is `Valid` stays so.
 
-use super::port::{EraseUnit, NodePort};
+use super::port::{EraseUnit, NodePort, Seals};
 use super::slot;
 use crate::CRC32;
 use crate::block::{Begin, MAX_REGIONS, Region, Seal};
-use crate::bytes::{Reader, Writer};
+use crate::bytes::Reader;
 use crate::reply::ImageState;
 
 pub(super) const RECORD: usize = 64;
 const MAGIC: u32 = u32::from_le_bytes(*b"PFR1");
-/// Where a record has its kind, and where its number.
+/// Where a record has its kind.
 const KIND: usize = 4;
-const SEQUENCE: usize = 8;
-/// Where the content begins.
-const CONTENT: usize = 12;
-const INCOMPLETE: u8 = 1;
-const VALID: u8 = 2;
-const REGION: u8 = 3;
-const SEAL: u8 = 4;
-const TRUSTED: u8 = 5;
-const FLOOR: u8 = 6;
-const STAGED: u8 = 7;
-const INSTALLED: u8 = 8;
+/// Words of a record: its number, the first three of its content, CRC-32.
+const SEQUENCE: usize = 2;
+const CONTENT: usize = 3;
+const CRC: usize = 14;
+/// Where what is longer than three words has the rest: image ID or SHA-256.
+const DIGEST: usize = 24;
+pub(super) const INCOMPLETE: u8 = 1;
+pub(super) const VALID: u8 = 2;
+pub(super) const REGION: u8 = 3;
+pub(super) const SEAL: u8 = 4;
+pub(super) const TRUSTED: u8 = 5;
+pub(super) const FLOOR: u8 = 6;
+pub(super) const STAGED: u8 = 7;
+pub(super) const INSTALLED: u8 = 8;
 /// Records that a seal takes.
 pub(super) const SEAL_RECORDS: u8 = 2;
 /// Bytes of the signature in the first of them, behind counter and floor.
 const SIGNATURE_HEAD: usize = 32;
 
-/// One record that is to be written.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Entry {
-    /// What the area said of older images, before it was erased.
-    Floor(u32),
-    /// A half of the image's seal.
-    Seal(u8),
-    /// A region of the image.
-    Region(u8),
-    /// The mark of the image itself.
-    Mark(ImageState),
-    /// The seal of the newest mark is good.
-    Trust,
-    /// The image of the newest mark has come from the slot to its place.
-    Installed,
-}
-
-/// What a record says.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// What the records say of the newest image.
+#[derive(Clone, Copy)]
 pub(super) struct Mark {
     pub(super) state: ImageState,
-    /// The image ID.
-    pub(super) id: [u8; 32],
-    /// Its number, one more than that of the mark before it.
-    pub(super) sequence: u32,
-    /// Address of the record.
-    pub(super) place: u32,
-    /// Regions of the image; their records stand before a `Valid` one.
-    pub(super) regions: u8,
-    /// First address of the image, and the address after it.
-    extent: (u32, u32),
-    /// The board takes no image with a lower counter.
-    pub(super) floor: u32,
     /// A record behind it says that its seal is good.
     pub(super) trusted: bool,
+    /// The board takes no image with a lower counter; 0 where no seal is asked for.
+    pub(super) floor: u32,
     /// Sequence and floor of the seal last seen.
-    seal: Option<(u32, u32)>,
+    seal: (u32, u32),
+    /// Address of its record.
+    pub(super) place: u32,
+    record: Record,
 }
 
 impl Mark {
     const NONE: Self = Self {
         state: ImageState::None,
-        id: [0; 32],
-        sequence: 0,
-        place: 0,
-        regions: 0,
-        extent: (0, 0),
-        floor: 0,
         trusted: false,
-        seal: None,
+        floor: 0,
+        seal: (0, 0),
+        place: 0,
+        record: Record([0; RECORD]),
     };
 
+    /// Its number, one more than that of the mark before it.
+    fn sequence(&self) -> u32 {
+        self.record.word(SEQUENCE)
+    }
+
+    fn next_sequence(&self) -> u32 {
+        self.sequence().wrapping_add(1)
+    }
+
+    /// Regions of the image; their records stand before a `Valid` one.
+    fn regions(&self) -> u8 {
+        self.record.word(CONTENT).min(255) as u8
+    }
+
+    /// The image ID.
+    pub(super) fn id(&self) -> &[u8; 32] {
+        self.record.0[DIGEST..].first_chunk().unwrap_or(&[0; 32])
+    }
+
     /// First four bytes of the image ID, as the node reports it.
-    pub(super) const fn short_id(&self) -> u32 {
-        u32::from_le_bytes([self.id[0], self.id[1], self.id[2], self.id[3]])
+    pub(super) fn short_id(&self) -> u32 {
+        self.record.word(DIGEST / 4)
     }
 
     /// It says that the image with this ID is good.
     pub(super) fn vouches_for(&self, id: &[u8; 32]) -> bool {
-        self.state == ImageState::Valid && self.id == *id
+        self.state == ImageState::Valid && self.id() == id
     }
 
     /// The image that stands between these addresses is good and must stay so.
     pub(super) fn guards(&self, from: u32, end: u32) -> bool {
-        self.state == ImageState::Valid && from < self.extent.1 && self.extent.0 < end
+        let (first, last) = (self.record.word(CONTENT + 1), self.record.word(CONTENT + 2));
+        self.state == ImageState::Valid && from < last && first < end
     }
 
-    /// The bytes of the record that comes after this mark.
-    pub(super) fn next(&self, begin: &Begin, id: &[u8; 32], entry: Entry) -> [u8; RECORD] {
-        let sequence = self.sequence.wrapping_add(1);
-        let mut bytes = [0xFF; RECORD];
-        let mut w = Writer::new(&mut bytes);
-        match entry {
-            Entry::Floor(floor) => {
-                head(&mut w, FLOOR, 0, sequence).u32(floor);
+    /// Sequence and floor go on where they ended in records that are gone.
+    pub(super) fn succeed(&mut self, before: &Self) {
+        self.record.set(SEQUENCE, before.sequence());
+        self.floor = before.floor;
+    }
+
+    /// The record of this kind and number that comes after this mark, for the image of this session.
+    pub(super) fn next(&self, begin: &Begin, id: &[u8; 32], (kind, number): (u8, u8)) -> Record {
+        let mut record = Record::new(kind, number, self.next_sequence());
+        let regions = begin.regions();
+        match kind {
+            SEAL => begin.seal().into_iter().for_each(|seal| record.put_seal(number, seal)),
+            REGION => {
+                let region = regions.get(usize::from(number)).unwrap_or(&Region::EMPTY);
+                record.put([region.address, region.len, region.crc], &region.sha256);
             }
-            Entry::Seal(half) => {
-                let w = head(&mut w, SEAL, half, sequence);
-                match (begin.seal(), half) {
-                    (Some(seal), 0) => {
-                        w.u32(seal.counter).u32(seal.floor).put(&seal.signature[..SIGNATURE_HEAD]);
-                    }
-                    (Some(seal), _) => {
-                        w.put(&seal.signature[SIGNATURE_HEAD..]);
-                    }
-                    (None, _) => {}
-                }
+            FLOOR => record.set(CONTENT, self.floor),
+            TRUSTED | INSTALLED => return self.remark(kind),
+            _ => {
+                let first = regions.first().map_or(0, |r| r.address);
+                let end = regions.last().map_or(0, |r| r.address + r.len);
+                record.put([regions.len() as u32, first, end], id);
             }
-            Entry::Region(n) => {
-                let w = head(&mut w, REGION, n, sequence);
-                if let Some(region) = begin.regions().get(usize::from(n)) {
-                    region.write(w);
-                }
-            }
-            Entry::Mark(state) => {
-                let first = begin.regions().first().map_or(0, |r| r.address);
-                let end = begin.regions().last().map_or(0, |r| r.address + r.len);
-                let w = head(&mut w, kind_of(state), begin.session, sequence);
-                w.u32(begin.regions().len() as u32).u32(first).u32(end).put(id);
-            }
-            Entry::Trust => return remark(TRUSTED, self.sequence),
-            Entry::Installed => return remark(INSTALLED, self.sequence),
         }
-        close(bytes)
+        record.close();
+        record
     }
 
-    /// The record that says that the seal of this mark is good.
-    pub(super) fn trust(&self) -> [u8; RECORD] {
-        remark(TRUSTED, self.sequence)
+    /// A record about this mark: that its seal is good, or that it has come to its place.
+    pub(super) fn remark(&self, kind: u8) -> Record {
+        let mut record = Record::new(kind, 0, self.sequence());
+        record.close();
+        record
     }
 
     /// The `n`th of the records that say with the next number what this mark says and what belongs to it; `None` behind
     /// the last one. An image that was installed is simply `Valid`.
-    pub(super) fn again(&self, port: &mut impl NodePort, n: u32) -> Option<[u8; RECORD]> {
-        let sequence = self.sequence.wrapping_add(1);
+    pub(super) fn again(&self, port: &mut impl NodePort, n: u32) -> Option<Record> {
         let before = match self.state {
-            ImageState::Valid | ImageState::Staged => u32::from(self.regions) + u32::from(SEAL_RECORDS),
+            ImageState::Valid | ImageState::Staged => u32::from(self.regions()) + u32::from(SEAL_RECORDS),
             ImageState::Incomplete | ImageState::None => 0,
         };
-        let Some(left) = (before + 1).checked_sub(n) else {
-            return (self.trusted && n == before + 2).then(|| remark(TRUSTED, sequence));
-        };
-        let mut slot = Record::BLANK;
+        let left = (before + 1).checked_sub(n);
+        let mut record = Record::BLANK;
         // What does not belong to the mark stands behind nothing: the place before a mark that has no seal.
         let belongs = n > 0
-            && slot.read(port, self.place.wrapping_sub(left * RECORD as u32))
-            && slot.is_record()
-            && slot.sequence() == self.sequence;
-        let mut bytes = slot.0;
-        if !belongs {
-            bytes = [0xFF; RECORD];
-            head(&mut Writer::new(&mut bytes), FLOOR, 0, sequence).u32(self.floor);
-        } else if left == 0 {
-            bytes[KIND] = kind_of(self.state);
+            && left.is_some_and(|left| record.read(port, self.place.wrapping_sub(left * RECORD as u32)))
+            && record.is_record()
+            && record.word(SEQUENCE) == self.sequence();
+        match left {
+            None if self.trusted && n == before + 2 => record = Record::new(TRUSTED, 0, 0),
+            None => return None,
+            Some(0) if belongs => record.0[KIND] = kind_of(self.state),
+            Some(_) if belongs => {}
+            Some(_) => {
+                record = Record::new(FLOOR, 0, 0);
+                record.set(CONTENT, self.floor);
+            }
         }
-        bytes[SEQUENCE..SEQUENCE + 4].copy_from_slice(&sequence.to_le_bytes());
-        Some(close(bytes))
+        record.set(SEQUENCE, self.next_sequence());
+        record.close();
+        Some(record)
     }
 
     /// A newer mark takes the place of this one, an older one does not. What was said of older images stays.
     fn replace(&mut self, state: ImageState, slot: &Record, place: u32) {
-        let sequence = slot.sequence();
-        if sequence <= self.sequence {
+        let sequence = slot.word(SEQUENCE);
+        if sequence <= self.sequence() {
             return;
         }
-        (self.state, self.sequence, self.place) = (state, sequence, place);
-        self.regions = slot.word(3).min(255) as u8;
-        self.extent = (slot.word(4), slot.word(5));
-        self.id.copy_from_slice(&slot.0[24..56]);
-        self.trusted = false;
-        if let Some((of, floor)) = self.seal.take()
-            && of == sequence
-            && state != ImageState::Incomplete
-        {
-            self.floor = floor.max(self.floor);
+        if self.seal.0 == sequence && state != ImageState::Incomplete {
+            self.floor = self.floor.max(self.seal.1);
         }
+        (self.state, self.trusted, self.place) = (state, false, place);
+        self.record.0 = slot.0;
     }
 
     /// Reads the image as its records tell it; whether they are whole and say this very image. Session, flags and seal are
     /// not theirs.
     pub(super) fn image(&self, port: &mut impl NodePort, begin: &mut Begin) -> bool {
         begin.device_id = port.facts().device_id;
-        let Some(regions) = begin.regions_mut(self.regions) else { return false };
+        let Some(regions) = begin.regions_mut(self.regions()) else { return false };
         for (n, region) in regions.iter_mut().enumerate() {
             match self.region(port, n as u8) {
                 Some(found) => *region = found,
                 None => return false,
             }
         }
-        begin.image_id() == self.id
+        begin.image_id() == *self.id()
     }
 
     /// The line of its region `n`, from its record.
     fn region(&self, port: &mut impl NodePort, n: u8) -> Option<Region> {
-        let slot = self.before(port, self.regions.checked_sub(n)?, REGION, n)?;
-        Some(Region::read(&mut Reader::new(&slot.0[CONTENT..])))
+        let slot = self.before(port, self.regions().checked_sub(n)?, REGION, n)?;
+        Some(Region::read(&mut Reader::new(&slot.0[4 * CONTENT..])))
     }
 
     /// Its seal, as it was recorded.
     pub(super) fn seal(&self, port: &mut impl NodePort) -> Option<Seal> {
-        let slots = self.regions.checked_add(SEAL_RECORDS)?;
+        let slots = self.regions().checked_add(SEAL_RECORDS)?;
         let first = self.before(port, slots, SEAL, 0)?;
         let second = self.before(port, slots - 1, SEAL, 1)?;
         let mut signature = [0; 64];
         let (front, back) = signature.split_at_mut(SIGNATURE_HEAD);
-        front.copy_from_slice(&first.0[CONTENT + 8..][..SIGNATURE_HEAD]);
-        back.copy_from_slice(&second.0[CONTENT..][..64 - SIGNATURE_HEAD]);
-        Some(Seal { counter: first.word(3), floor: first.word(4), signature })
+        front.copy_from_slice(&first.0[4 * CONTENT + 8..][..SIGNATURE_HEAD]);
+        back.copy_from_slice(&second.0[4 * CONTENT..][..64 - SIGNATURE_HEAD]);
+        Some(Seal { counter: first.word(CONTENT), floor: first.word(CONTENT + 1), signature })
     }
 
     /// The record so many slots before it, if it is of this kind and number, and belongs to it.
     fn before(&self, port: &mut impl NodePort, slots: u8, kind: u8, number: u8) -> Option<Record> {
         let mut slot = Record::BLANK;
         let there = slot.read(port, self.place.checked_sub(u32::from(slots) * RECORD as u32)?);
-        let fits = (slot.kind(), slot.number(), slot.sequence()) == (kind, number, self.sequence);
+        let fits = (slot.kind(), slot.number(), slot.word(SEQUENCE)) == (kind, number, self.sequence());
         (there && slot.is_record() && fits).then_some(slot)
     }
 
-    /// Takes note of what follows, at `place`. `keeps`: what is no record hides no mark that was lost.
+    /// Takes note of what follows, at `place`.
     #[inline(never)]
-    fn follow(&mut self, slot: &Record, place: u32, keeps: bool) {
+    fn follow(&mut self, port: &impl NodePort, slot: &Record, place: u32) {
+        // Where a mark is kept elsewhere, what is no record hides none that was lost.
+        let keeps = slot::spare(port).is_some();
         if !slot.is_record() {
             if self.state == ImageState::Valid && !keeps {
                 self.state = ImageState::Incomplete; // an update was begun over that image
             }
             return;
         }
-        let of_this = slot.sequence() == self.sequence;
+        let demands = port.seals() == Seals::Demanded;
+        let of_this = slot.word(SEQUENCE) == self.sequence();
         match slot.kind() {
             INCOMPLETE => self.replace(ImageState::Incomplete, slot, place),
             VALID => self.replace(ImageState::Valid, slot, place),
@@ -261,9 +246,11 @@ impl Mark {
             INSTALLED if keeps && of_this && self.state == ImageState::Staged => {
                 self.state = ImageState::Valid;
             }
-            SEAL if slot.number() == 0 => self.seal = Some((slot.sequence(), slot.word(4))),
-            TRUSTED => self.trusted |= of_this && self.state >= ImageState::Valid,
-            FLOOR => self.floor = self.floor.max(slot.word(3)),
+            SEAL if demands && slot.number() == 0 => {
+                self.seal = (slot.word(SEQUENCE), slot.word(CONTENT + 1));
+            }
+            TRUSTED if demands => self.trusted |= of_this && self.state >= ImageState::Valid,
+            FLOOR if demands => self.floor = self.floor.max(slot.word(CONTENT)),
             _ => {}
         }
     }
@@ -300,12 +287,11 @@ impl Scan {
     pub(super) fn read(&mut self, port: &mut impl NodePort) {
         *self = Self::NONE;
         let mut slot = Record::BLANK;
-        let spare = slot::spare(port);
-        if let Some(spare) = &spare {
+        if let Some(spare) = slot::spare(port) {
             // The mark that was kept while the records' area was erased.
             for place in (spare.address..).step_by(RECORD).take(KEPT) {
                 if slot.read(port, place) {
-                    self.newest.follow(&slot, place, true);
+                    self.newest.follow(port, &slot, place);
                 }
             }
         }
@@ -321,14 +307,14 @@ impl Scan {
             if !slot.read(port, address) {
                 slot.0 = [0; RECORD]; // no record, and not blank: a power cut left it so
             }
-            if slot.0 == Record::BLANK.0 {
+            if slot == Record::BLANK {
                 if self.free_slots == 0 {
                     self.free = address;
                 }
                 self.free_slots += 1;
             } else {
                 self.free_slots = 0; // slots before a used one are never used again
-                self.newest.follow(&slot, address, spare.is_some());
+                self.newest.follow(port, &slot, address);
             }
             address += RECORD as u32;
         }
@@ -336,27 +322,36 @@ impl Scan {
 
     /// Takes note of the first blank slot, which has been written; whether it holds what was wanted.
     #[inline(never)]
-    pub(super) fn written(&mut self, port: &mut impl NodePort, wanted: &[u8]) -> bool {
+    pub(super) fn written(&mut self, port: &mut impl NodePort, wanted: &Record) -> bool {
         let mut slot = Record::BLANK;
-        let keeps = slot::spare(port).is_some();
         let read = slot.read(port, self.free);
         if read {
-            self.newest.follow(&slot, self.free, keeps);
+            self.newest.follow(port, &slot, self.free);
         }
         self.free_slots = self.free_slots.saturating_sub(1);
         self.free += RECORD as u32;
-        read && slot.0 == *wanted
+        read && slot == *wanted
     }
 }
 
 /// One slot of the record area.
+#[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(align(4))]
-struct Record([u8; RECORD]);
+pub(super) struct Record(pub(super) [u8; RECORD]);
 
 impl Record {
-    const BLANK: Self = Self([0xFF; RECORD]);
+    pub(super) const BLANK: Self = Self([0xFF; RECORD]);
 
-    fn read(&mut self, port: &mut impl NodePort, address: u32) -> bool {
+    /// A record without content.
+    fn new(kind: u8, number: u8, sequence: u32) -> Self {
+        let mut record = Self::BLANK;
+        record.set(0, MAGIC);
+        (record.0[KIND], record.0[KIND + 1]) = (kind, number);
+        record.set(SEQUENCE, sequence);
+        record
+    }
+
+    pub(super) fn read(&mut self, port: &mut impl NodePort, address: u32) -> bool {
         port.read(address, &mut self.0)
     }
 
@@ -368,42 +363,51 @@ impl Record {
         self.0[KIND + 1]
     }
 
-    fn sequence(&self) -> u32 {
-        self.word(SEQUENCE / 4)
-    }
-
     fn word(&self, n: usize) -> u32 {
         u32::from_le_bytes([self.0[4 * n], self.0[4 * n + 1], self.0[4 * n + 2], self.0[4 * n + 3]])
     }
 
+    fn set(&mut self, n: usize, word: u32) {
+        self.0[4 * n..4 * n + 4].copy_from_slice(&word.to_le_bytes());
+    }
+
+    /// Three words of content, and 32 bytes behind them.
+    fn put(&mut self, words: [u32; 3], digest: &[u8; 32]) {
+        words.iter().enumerate().for_each(|(n, &word)| self.set(CONTENT + n, word));
+        self.0[DIGEST..DIGEST + 32].copy_from_slice(digest);
+    }
+
+    /// A half of a seal.
+    fn put_seal(&mut self, half: u8, seal: &Seal) {
+        let (front, back) = seal.signature.split_at(SIGNATURE_HEAD);
+        if half > 0 {
+            self.0[4 * CONTENT..][..back.len()].copy_from_slice(back);
+            return;
+        }
+        self.set(CONTENT, seal.counter);
+        self.set(CONTENT + 1, seal.floor);
+        self.0[4 * CONTENT + 8..][..front.len()].copy_from_slice(front);
+    }
+
     fn is_record(&self) -> bool {
         let known = (INCOMPLETE..=INSTALLED).contains(&self.kind());
-        known && self.word(0) == MAGIC && self.word(14) == CRC32.checksum(&self.0[..56])
+        known && self.word(0) == MAGIC && self.word(CRC) == self.checksum()
+    }
+
+    /// Puts the CRC-32 behind the content.
+    fn close(&mut self) {
+        self.set(CRC, self.checksum());
+    }
+
+    fn checksum(&self) -> u32 {
+        CRC32.checksum(&self.0[..4 * CRC])
     }
 }
 
-const fn kind_of(state: ImageState) -> u8 {
+/// The kind of the record of a mark.
+pub(super) const fn kind_of(state: ImageState) -> u8 {
     match state {
         ImageState::Staged => STAGED,
         other => other as u8,
     }
-}
-
-/// A record about the mark with this number.
-fn remark(kind: u8, sequence: u32) -> [u8; RECORD] {
-    let mut bytes = [0xFF; RECORD];
-    head(&mut Writer::new(&mut bytes), kind, 0, sequence);
-    close(bytes)
-}
-
-/// Begins a record.
-fn head<'w, 'b>(w: &'w mut Writer<'b>, kind: u8, number: u8, sequence: u32) -> &'w mut Writer<'b> {
-    w.u32(MAGIC).u8(kind).u8(number).u16(0xFFFF).u32(sequence)
-}
-
-/// Puts the CRC-32 behind the content.
-fn close(mut bytes: [u8; RECORD]) -> [u8; RECORD] {
-    let crc = CRC32.checksum(&bytes[..56]);
-    bytes[56..60].copy_from_slice(&crc.to_le_bytes());
-    bytes
 }

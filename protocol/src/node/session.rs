@@ -45,6 +45,8 @@ pub(super) struct Session {
     /// The valid mark is written, and that its seal is good is to be written behind it.
     pub(super) trust: bool,
     pub(super) start_reply: bool,
+    /// The record area was erased, and the floor that stood there is to be written first.
+    pub(super) floor: bool,
     /// Region of the first unit, in segment order, that may still have to be erased, and where it begins in it.
     pub(super) erase_region: u8,
     pub(super) op: Op,
@@ -59,8 +61,6 @@ pub(super) struct Session {
     pub(super) missing: u16,
     /// How far above its place the image is written: into the second slot, or 0.
     pub(super) shift: u32,
-    /// What an erased record area said of older images, to be written first.
-    pub(super) floor: u32,
     /// Steps done to bring the newest mark out of the records, or back.
     pub(super) kept: u32,
     /// CRC-32 of the block that began it: tells a repeated one.
@@ -136,6 +136,7 @@ impl Session {
             recorded: 0,
             trust: false,
             start_reply: false,
+            floor: false,
             erase_region: 0,
             op: Op::NONE,
             failed: None,
@@ -145,7 +146,6 @@ impl Session {
             programmed: 0,
             missing: 0,
             shift: 0,
-            floor: 0,
             kept: 0,
             block: 0,
             stream: Stream::NONE,

@@ -10,7 +10,7 @@
 use super::pipeline::{Hash, OpKind};
 use super::port::{EraseUnit, NodePort, Slot};
 use super::receive::{BufferState, EVERY_CHUNK, EntryState};
-use super::record::{self, Mark, RECORD};
+use super::record::{self, Mark, RECORD, Record};
 use super::session::{Io, MAX_UNITS, Session};
 use super::{NodeMemory, Work};
 use crate::block::{Begin, BeginFlags, Region};
@@ -37,7 +37,7 @@ pub(super) fn owns(port: &impl NodePort, from: u32, end: u32) -> bool {
 pub(super) fn shift(port: &impl NodePort, mark: &Mark, id: &[u8; 32], begin: &Begin) -> u32 {
     let (Some(slot), Some(spare)) = (slot_of(port), spare(port)) else { return 0 };
     let shift = slot.base - port.facts().flash.app_base;
-    let keeps = mark.state == ImageState::Valid && mark.id != *id;
+    let keeps = mark.state == ImageState::Valid && mark.id() != id;
     let asked = begin.flags.contains(BeginFlags::STAGE);
     let fits = |r: &Region| r.address + r.len <= slot.base && r.address + r.len + shift <= spare.address;
     let stages = asked && keeps && !mark.guards(slot.base, slot.end) && begin.regions().iter().all(fits);
@@ -148,8 +148,8 @@ impl Session {
     /// A step of that has ended: what was programmed is read back.
     pub(super) fn kept_one(&mut self, io: &mut Io<'_, impl NodePort>) {
         let Some(n) = self.kept.checked_sub(2) else { return };
-        let (address, mut found) = (self.op.address, [0; RECORD]);
-        if !io.port.read(address, &mut found) || io.records.newest.again(io.port, n) != Some(found) {
+        let (address, mut found) = (self.op.address, Record::BLANK);
+        if !found.read(io.port, address) || io.records.newest.again(io.port, n) != Some(found) {
             self.fail(io.out, NodeFault::RecordFailed, address, 0, 0);
         }
     }
