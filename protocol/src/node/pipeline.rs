@@ -36,6 +36,7 @@ pub(super) struct Op {
     pub(super) kind: OpKind,
     /// The segment buffer that is programmed, and the piece of it.
     buffer: u8,
+    /// Or the erase unit.
     from: u16,
     len: u16,
     pub(super) address: u32,
@@ -73,14 +74,16 @@ impl Compare {
 /// The read-back hash of the image, running behind the programming.
 #[repr(C)]
 pub(super) struct Hash {
-    region: u8,
-    at: u32,
+    segment: u16,
+    /// Bytes of it that are hashed.
+    at: u16,
+    /// Of the region, as far as it is hashed.
     crc: u32,
     sha: Sha256,
 }
 
 impl Hash {
-    pub(super) const NONE: Self = Self { region: 0, at: 0, crc: 0, sha: Sha256::new() };
+    pub(super) const NONE: Self = Self { segment: 0, at: 0, crc: 0, sha: Sha256::new() };
 }
 
 impl Session {
@@ -164,10 +167,7 @@ impl Session {
     #[inline(never)]
     fn op_done<P: NodePort>(&mut self, io: &mut Io<'_, P>) {
         match core::mem::replace(&mut self.op.kind, OpKind::None) {
-            OpKind::Erase => {
-                let unit = io.port.facts().flash.erase_unit(self.op.address);
-                unit.into_iter().for_each(|unit| self.flip_erased(unit.index));
-            }
+            OpKind::Erase => self.flip_erased(self.op.from),
             OpKind::Program => self.op.kind = OpKind::Readback,
             OpKind::Record if P::HAS_SLOT && self.kept > 0 => self.kept_one(io),
             OpKind::Record => self.record_written(io),
@@ -192,6 +192,7 @@ impl Session {
 
     pub(super) fn erase(&mut self, io: &mut Io<'_, impl NodePort>, kind: OpKind, unit: &EraseUnit) {
         io.port.start_erase(unit);
+        self.op.from = unit.index;
         self.begun(io, kind, unit.address, unit.longest);
     }
 
@@ -218,10 +219,8 @@ impl Session {
             }
             _ => return Work::None,
         }
-        let programming = io.buffers.iter().position(|b| b.state == BufferState::Programming);
-        let next = programming.or_else(|| lowest_ready(io.buffers));
         let flash = &io.port.facts().flash;
-        let unit = match next {
+        let unit = match next_to_program(io.buffers) {
             None => self.next_unerased(flash),
             Some(n) => match self.unerased_of(flash, io.buffers[n].segment.into()) {
                 None => {
@@ -304,27 +303,26 @@ impl Session {
     /// Hashes the next piece of flash, if what precedes it is programmed.
     #[inline(never)]
     fn hash_step<P: NodePort>(&mut self, io: &mut Io<'_, P>) -> Work {
-        let n = self.hash.region;
-        let Some(&Region { address, len, .. }) = self.begin.regions().get(usize::from(n)) else {
+        let segment = self.hash.segment;
+        let Some(SegmentPlace { region, address, len }) = self.place(segment.into()) else {
             if P::HAS_SLOT && self.state == NodeState::Installing {
                 return self.hashed(io);
             }
             self.all_programmed(io.port);
             return Work::None;
         };
-        let segment = self.begin.first_segment(n) + self.hash.at / SEGMENT as u32;
-        let ready = match io.manifest.get(segment as usize).map(|e| e.state) {
-            Some(EntryState::Done) => true,
-            Some(EntryState::Blank) => self.unerased_of(&io.port.facts().flash, segment).is_none(),
+        let ready = match io.manifest[usize::from(segment)].state {
+            EntryState::Done => true,
+            EntryState::Blank => self.unerased_of(&io.port.facts().flash, segment.into()).is_none(),
             _ => false,
         };
         if !ready {
             return Work::None;
         }
-        let part = (len - self.hash.at).min(STEP as u32);
+        let part = (len - self.hash.at).min(STEP as u16);
         let mut bytes = [0; STEP];
-        let bytes = &mut bytes[..part as usize];
-        let from = address + self.shift + self.hash.at;
+        let bytes = &mut bytes[..usize::from(part)];
+        let from = address + u32::from(self.hash.at);
         if !io.port.read(from, bytes) {
             self.fail(io.out, NodeFault::ReadbackDiffers, from, 0, 0);
             return Work::None;
@@ -333,10 +331,12 @@ impl Session {
         self.hash.sha.update(bytes);
         self.hash.at += part;
         if self.hash.at == len {
-            self.region_hashed(n);
-            self.all_programmed(io.port);
+            (self.hash.segment, self.hash.at) = (segment + 1, 0);
+            if self.begin.place(u32::from(segment) + 1).is_none_or(|next| next.region != region) {
+                self.region_hashed(region);
+            }
         }
-        Work::Digest(part)
+        Work::Digest(part.into())
     }
 
     fn region_hashed(&mut self, n: u8) {
@@ -351,7 +351,7 @@ impl Session {
         self.checked |= 1 << n;
         self.crcs[region] = crc;
         self.digests[region] = digest;
-        (self.hash.region, self.hash.at, self.hash.crc) = (n + 1, 0, 0);
+        self.hash.crc = 0;
     }
 
     fn all_programmed(&mut self, port: &impl NodePort) {
@@ -526,9 +526,20 @@ impl Session {
     }
 }
 
-fn lowest_ready(buffers: &[SegmentBuffer]) -> Option<usize> {
-    let ready = buffers.iter().enumerate().filter(|(_, b)| b.state == BufferState::Ready);
-    ready.min_by_key(|(_, b)| b.segment).map(|(n, _)| n)
+/// The buffer that is being programmed, or the ready one with the lowest segment.
+fn next_to_program(buffers: &[SegmentBuffer]) -> Option<usize> {
+    let (mut next, mut lowest) = (None, u32::MAX);
+    for (n, buffer) in buffers.iter().enumerate() {
+        let rank = match buffer.state {
+            BufferState::Programming => 0,
+            BufferState::Ready => u32::from(buffer.segment) + 1,
+            _ => continue,
+        };
+        if rank < lowest {
+            (next, lowest) = (Some(n), rank);
+        }
+    }
+    next
 }
 
 /// First offset at or after `at` whose piece (aligned to [`STEP`]) is not blank; `place.len` if none is.

@@ -23,9 +23,9 @@ const STALL: Span = Span::from_millis(25);
 const RESERVE: u8 = 2;
 
 /// Chunks of a segment that are not blank.
-pub(super) type Ranges = (ChunkRange, Option<ChunkRange>);
+type Ranges = (ChunkRange, Option<ChunkRange>);
 
-pub(super) const EVERY_CHUNK: Ranges = (ChunkRange { first: 0, last: u8::MAX }, None);
+const EVERY_CHUNK: Ranges = (ChunkRange { first: 0, last: u8::MAX }, None);
 /// Before a segment has been heard of.
 const NO_CHUNK: Ranges = (ChunkRange { first: 0, last: 0 }, None);
 
@@ -69,19 +69,20 @@ pub(super) enum BufferState {
     Programming,
 }
 
+/// Words of a bitmap of chunks.
+const CHUNK_WORDS: usize = SEGMENT / CHUNK_CLASSICAL / 32;
+
 /// RAM for one segment.
 #[derive(Debug, Clone)]
+#[repr(C)]
 pub struct SegmentBuffer {
-    pub(super) data: [u8; SEGMENT],
-    pub(super) received: [u32; SEGMENT / CHUNK_CLASSICAL / 32],
-    pub(super) segment: u16,
-    /// Chunks received.
-    pub(super) count: u16,
     pub(super) state: BufferState,
-    /// What `Seek` said; every chunk if it was not heard.
-    pub(super) ranges: Ranges,
-    /// Bytes checked or programmed so far.
+    pub(super) segment: u16,
+    /// Bytes programmed so far.
     pub(super) at: u16,
+    /// Chunks that are there, received or blank.
+    there: [u32; CHUNK_WORDS],
+    pub(super) data: [u8; SEGMENT],
 }
 
 impl SegmentBuffer {
@@ -91,47 +92,57 @@ impl SegmentBuffer {
     /// A free buffer, all zero: a board has no 2 KiB to spare for a constant, and clears its RAM anyway.
     #[must_use]
     pub const fn empty() -> Self {
-        Self {
-            data: [0; SEGMENT],
-            received: [0; SEGMENT / CHUNK_CLASSICAL / 32],
-            segment: 0,
-            count: 0,
-            state: BufferState::Free,
-            ranges: NO_CHUNK,
-            at: 0,
-        }
+        Self { state: BufferState::Free, segment: 0, at: 0, there: [0; CHUNK_WORDS], data: [0; SEGMENT] }
     }
 
     pub(super) fn release(&mut self) {
         self.state = BufferState::Free;
     }
 
-    pub(super) fn open(&mut self, segment: u16, ranges: Ranges) {
+    pub(super) fn open(&mut self, segment: u16) {
         self.data.fill(0xFF);
-        self.received.fill(0);
-        (self.segment, self.count, self.at) = (segment, 0, 0);
+        self.there.fill(0);
+        (self.segment, self.at) = (segment, 0);
         self.state = BufferState::Filling;
-        self.ranges = ranges;
+    }
+
+    /// Of so many chunks those outside of the ranges that `Seek` says are blank, and not sent.
+    fn expect(&mut self, ranges: Ranges, chunks: u16) {
+        let inside = |r: ChunkRange, chunk| (r.first..=r.last).contains(&chunk);
+        for chunk in 0..=u8::MAX {
+            let sent = inside(ranges.0, chunk) || ranges.1.is_some_and(|r| inside(r, chunk));
+            if !sent || u16::from(chunk) >= chunks {
+                self.take(chunk);
+            }
+        }
+    }
+
+    fn take(&mut self, chunk: u8) {
+        self.there[usize::from(chunk) / 32] |= 1 << (chunk % 32);
     }
 
     fn has(&self, chunk: u8) -> bool {
-        self.received[usize::from(chunk) / 32] >> (chunk % 32) & 1 != 0
+        self.there[usize::from(chunk) / 32] >> (chunk % 32) & 1 != 0
     }
 
-    fn expects(&self, chunk: u8) -> bool {
-        let inside = |r: ChunkRange| (r.first..=r.last).contains(&chunk);
-        inside(self.ranges.0) || self.ranges.1.is_some_and(inside)
+    /// Nothing is missing any more: its CRC-32 is to be checked.
+    fn check_if_complete(&mut self) {
+        if self.state == BufferState::Filling && self.first_missing(0).is_none() {
+            self.state = BufferState::Checking;
+        }
     }
 
-    fn complete(&self, chunks: u16) -> bool {
-        let len = |r: ChunkRange| (u16::from(r.last) + 1).min(chunks).saturating_sub(r.first.into());
-        let expected = len(self.ranges.0) + self.ranges.1.map_or(0, len);
-        self.count >= expected && self.first_missing(0, chunks).is_none()
-    }
-
-    /// First chunk at or after `from` that is expected and not there.
-    fn first_missing(&self, from: u16, chunks: u16) -> Option<u8> {
-        (from..chunks).map(|c| c as u8).find(|&c| self.expects(c) && !self.has(c))
+    /// First chunk at or after `from` that is not there.
+    fn first_missing(&self, from: u16) -> Option<u8> {
+        let mut skipped = u32::MAX << (from % 32);
+        for n in usize::from(from) / 32..CHUNK_WORDS {
+            let missing = !self.there[n] & skipped;
+            if missing != 0 {
+                return Some((32 * n as u32 + missing.trailing_zeros()) as u8);
+            }
+            skipped = u32::MAX;
+        }
+        None
     }
 }
 
@@ -229,10 +240,8 @@ impl Session {
         let entry = io.manifest[usize::from(seek.segment)];
         if entry.state == EntryState::Buffered {
             let buffer = &mut io.buffers[usize::from(entry.buffer)];
-            buffer.ranges = seek.ranges;
-            if buffer.state == BufferState::Filling && buffer.complete(self.stream.chunks()) {
-                buffer.state = BufferState::Checking;
-            }
+            buffer.expect(seek.ranges, self.stream.chunks());
+            buffer.check_if_complete();
         }
     }
 
@@ -297,11 +306,8 @@ impl Session {
         }
         let Some(space) = buffer.data.get_mut(at..at + chunk) else { return };
         space.copy_from_slice(bytes);
-        buffer.received[usize::from(position.index) / 32] |= 1 << (position.index % 32);
-        buffer.count += 1;
-        if buffer.complete(self.stream.chunks()) {
-            buffer.state = BufferState::Checking;
-        }
+        buffer.take(position.index);
+        buffer.check_if_complete();
     }
 
     /// Makes the segment of a data frame current; false if the frame cannot be placed.
@@ -330,7 +336,9 @@ impl Session {
             self.hold(io);
             return false;
         };
-        io.buffers[n].open(self.stream.current, self.stream.ranges);
+        let buffer = &mut io.buffers[n];
+        buffer.open(self.stream.current);
+        buffer.expect(self.stream.ranges, self.stream.chunks());
         let entry = &mut io.manifest[usize::from(self.stream.current)];
         (entry.state, entry.buffer) = (EntryState::Buffered, n as u8);
         self.stream.free -= 1;
@@ -409,7 +417,7 @@ impl Session {
                     if io.buffers[usize::from(entry.buffer)].state == BufferState::Filling =>
                 {
                     let buffer = &io.buffers[usize::from(entry.buffer)];
-                    let lack = put_lack(w, buffer, chunk, self.stream.chunks());
+                    let lack = put_lack(w, buffer, chunk);
                     if let Some((channel, next, count)) = lack {
                         io.statistics.missed += u32::from(count);
                         self.stream.cursor = (n, next);
@@ -443,11 +451,11 @@ impl Session {
 }
 
 /// One message about what a buffer lacks from `chunk` on: its channel, where to go on, and how many chunks it names.
-fn put_lack(w: &mut Writer<'_>, buffer: &SegmentBuffer, chunk: u16, chunks: u16) -> Option<(u16, u16, u16)> {
+fn put_lack(w: &mut Writer<'_>, buffer: &SegmentBuffer, chunk: u16) -> Option<(u16, u16, u16)> {
     let segment = buffer.segment;
-    let first = buffer.first_missing(chunk, chunks)?;
+    let first = buffer.first_missing(chunk)?;
     let mut last = first;
-    while buffer.first_missing(u16::from(last) + 1, chunks) == last.checked_add(1) && last < u8::MAX {
+    while last < u8::MAX && !buffer.has(last + 1) {
         last += 1;
     }
     if usize::from(last - first) >= MISSING_LIST {
@@ -456,7 +464,7 @@ fn put_lack(w: &mut Writer<'_>, buffer: &SegmentBuffer, chunk: u16, chunks: u16)
     }
     let (mut list, mut len, mut next) = ([0; MISSING_LIST], 0, chunk);
     while len < MISSING_LIST
-        && let Some(c) = buffer.first_missing(next, chunks)
+        && let Some(c) = buffer.first_missing(next)
     {
         list[len] = c;
         len += 1;

@@ -9,7 +9,7 @@
 
 use super::pipeline::{Hash, OpKind};
 use super::port::{EraseUnit, NodePort, Slot};
-use super::receive::{BufferState, EVERY_CHUNK, EntryState};
+use super::receive::{BufferState, EntryState};
 use super::record::{self, Mark, RECORD, Record};
 use super::session::{Io, MAX_UNITS, Session};
 use super::{NodeMemory, Work};
@@ -97,7 +97,7 @@ impl Session {
         let (Some(n), Some(place), Some(buffer)) = (next, place, io.buffers.first_mut()) else {
             return Work::None;
         };
-        buffer.open(n as u16, EVERY_CHUNK);
+        buffer.open(n as u16);
         buffer.state = BufferState::Ready;
         self.stream.free -= 1;
         (entries[n].state, entries[n].buffer) = (EntryState::Buffered, 0);
