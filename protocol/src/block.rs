@@ -69,8 +69,9 @@ impl Region {
     }
 
     /// Reads its line of the table.
-    pub(crate) fn read(r: &mut Reader<'_>) -> Self {
-        Self { address: r.u32(), len: r.u32(), crc: r.u32(), sha256: r.array() }
+    pub(crate) fn read(&mut self, r: &mut Reader<'_>) {
+        (self.address, self.len, self.crc) = (r.u32(), r.u32(), r.u32());
+        r.fill(&mut self.sha256);
     }
 
     pub(crate) const EMPTY: Self = Self { address: 0, len: 0, crc: 0, sha256: [0; 32] };
@@ -114,7 +115,9 @@ impl Seal {
 
     /// Reads it.
     fn read(r: &mut Reader<'_>) -> Self {
-        Self { counter: r.u32(), floor: r.u32(), signature: r.array() }
+        let mut seal = Self { counter: r.u32(), floor: r.u32(), signature: [0; 64] };
+        r.fill(&mut seal.signature);
+        seal
     }
 }
 
@@ -263,7 +266,7 @@ impl Begin {
         let Some(regions) = self.regions_mut(count) else { return false };
         let mut whole = layout == LAYOUT;
         for region in regions {
-            *region = Region::read(r);
+            region.read(r);
             whole &= region.len != 0 && region.address.checked_add(region.len).is_some();
         }
         self.seal = None;

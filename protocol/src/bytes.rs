@@ -42,6 +42,13 @@ impl<'a> Reader<'a> {
         self.take(N).try_into().unwrap_or([0; N])
     }
 
+    /// The next bytes, as many as there is place for.
+    #[inline(never)]
+    pub(crate) fn fill(&mut self, place: &mut [u8]) {
+        let bytes = self.take(place.len());
+        place.iter_mut().zip(bytes).for_each(|(place, byte)| *place = *byte);
+    }
+
     #[inline(never)]
     fn number(&mut self, len: usize) -> u32 {
         self.take(len).iter().rev().fold(0, |value, &byte| value << 8 | u32::from(byte))

@@ -37,7 +37,7 @@ impl Sha256 {
             space.iter_mut().zip(head).for_each(|(space, byte)| *space = *byte);
             bytes = rest;
             self.len += head.len() as u32;
-            if self.len as usize % BLOCK == 0 {
+            if (self.len as usize).is_multiple_of(BLOCK) {
                 compress256(&mut self.state, from_ref(&self.block));
             }
         }

@@ -154,10 +154,11 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
         if !self.block.get(..block).is_some_and(|block| begin.read(block)) {
             return Err(Refusal::BadBlock);
         }
-        let id = begin.image_id();
+        session.id = begin.image_id();
+        let id = &session.id;
         // A locked board may be read back as the image that it says it holds, and in no other way.
         let read_back =
-            !port.is_agent() && begin.flags.contains(BeginFlags::COMPARE) && records.newest.vouches_for(&id);
+            !port.is_agent() && begin.flags.contains(BeginFlags::COMPARE) && records.newest.vouches_for(id);
         if port.protection() != Protection::Open && !read_back {
             return Err(Refusal::Protected);
         }
@@ -167,14 +168,14 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
             if seal.counter < records.newest.floor {
                 return Err(Refusal::Downgrade);
             }
-            let message = Seal::message(begin.device_id, seal.counter, seal.floor, &id);
+            let message = Seal::message(begin.device_id, seal.counter, seal.floor, id);
             if !port.seal_is_good(&message, &seal.signature) {
                 return Err(Refusal::BadSeal);
             }
         }
         let entries = manifest.get_mut(..begin.segments() as usize).ok_or(Refusal::TooLarge)?;
         entries.fill(ManifestEntry::EMPTY);
-        session.shift = slot::shift(port, &records.newest, &id, begin);
+        session.shift = slot::shift(port, &records.newest, id, begin);
         session.block = crc;
         session.set_up(NodeState::Manifest, buffers.len());
         Ok(())

@@ -192,18 +192,11 @@ impl Mark {
         begin.device_id = port.facts().device_id;
         let Some(regions) = begin.regions_mut(self.regions()) else { return false };
         for (n, region) in regions.iter_mut().enumerate() {
-            match self.region(port, n as u8) {
-                Some(found) => *region = found,
-                None => return false,
-            }
+            let left = self.regions() - n as u8;
+            let Some(slot) = self.before(port, left, REGION, n as u8) else { return false };
+            region.read(&mut Reader::new(&slot.0[4 * CONTENT..]));
         }
         begin.image_id() == *self.id()
-    }
-
-    /// The line of its region `n`, from its record.
-    fn region(&self, port: &mut impl NodePort, n: u8) -> Option<Region> {
-        let slot = self.before(port, self.regions().checked_sub(n)?, REGION, n)?;
-        Some(Region::read(&mut Reader::new(&slot.0[4 * CONTENT..])))
     }
 
     /// Its seal, as it was recorded.

@@ -47,10 +47,9 @@ pub(super) struct Session {
     pub(super) start_reply: bool,
     /// The record area was erased, and the floor that stood there is to be written first.
     pub(super) floor: bool,
-    /// Region of the first unit, in segment order, that may still have to be erased, and where it begins in it.
-    pub(super) erase_region: u8,
     pub(super) op: Op,
     pub(super) failed: Option<ErrorReport>,
+    /// Below it all of the image is erased.
     pub(super) erase_address: u32,
     pub(super) segments: u16,
     /// Manifest entries received.
@@ -92,23 +91,23 @@ pub(super) fn check(facts: &BoardFacts, begin: &Begin) -> Result<(), Refusal> {
     let end_of_flash = flash.base + flash.size();
     let mut from = flash.base;
     for region in begin.regions() {
-        let unit = u32::from(flash.unit);
-        if !region.address.is_multiple_of(unit) || !region.len.is_multiple_of(unit) {
+        // A unit is a power of two.
+        if (region.address | region.len) & (u32::from(flash.unit) - 1) != 0 {
             return Err(Refusal::Unaligned);
         }
         let end = region.address + region.len; // checked when the block was decoded
         if region.address < from || end > end_of_flash {
             return Err(Refusal::OutsideFlash);
         }
-        let kept = [Some(flash.record_base), facts.identity];
         let shares = |address| shares_unit(flash, region.address, end, address);
-        if region.address < flash.app_base || kept.into_iter().flatten().any(shares) {
+        if region.address < flash.app_base || shares(flash.record_base) || facts.identity.is_some_and(shares)
+        {
             return Err(Refusal::Reserved);
         }
         from = end;
     }
-    let last = flash.erase_unit(end_of_flash - 1).map_or(0, |u| usize::from(u.index));
-    if begin.segments() >= 0x8000 || last >= MAX_UNITS {
+    let units: u16 = flash.runs.iter().map(|run| run.count).sum();
+    if begin.segments() >= 0x8000 || usize::from(units) > MAX_UNITS {
         return Err(Refusal::TooLarge);
     }
     Ok(())
@@ -116,12 +115,7 @@ pub(super) fn check(facts: &BoardFacts, begin: &Begin) -> Result<(), Refusal> {
 
 /// Whether erasing the units of `from..end` would erase the unit that holds `address`.
 pub(super) fn shares_unit(flash: &FlashFacts, from: u32, end: u32, address: u32) -> bool {
-    let (Some(first), Some(last), Some(unit)) =
-        (flash.erase_unit(from), flash.erase_unit(end - 1), flash.erase_unit(address))
-    else {
-        return false;
-    };
-    (first.index..=last.index).contains(&unit.index)
+    flash.erase_unit(address).is_some_and(|unit| from < unit.address + unit.size && unit.address < end)
 }
 
 impl Session {
@@ -137,7 +131,6 @@ impl Session {
             trust: false,
             start_reply: false,
             floor: false,
-            erase_region: 0,
             op: Op::NONE,
             failed: None,
             erase_address: 0,
@@ -172,7 +165,6 @@ impl Session {
     pub(super) fn set_up(&mut self, state: NodeState, buffers: usize) {
         self.state = state;
         self.segments = self.begin.segments() as u16;
-        self.id = self.begin.image_id();
         self.stream.begin(buffers);
     }
 
@@ -241,20 +233,17 @@ impl Session {
         self.erased[usize::from(unit) % MAX_UNITS / 32] ^= 1 << (unit % 32);
     }
 
-    /// The first unit of the image, in segment order, that is not erased yet.
+    /// The first unit of the image that is not erased yet.
     #[inline(never)]
     pub(super) fn next_unerased(&mut self, flash: &FlashFacts) -> Option<EraseUnit> {
-        while let Some(region) = self.begin.regions().get(usize::from(self.erase_region)) {
-            let address = self.erase_address.max(region.address);
-            if address >= region.address + region.len {
-                self.erase_region += 1;
-                continue;
+        for region in self.begin.regions() {
+            let end = region.address + region.len;
+            let from = self.erase_address.max(region.address);
+            let unerased = self.unit_in(flash, from, end, false);
+            self.erase_address = unerased.map_or_else(|| from.max(end), |unit| unit.address - self.shift);
+            if unerased.is_some() {
+                return unerased;
             }
-            let unit = flash.erase_unit(address + self.shift)?;
-            if !self.is_erased(unit.index) {
-                return Some(unit);
-            }
-            self.erase_address = unit.address + unit.size - self.shift;
         }
         None
     }
@@ -281,9 +270,15 @@ impl Session {
 
     /// The first unit in this state among those that segment `n` touches.
     pub(super) fn unit_of(&self, flash: &FlashFacts, n: u32, erased: bool) -> Option<EraseUnit> {
-        let place = self.place(n)?;
-        let mut address = place.address;
-        while address < place.address + u32::from(place.len) {
+        let place = self.begin.place(n)?;
+        self.unit_in(flash, place.address, place.address + u32::from(place.len), erased)
+    }
+
+    /// The first unit in this state among those to which the image's bytes from one address to another go.
+    #[inline(never)]
+    fn unit_in(&self, flash: &FlashFacts, from: u32, end: u32, erased: bool) -> Option<EraseUnit> {
+        let mut address = from + self.shift;
+        while address < end + self.shift {
             let unit = flash.erase_unit(address)?;
             if self.is_erased(unit.index) == erased {
                 return Some(unit);

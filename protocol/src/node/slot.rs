@@ -59,6 +59,7 @@ pub(super) fn resume(
     }
     let Some(entries) = manifest.get_mut(..session.begin.segments() as usize) else { return false };
     entries.iter_mut().for_each(|entry| entry.state = EntryState::Done);
+    session.id = *mark.id();
     session.set_up(NodeState::Installing, buffers.len());
     session.shift = slot.base - port.facts().flash.app_base;
     session.programmed = session.segments;
@@ -77,7 +78,7 @@ impl Session {
         self.shift = 0;
         self.state = NodeState::Installing;
         self.erased = [0; MAX_UNITS / 32];
-        (self.erase_region, self.erase_address) = (0, 0);
+        self.erase_address = 0;
         self.programmed = 0;
         self.hash = Hash::NONE;
         (self.checked, self.right) = (0, 0);
