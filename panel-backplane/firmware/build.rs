@@ -1,7 +1,9 @@
-//! Finds the board file and writes the linker script for the chip: the one place that knows memory sizes.
+//! Finds the board file and writes the linker script for the chip: the one place that knows RAM; how
+//! much flash the bootloader keeps is in `panel-layout`.
 //!
 //! The board is named by `PANELFLASH_BOARD` (a file in `boards/`); its name begins with the chip's.
 
+use panel_layout::{F1, F4, G0, G4, Resident};
 use std::{env, fs, path::Path};
 
 /// A chip's memory, in bytes.
@@ -10,10 +12,8 @@ struct Memory {
     ram: (u32, u32),
     /// First address of RAM that the ROM bootloader does not use (AN2606).
     agent: u32,
-    /// Flash kept for the resident bootloader: whole erase units.
-    resident: u32,
-    /// The same for a board with a public key, whose bootloader has the curve in it.
-    sealed: u32,
+    /// Flash kept for the resident bootloader.
+    resident: Resident,
     stack: u32,
     /// The program stays in flash: RAM has no room for it.
     in_place: bool,
@@ -35,8 +35,7 @@ const CHIPS: [Memory; 5] = [
         chip: "f405",
         ram: (0x2000_0000, 128 * KIB),
         agent: 0x2000_3000,
-        resident: 32 * KIB,
-        sealed: 48 * KIB,
+        resident: F4,
         stack: 8 * KIB,
         align: 512,
         in_place: false,
@@ -45,8 +44,7 @@ const CHIPS: [Memory; 5] = [
         chip: "g431",
         ram: (0x2000_0000, 32 * KIB),
         agent: 0x2000_4000,
-        resident: 32 * KIB,
-        sealed: 40 * KIB,
+        resident: G4,
         stack: 8 * KIB,
         align: 512,
         in_place: true,
@@ -55,8 +53,7 @@ const CHIPS: [Memory; 5] = [
         chip: "g474",
         ram: (0x2000_0000, 128 * KIB),
         agent: 0x2000_4000,
-        resident: 32 * KIB,
-        sealed: 40 * KIB,
+        resident: G4,
         stack: 8 * KIB,
         align: 512,
         in_place: false,
@@ -65,8 +62,7 @@ const CHIPS: [Memory; 5] = [
         chip: "f103",
         ram: (0x2000_0000, 64 * KIB),
         agent: 0x2000_0200,
-        resident: 32 * KIB,
-        sealed: 40 * KIB,
+        resident: F1,
         stack: 8 * KIB,
         align: 512,
         in_place: false,
@@ -75,8 +71,7 @@ const CHIPS: [Memory; 5] = [
         chip: "g0b1",
         ram: (0x2000_0000, 144 * KIB),
         agent: 0x2000_4000,
-        resident: 40 * KIB,
-        sealed: 48 * KIB,
+        resident: G0,
         stack: 8 * KIB,
         align: 256,
         in_place: false,
@@ -106,7 +101,7 @@ fn main() {
     println!("cargo:rerun-if-env-changed=PANELFLASH_BOARD");
     println!("cargo:rerun-if-changed={}", file.display());
     let has_key = fs::read_to_string(&file).expect("it exists").contains("seal: Some(");
-    let size = if has_key { memory.sealed } else { memory.resident };
+    let size = memory.resident.bytes(has_key);
     fs::write(Path::new(&out).join("resident_size.rs"), format!("{size:#x}")).expect("OUT_DIR");
     let is_agent = env::var_os("CARGO_FEATURE_AGENT").is_some();
     let program = if is_agent {

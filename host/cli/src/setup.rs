@@ -183,13 +183,14 @@ fn recipe(job: &Job, image: Image) -> Result<Recipe, Failure> {
         retries: job.retries,
         digest: job.verify == Verify::Digest,
         start_application: job.start_application,
-        finishing: finishing(&job.finish, chip)?,
+        finishing: finishing(job, chip)?,
         limits: limits(&job.limits),
     })
 }
 
 /// What the job asks for beside the image, in the chip's own terms.
-pub(crate) fn finishing(finish: &panel_job::Finish, chip: &Chip) -> Result<Finishing, Failure> {
+pub(crate) fn finishing(job: &Job, chip: &Chip) -> Result<Finishing, Failure> {
+    let finish = &job.finish;
     let named = |o: &panel_job::OptionField| options::named(chip, &o.name, o.value);
     let mut options = finish
         .options
@@ -198,7 +199,7 @@ pub(crate) fn finishing(finish: &panel_job::Finish, chip: &Chip) -> Result<Finis
         .collect::<Result<Vec<_>, _>>()
         .map_err(|e| Failure::new(Code::JobFile, format!("[finish] options: {e}")))?;
     if finish.protect_bootloader {
-        options.push(options::protect_bootloader(chip));
+        options.push(options::protect_bootloader(chip, job.seal.is_some()));
     }
     Ok(Finishing {
         reserve: false,

@@ -3,6 +3,7 @@
 //! Times are the typical and longest values of the datasheets at 2.7 to 3.6 V. What a board says of itself is
 //! compared with this table before anything is written.
 
+use panel_layout::Resident;
 use panel_protocol::node::{EraseRun, FlashFacts, MAX_RUNS};
 use panel_protocol::time::Span;
 
@@ -19,8 +20,10 @@ pub struct Chip {
     pub family: &'static str,
     /// RAM, for checking an image's initial stack pointer: first address and bytes, one or two areas.
     pub ram: &'static [(u32, u32)],
-    /// Flash.
+    /// Flash, as a bootloader without a key declares it.
     pub flash: FlashFacts,
+    /// Flash that the bootloader keeps.
+    pub resident: Resident,
     /// One-time programmable memory: first address and bytes; 0 bytes without one. Readout protection does not hide
     /// it on every family.
     pub otp: (u32, u32),
@@ -52,6 +55,17 @@ const F4_16K: EraseRun = run(4, 16, 250_000, 500_000);
 const F4_64K: EraseRun = run(1, 64, 550_000, 1_100_000);
 const F4_128K: EraseRun = run(7, 128, 1_000_000, 2_000_000);
 
+/// Records are in the last erase unit.
+const fn records(all: &[EraseRun; MAX_RUNS]) -> u32 {
+    let (mut end, mut last, mut i) = (BASE, 0, 0);
+    while i < MAX_RUNS && all[i].count > 0 {
+        end += all[i].count as u32 * all[i].size;
+        last = all[i].size;
+        i += 1;
+    }
+    end - last
+}
+
 const fn f4(some: [EraseRun; MAX_RUNS]) -> FlashFacts {
     FlashFacts {
         base: BASE,
@@ -59,32 +73,39 @@ const fn f4(some: [EraseRun; MAX_RUNS]) -> FlashFacts {
         unit: 4,
         program_typical: Span(16),
         program_longest: Span(100),
-        app_base: BASE + 0x8000,
-        record_base: BASE + 0x4000,
+        app_base: BASE + panel_layout::F4.plain,
+        record_base: records(&some),
     }
 }
 
-/// Pages of 2 KiB: bootloader 16 KiB, one record page, then the application.
-const fn pages(count: u16, typical: u64, longest: u64, unit: u8, program: (u64, u64)) -> FlashFacts {
+/// Flash of `count` pages of 2 KiB.
+const fn pages(
+    resident: Resident,
+    count: u16,
+    (typical, longest): (u64, u64),
+    unit: u8,
+    program: (u64, u64),
+) -> FlashFacts {
+    let all = runs([run(count, 2, typical, longest)]);
     FlashFacts {
         base: BASE,
-        runs: runs([run(count, 2, typical, longest)]),
+        runs: all,
         unit,
         program_typical: Span(program.0),
         program_longest: Span(program.1),
-        app_base: BASE + 0x4800,
-        record_base: BASE + 0x4000,
+        app_base: BASE + resident.plain,
+        record_base: records(&all),
     }
 }
 
 /// G4 and L4: DS12288 and DS11585, 22 ms a page, 82 us a double word.
 const fn g4(count: u16) -> FlashFacts {
-    pages(count, 22_000, 24_500, 8, (82, 91))
+    pages(panel_layout::G4, count, (22_000, 24_500), 8, (82, 91))
 }
 
 /// F1: DS5319 table 28, 20 to 40 ms a page, 52.5 us a half-word.
 const fn f1(count: u16) -> FlashFacts {
-    pages(count, 30_000, 40_000, 2, (53, 70))
+    pages(panel_layout::F1, count, (30_000, 40_000), 2, (53, 70))
 }
 
 /// RM0090 3.7: 16 blocks of 32 bytes; the lock bytes behind them are left alone.
@@ -100,6 +121,7 @@ pub const CHIPS: &[Chip] = &[
         family: "F4",
         ram: &[(0x2000_0000, 128 * 1024), (0x1000_0000, 64 * 1024)],
         flash: f4(runs([F4_16K, F4_64K, F4_128K])),
+        resident: panel_layout::F4,
         otp: F4_OTP,
         options: &F4,
         fd: false,
@@ -110,6 +132,7 @@ pub const CHIPS: &[Chip] = &[
         family: "F4",
         ram: &[(0x2000_0000, 192 * 1024), (0x1000_0000, 64 * 1024)],
         flash: f4(runs([F4_16K, F4_64K, F4_128K, F4_16K, F4_64K, F4_128K])),
+        resident: panel_layout::F4,
         otp: F4_OTP,
         options: &F4,
         fd: false,
@@ -120,6 +143,7 @@ pub const CHIPS: &[Chip] = &[
         family: "G4",
         ram: &[(0x2000_0000, 32 * 1024)],
         flash: g4(64),
+        resident: panel_layout::G4,
         otp: OTP,
         options: &G4,
         fd: true,
@@ -130,6 +154,7 @@ pub const CHIPS: &[Chip] = &[
         family: "G4",
         ram: &[(0x2000_0000, 128 * 1024)],
         flash: g4(256),
+        resident: panel_layout::G4,
         otp: OTP,
         options: &G4,
         fd: true,
@@ -140,7 +165,8 @@ pub const CHIPS: &[Chip] = &[
         family: "G0",
         ram: &[(0x2000_0000, 144 * 1024)],
         // DS13560: 22 to 40 ms a page, 85 to 125 us a double word.
-        flash: pages(256, 22_000, 40_000, 8, (85, 125)),
+        flash: pages(panel_layout::G0, 256, (22_000, 40_000), 8, (85, 125)),
+        resident: panel_layout::G0,
         otp: OTP,
         options: &G0,
         fd: true,
@@ -151,6 +177,7 @@ pub const CHIPS: &[Chip] = &[
         family: "L4",
         ram: &[(0x2000_0000, 320 * 1024)],
         flash: g4(512),
+        resident: panel_layout::L4,
         otp: OTP,
         options: &L4,
         fd: false,
@@ -161,6 +188,7 @@ pub const CHIPS: &[Chip] = &[
         family: "F1",
         ram: &[(0x2000_0000, 64 * 1024)],
         flash: f1(256),
+        resident: panel_layout::F1,
         otp: (0, 0),
         options: &F1,
         fd: false,
@@ -171,6 +199,7 @@ pub const CHIPS: &[Chip] = &[
         family: "F1",
         ram: &[(0x2000_0000, 96 * 1024)],
         flash: f1(512),
+        resident: panel_layout::F1,
         otp: (0, 0),
         options: &F1,
         fd: false,
@@ -196,6 +225,12 @@ impl Chip {
     pub fn is_otp(&self, address: u32) -> bool {
         let (base, len) = self.otp;
         address.checked_sub(base).is_some_and(|at| at < len)
+    }
+
+    /// First address for images on boards with a bootloader: one that takes only sealed images, or one that takes any.
+    #[must_use]
+    pub const fn images_from(&self, sealed: bool) -> u32 {
+        self.flash.base + self.resident.bytes(sealed)
     }
 
     /// Address behind the last byte of flash.
@@ -226,10 +261,15 @@ mod tests {
     }
 
     #[test]
-    fn records_and_bootloader_lie_below_the_application() {
+    fn the_planned_layout_is_that_of_simulated_boards() {
         for chip in CHIPS {
-            let unit = chip.flash.erase_unit(chip.flash.record_base).expect("in flash");
-            assert!(unit.address + unit.size <= chip.flash.app_base, "{}", chip.name);
+            let simulated =
+                panel_simulator::Chip::by_name(chip.name.trim_start_matches("STM32")).expect("known");
+            for sealed in [false, true] {
+                let board = simulated.flash_facts(sealed);
+                let planned = (chip.images_from(sealed), chip.flash.record_base);
+                assert_eq!(planned, (board.app_base, board.record_base), "{}", chip.name);
+            }
         }
     }
 }

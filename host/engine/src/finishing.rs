@@ -5,7 +5,7 @@
 //! lock, prove the lock, start. A board whose recipe asks for a lock does not pass without [`LockProof`].
 
 use core::fmt;
-use core::ops::Deref;
+use core::ops::{Deref, Range};
 
 use panel_backplane::Slot;
 use panel_codes::Code;
@@ -40,10 +40,15 @@ impl Finishing {
         *self == Self::default()
     }
 
-    /// Refuses what the chip cannot do. `regions` are the image's.
-    pub(crate) fn check(&self, chip: &Chip, regions: &[(u32, Vec<u8>)]) -> Result<(), FinishingError> {
+    /// Refuses what the chip cannot do. `regions` are the image's; `room` is the flash between bootloader and records.
+    pub(crate) fn check(
+        &self,
+        chip: &Chip,
+        regions: &[(u32, Vec<u8>)],
+        room: &Range<u32>,
+    ) -> Result<(), FinishingError> {
         if let Some(place) = &self.identity {
-            place.check(chip, regions)?;
+            place.check(chip, regions, room)?;
             if self.key.is_some() && chip.is_otp(place.address) {
                 return Err(place.refuse("no readout protection hides a key in one-time programmable memory"));
             }
@@ -53,19 +58,6 @@ impl Finishing {
         match self.lock {
             Lock::Level2(_) if !chip.options.level2 => Err(FinishingError::NoLevel2 { chip: chip.name }),
             _ => Ok(()),
-        }
-    }
-}
-
-impl Finishing {
-    /// Refuses an identity within this area, where RAM agents keep their records.
-    pub(crate) fn check_records(&self, from: u32, to: u32) -> Result<(), FinishingError> {
-        match self.identity.filter(|place| place.address <= to && place.address + (place.length - 1) >= from)
-        {
-            Some(place) => {
-                Err(place.refuse(format!("RAM agents keep their records from {from:#010x} to {to:#010x}")))
-            }
-            None => Ok(()),
         }
     }
 }
@@ -140,7 +132,12 @@ impl IdentityPlace {
         FinishingError::Place { address: self.address, length: self.length, why: why.into() }
     }
 
-    fn check(&self, chip: &Chip, regions: &[(u32, Vec<u8>)]) -> Result<(), FinishingError> {
+    fn check(
+        &self,
+        chip: &Chip,
+        regions: &[(u32, Vec<u8>)],
+        room: &Range<u32>,
+    ) -> Result<(), FinishingError> {
         let Self { address, length, .. } = *self;
         let refuse = |why: String| Err(self.refuse(why));
         let flash = &chip.flash;
@@ -159,8 +156,12 @@ impl IdentityPlace {
         if in_otp {
             return Ok(());
         }
-        if address < flash.app_base {
-            return refuse(format!("below {:#010x} are the bootloader and its records", flash.app_base));
+        if address < room.start {
+            return refuse(format!("below {:#010x} is the bootloader", room.start));
+        }
+        if end > room.end {
+            let (from, to) = (room.end, chip.flash_end() - 1);
+            return refuse(format!("boards keep their image records from {from:#010x} to {to:#010x}"));
         }
         let image = regions.iter().find(|(from, bytes)| *from < end && address < from + bytes.len() as u32);
         match image {
@@ -233,6 +234,8 @@ pub struct OptionWrite {
     pub bytes: Vec<u8>,
     /// Which bits are set; as long as `bytes`.
     pub mask: Vec<u8>,
+    /// Set for write protection of the bootloader: the first address that stays writable.
+    pub protects_to: Option<u32>,
 }
 
 impl OptionWrite {
@@ -447,7 +450,13 @@ mod tests {
 
     #[test]
     fn an_option_byte_that_was_not_read_is_a_difference() {
-        let option = OptionWrite { name: "WRP".to_owned(), offset: 24, bytes: vec![0], mask: vec![0x7F] };
+        let option = OptionWrite {
+            name: "WRP".to_owned(),
+            offset: 24,
+            bytes: vec![0],
+            mask: vec![0x7F],
+            protects_to: None,
+        };
         let text = first_difference(core::slice::from_ref(&option), &[0xFF; 16], 0).expect("differs");
         assert_eq!(text, "WRP at offset 24: 0x00 wanted, nothing found");
         let mut bytes = [0xFF; 2];

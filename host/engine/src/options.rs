@@ -24,8 +24,18 @@ pub struct OptionFacts {
     pub longest: Span,
     /// Fields by name.
     pub fields: &'static [OptionField],
-    /// Keeps the bootloader's 16 KiB from being written: offset, bytes, mask.
-    bootloader: (u8, &'static [u8], &'static [u8]),
+    write_protection: WriteProtection,
+}
+
+/// How option bytes keep the first erase units of the flash from being written.
+#[derive(Debug, PartialEq, Eq)]
+enum WriteProtection {
+    /// A bit for each sector, in bytes from offset 8 on; 0 protects.
+    Sectors,
+    /// A bit for every two pages, in every other byte from offset 8 on; 0 protects.
+    PagePairs,
+    /// The first and the last page, in these bits of bytes 24 and 26.
+    Pages(u8),
 }
 
 /// A field of at most 8 bits within one byte.
@@ -60,7 +70,7 @@ pub static F1: OptionFacts = OptionFacts {
         field("DATA0", 4, 0, 8),
         field("DATA1", 6, 0, 8),
     ],
-    bootloader: (8, &[0x00], &[0x0F]),
+    write_protection: WriteProtection::PagePairs,
 };
 
 /// RM0090, 3.6. DS8626 gives no time; that of the smallest sector is taken.
@@ -76,7 +86,7 @@ pub static F4: OptionFacts = OptionFacts {
         field("nRST_STOP", 0, 6, 1),
         field("nRST_STDBY", 0, 7, 1),
     ],
-    bootloader: (8, &[0x00], &[0x01]),
+    write_protection: WriteProtection::Sectors,
 };
 
 /// RM0440, 3.4 and DS12288: a page erase and its double words.
@@ -105,7 +115,7 @@ pub static G4: OptionFacts = OptionFacts {
         field("NRST_MODE", 3, 4, 2),
         field("IRHEN", 3, 6, 1),
     ],
-    bootloader: (24, &[0, 0, 7], &[0x7F, 0, 0x7F]),
+    write_protection: WriteProtection::Pages(0x7F),
 };
 
 /// RM0444, 3.4 and DS13560: a page erase and its double words.
@@ -135,7 +145,7 @@ pub static G0: OptionFacts = OptionFacts {
         field("NRST_MODE", 3, 3, 2),
         field("IRHEN", 3, 5, 1),
     ],
-    bootloader: (24, &[0, 0, 7], &[0x7F, 0, 0x7F]),
+    write_protection: WriteProtection::Pages(0x7F),
 };
 
 /// RM0351, 3.4 and DS11585.
@@ -162,7 +172,7 @@ pub static L4: OptionFacts = OptionFacts {
         field("nSWBOOT0", 3, 2, 1),
         field("nBOOT0", 3, 3, 1),
     ],
-    bootloader: (24, &[0, 0, 7], &[0xFF, 0, 0xFF]),
+    write_protection: WriteProtection::Pages(0xFF),
 };
 
 /// A name or value that the chip's option bytes do not have.
@@ -209,14 +219,29 @@ pub fn named(chip: &Chip, name: &str, value: u16) -> Result<OptionWrite, OptionE
         offset: field.offset,
         bytes: vec![(value << field.shift) as u8],
         mask: vec![mask as u8],
+        protects_to: None,
     })
 }
 
-/// Write protection of the bootloader's 16 KiB. Image records and application stay writable.
+/// Write protection of all the flash that the bootloader keeps, one that takes only sealed images or one that takes any.
+/// Application and image records stay writable.
 #[must_use]
-pub fn protect_bootloader(chip: &Chip) -> OptionWrite {
-    let (offset, bytes, mask) = chip.options.bootloader;
-    OptionWrite { name: "WRP".to_owned(), offset, bytes: bytes.to_vec(), mask: mask.to_vec() }
+pub fn protect_bootloader(chip: &Chip, sealed: bool) -> OptionWrite {
+    let end = chip.images_from(sealed);
+    let last = chip.flash.erase_unit(end - 1).map_or(0, |unit| unit.index);
+    let (offset, bytes, mask) = match chip.options.write_protection {
+        WriteProtection::Sectors => cleared(last + 1, 1),
+        WriteProtection::PagePairs => cleared(last / 2 + 1, 2),
+        WriteProtection::Pages(mask) => (24, vec![0, 0, last as u8], vec![mask, 0, mask]),
+    };
+    OptionWrite { name: "WRP".to_owned(), offset, bytes, mask, protects_to: Some(end) }
+}
+
+/// So many bits of 0 from offset 8 on, in every byte or in every other one.
+fn cleared(bits: u16, step: usize) -> (u8, Vec<u8>, Vec<u8>) {
+    let mut mask = vec![0; usize::from((bits - 1) / 8) * step + 1];
+    (0..bits).for_each(|bit| mask[usize::from(bit / 8) * step] |= 1 << (bit % 8));
+    (8, vec![0; mask.len()], mask)
 }
 
 #[cfg(test)]
@@ -238,8 +263,30 @@ mod tests {
                 assert_eq!(*used & write.mask[0], 0, "{} {name}", chip.name);
                 *used |= write.mask[0];
             }
-            let wrp = protect_bootloader(chip);
+            let wrp = protect_bootloader(chip, true);
             assert!(usize::from(wrp.offset) + wrp.bytes.len() <= used.len(), "{}", chip.name);
+        }
+    }
+
+    #[test]
+    fn write_protection_ends_with_the_last_erase_unit_of_the_bootloader() {
+        // PM0075 2.6: WRP0 is for pages 0 to 15 of 2 KiB. RM0090 3.9.10: sectors 0 and 1, with a key 2 as well. RM0440 3.7.12,
+        // RM0444 3.7.11, RM0351 3.7.11: pages of 2 KiB, the last one included.
+        let (plain, sealed): (&[u8], &[u8]) = (&[0, 0, 15], &[0, 0, 19]);
+        for (chip, sealed_too, offset, bytes, mask) in [
+            ("STM32F103xE", false, 8, &[0][..], &[0xFF][..]),
+            ("STM32F405", false, 8, &[0], &[0x03]),
+            ("STM32F405", true, 8, &[0], &[0x07]),
+            ("STM32G431", false, 24, plain, &[0x7F, 0, 0x7F]),
+            ("STM32G474", true, 24, sealed, &[0x7F, 0, 0x7F]),
+            ("STM32G0B1", false, 24, sealed, &[0x7F, 0, 0x7F]),
+            ("STM32L496", false, 24, plain, &[0xFF, 0, 0xFF]),
+        ] {
+            let known = Chip::by_name(chip).expect("known");
+            let write = protect_bootloader(known, sealed_too);
+            let said = (write.offset, write.bytes.as_slice(), write.mask.as_slice());
+            assert_eq!(said, (offset, bytes, mask), "{chip}");
+            assert_eq!(write.protects_to, Some(known.images_from(sealed_too)), "{chip}");
         }
     }
 

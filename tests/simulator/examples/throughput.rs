@@ -23,9 +23,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut config = WorldConfig::panel(boards, chip, speed);
     config.scenario.loss = arg(4, "0").parse()?;
     let bytes =
-        common::image_bytes((kib * 1024).min((chip.flash_size() - (chip.app_base & 0xF_FFFF)) as usize));
+        common::image_bytes((kib * 1024).min((chip.flash_size() - (chip.app_base() & 0xF_FFFF)) as usize));
     let image =
-        Arc::new(Image::new(chip.device_id, &[(chip.app_base, bytes.clone())], speed.data.is_some())?);
+        Arc::new(Image::new(chip.device_id, &[(chip.app_base(), bytes.clone())], speed.data.is_some())?);
 
     let begin = std::time::Instant::now();
     let mut rig = common::Rig::new(World::new(config, 1)?, 1);
@@ -50,7 +50,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .world
         .slots()
         .iter()
-        .filter(|&&s| rig.world.flash_bytes(s, chip.app_base, bytes.len()) == Some(&bytes[..]));
+        .filter(|&&s| rig.world.flash_bytes(s, chip.app_base(), bytes.len()) == Some(&bytes[..]));
     println!(
         "image: {} bytes, {} frames; complete {}, checked {}, good {}",
         bytes.len(),

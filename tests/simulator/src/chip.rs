@@ -1,9 +1,11 @@
 //! The chips that boards can carry: geometry, rules and times of their flash, speed of their processor.
 //!
 //! Times are the datasheets' typical and longest values (DS5792 and DS5319 for F1, DS8626 and DS9405 for F4 at
-//! 32-bit parallelism, DS12589 and DS12288 for G4, DS13560 for G0, DS11585 for L4). Layout on every chip: 16 KiB of resident
-//! bootloader, then one erase unit for the image records, then the application.
+//! 32-bit parallelism, DS12589 and DS12288 for G4, DS13560 for G0, DS11585 for L4). Layout on every chip is that
+//! of the boards' firmware: the bootloader with the flash that `panel-layout` keeps for it, the application, and image records
+//! in the last erase unit.
 
+use panel_layout::Resident;
 use panel_protocol::node::{EraseRun, FlashFacts, MAX_RUNS, Slot};
 use panel_protocol::time::Span;
 
@@ -44,8 +46,8 @@ pub struct Chip {
     pub rule: WriteRule,
     /// One-time programmable memory: first address and bytes; none has 0 bytes.
     pub(crate) otp: (u32, u32),
-    /// First address after the image records.
-    pub app_base: u32,
+    /// Flash of the resident bootloader.
+    pub(crate) resident: Resident,
     /// 2 KiB buffers in RAM.
     pub segments: usize,
     /// SHA-256 in software, ns per byte.
@@ -60,10 +62,6 @@ pub struct Chip {
 
 /// First address of every chip's flash.
 pub const FLASH_BASE: u32 = 0x0800_0000;
-/// Size of the resident bootloader.
-pub const BOOTLOADER_SIZE: u32 = 16 * 1024;
-/// Where image records are kept.
-pub const RECORD_BASE: u32 = FLASH_BASE + BOOTLOADER_SIZE;
 
 const fn run(count: u16, kib: u32, typical_us: u64, longest_us: u64) -> EraseRun {
     EraseRun { count, size: kib * 1024, typical: Span(typical_us), longest: Span(longest_us) }
@@ -84,7 +82,7 @@ const F4: Chip = Chip {
     program_longest_ns: 100_000,
     rule: WriteRule::ClearsBits,
     otp: (0x1FFF_7800, 512), // RM0090 3.7
-    app_base: FLASH_BASE + 32 * 1024,
+    resident: panel_layout::F4,
     segments: 48,
     digest_ns: 170,
     checksum_ns: 45,
@@ -103,7 +101,7 @@ const G4: Chip = Chip {
     program_longest_ns: 90_760,
     rule: WriteRule::Once,
     otp: (0x1FFF_7000, 1024), // RM0440, RM0444, RM0351: 3.3.1
-    app_base: RECORD_BASE + 2048,
+    resident: panel_layout::G4,
     segments: 32,
     digest_ns: 170,
     checksum_ns: 45,
@@ -122,7 +120,7 @@ const F1: Chip = Chip {
     program_longest_ns: 70_000,
     rule: WriteRule::Erased,
     otp: (0, 0),
-    app_base: RECORD_BASE + 2048,
+    resident: panel_layout::F1,
     segments: 20,
     digest_ns: 420,
     checksum_ns: 105,
@@ -146,6 +144,7 @@ pub static CHIPS: [Chip; 9] = [
         runs: &[run(256, 2, 22_000, 40_000)],
         program_ns: 85_000,
         program_longest_ns: 125_000,
+        resident: panel_layout::G0,
         segments: 48,
         digest_ns: 420,
         checksum_ns: 105,
@@ -159,6 +158,7 @@ pub static CHIPS: [Chip; 9] = [
         silicon_revision: 0x2000,
         fd: false,
         runs: &[run(512, 2, 22_020, 24_470)],
+        resident: panel_layout::L4,
         segments: 48,
         digest_ns: 360,
         checksum_ns: 95,
@@ -193,35 +193,43 @@ impl Chip {
         self.runs.iter().map(|r| u32::from(r.count) * r.size).sum()
     }
 
-    /// The second slot of boards that have one: from the first erase unit on with which an image's place has as much room as
-    /// the slot, up to the end. The slot's last unit is not for images.
+    /// First address for images on boards without a key.
     #[must_use]
-    pub fn slot(&self) -> Slot {
-        let facts = self.flash_facts();
-        let end = FLASH_BASE + self.flash_size();
-        let room = end - facts.erase_unit(end - 1).map_or(0, |unit| unit.size);
-        let mut base = self.app_base;
-        while let Some(unit) = facts.erase_unit(base).filter(|_| base - self.app_base < room - base) {
-            base = unit.address + unit.size;
-        }
-        Slot { base, end }
+    pub const fn app_base(&self) -> u32 {
+        FLASH_BASE + self.resident.plain
     }
 
-    /// What a node on this chip knows and declares of its flash. Times are whole microseconds, rounded up.
+    /// What a node on this chip knows and declares of its flash, with a bootloader that takes only sealed images or with one
+    /// that takes any. Times are whole microseconds, rounded up.
     #[must_use]
-    pub fn flash_facts(&self) -> FlashFacts {
+    pub fn flash_facts(&self, sealed: bool) -> FlashFacts {
         let mut runs = [EraseRun::default(); MAX_RUNS];
         runs[..self.runs.len()].copy_from_slice(self.runs);
-        FlashFacts {
+        let mut facts = FlashFacts {
             base: FLASH_BASE,
             runs,
             unit: self.unit,
             program_typical: Span(self.program_ns.div_ceil(1000)),
             program_longest: Span(self.program_longest_ns.div_ceil(1000)),
-            app_base: self.app_base,
-            record_base: RECORD_BASE,
-        }
+            app_base: FLASH_BASE + self.resident.bytes(sealed),
+            record_base: FLASH_BASE,
+        };
+        let last = facts.erase_unit(FLASH_BASE + self.flash_size() - 1);
+        facts.record_base = last.map_or(FLASH_BASE, |unit| unit.address);
+        facts
     }
+}
+
+/// The second slot of boards that have one: from the erase unit on with which images have most room, in their place and in
+/// the slot, up to the records. The slot's last unit is not for images.
+#[must_use]
+pub(crate) fn slot(flash: &FlashFacts) -> Slot {
+    let end = flash.record_base;
+    let room = flash.erase_unit(end - 1).map_or(end, |unit| unit.address);
+    let next = |at: &u32| flash.erase_unit(*at).map(|unit| unit.address + unit.size);
+    let units = core::iter::successors(Some(flash.app_base), next).take_while(|at| *at < room);
+    let base = units.max_by_key(|at| (*at - flash.app_base).min(room - at));
+    Slot { base: base.unwrap_or(end), end }
 }
 
 #[cfg(test)]
@@ -248,20 +256,35 @@ mod tests {
     }
 
     #[test]
-    fn records_and_application_begin_at_erase_units_of_their_own() {
+    fn a_bootloader_keeps_whole_erase_units_and_records_are_in_the_last_one() {
         for chip in &CHIPS {
-            let facts = chip.flash_facts();
-            let record = facts.erase_unit(facts.record_base).unwrap();
-            assert_eq!(record.address, facts.record_base, "{}", chip.name);
-            assert_eq!(record.address + record.size, facts.app_base, "{}", chip.name);
+            for sealed in [false, true] {
+                let facts = chip.flash_facts(sealed);
+                let first = facts.erase_unit(facts.app_base).unwrap();
+                assert_eq!(first.address, facts.app_base, "{}", chip.name);
+                let last = facts.erase_unit(facts.record_base).unwrap();
+                let end = FLASH_BASE + chip.flash_size();
+                assert_eq!(
+                    (last.address, last.address + last.size),
+                    (facts.record_base, end),
+                    "{}",
+                    chip.name
+                );
+            }
         }
     }
 
     #[test]
-    fn a_second_slot_takes_the_upper_half_of_the_flash() {
-        let of = |name| Chip::by_name(name).unwrap().slot();
-        assert_eq!(of("F405"), Slot { base: 0x0808_0000, end: 0x0810_0000 });
-        assert_eq!(of("G431"), Slot { base: 0x0801_2000, end: 0x0802_0000 });
+    fn a_second_slot_is_where_the_board_files_have_it() {
+        let boards = concat!(env!("CARGO_MANIFEST_DIR"), "/../../panel-backplane/firmware/boards/");
+        for chip in ["F405", "G431"] {
+            let file = format!("{boards}{}-slot.rs", chip.to_lowercase());
+            let text = std::fs::read_to_string(&file).unwrap().replace('_', "");
+            let said = text.split_once("slot: Some(0x").and_then(|(_, rest)| rest.split_once(')')).unwrap().0;
+            let facts = Chip::by_name(chip).unwrap().flash_facts(false);
+            let base = u32::from_str_radix(said, 16).unwrap();
+            assert_eq!(slot(&facts), Slot { base, end: facts.record_base }, "{file}");
+        }
     }
 
     #[test]

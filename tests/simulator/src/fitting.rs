@@ -51,7 +51,9 @@ pub(crate) fn fit(
             }
         }
         let rng = stream(seed, slot, Stream::Flash);
-        let mut flash = if slot.rom.is_some() { Flash::blank(chip, rng) } else { Flash::new(chip, rng) };
+        let sealed = scenario.seal_key.is_some();
+        let mut flash =
+            if slot.rom.is_some() { Flash::blank(chip, rng) } else { Flash::new(chip, sealed, rng) };
         let mut uid = uid(nth, seed);
         if let Some(dir) = flash_dir {
             let path = dir.join(format!("slot-{}-{}.flash", slot.slot, chip.name));

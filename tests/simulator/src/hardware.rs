@@ -13,7 +13,7 @@ use panel_protocol::node::{
     REQUEST_ADDRESS, ResetCause, Seals, Slot, TestReading, Uid,
 };
 
-use crate::chip::{CHIPS, Chip};
+use crate::chip::{self, CHIPS, Chip};
 use crate::flash::Flash;
 use crate::key::{KeyFault, KeyMaker, MAKE_NS};
 use crate::rng::Rng;
@@ -126,9 +126,9 @@ impl Hardware {
     }
 
     /// Gives the bootloader a second slot.
-    pub(crate) fn fit_slot(&mut self, chip: &Chip) {
+    pub(crate) fn fit_slot(&mut self) {
         self.facts.capabilities |= Capabilities::SLOT;
-        self.slot = Some(chip.slot());
+        self.slot = Some(chip::slot(&self.facts.flash));
     }
 
     /// Hardware without anything in it, to stand in where the real one was taken out.

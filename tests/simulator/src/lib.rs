@@ -54,7 +54,7 @@ pub mod wire;
 mod world;
 
 pub use board::{Application, BoardCounters};
-pub use chip::{BOOTLOADER_SIZE, CHIPS, Chip, FLASH_BASE, RECORD_BASE, WriteRule};
+pub use chip::{CHIPS, Chip, FLASH_BASE, WriteRule};
 pub use config::{
     AdapterConfig, AgentCode, BusSpeed, RomConfig, RomLink, SlotConfig, UnknownSpeed, WorldConfig, WorldError,
 };

@@ -150,7 +150,7 @@ impl<F: Firmware> World<F> {
                 board.hardware_mut().fit_key_maker();
             }
             if scenario.second_slot && slot.rom.is_none() {
-                board.hardware_mut().fit_slot(chip);
+                board.hardware_mut().fit_slot();
             }
             board.set_loss(scenario.loss);
             if let Some(service) = scenario.service {

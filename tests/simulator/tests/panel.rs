@@ -22,7 +22,7 @@ fn rig(config: WorldConfig, seed: u64) -> Rig {
 }
 
 fn image(chip: &Chip, bytes: &[u8], speed: BusSpeed) -> Arc<Image> {
-    let regions = [(chip.app_base, bytes.to_vec())];
+    let regions = [(chip.app_base(), bytes.to_vec())];
     Arc::new(Image::new(chip.device_id, &regions, speed.data.is_some()).expect("an image"))
 }
 
@@ -40,7 +40,8 @@ fn program(config: WorldConfig, len: usize, seed: u64) -> (Rig, Vec<u16>) {
     let matching =
         checks.iter().filter(|c| matches!(&c.2, Answer::RegionCheck(check) if check.matches)).count();
     let good: Vec<u16> = rig.world.slots().to_vec();
-    let good = good.into_iter().filter(|&s| rig.world.flash_bytes(s, chip.app_base, len) == Some(&bytes[..]));
+    let good =
+        good.into_iter().filter(|&s| rig.world.flash_bytes(s, chip.app_base(), len) == Some(&bytes[..]));
     let good: Vec<u16> = good.collect();
     assert_eq!(matching, good.len(), "what the boards say is what their flash holds");
     (rig, good)
@@ -117,13 +118,13 @@ fn four_buses_are_programmed_in_the_time_of_one() {
 
 #[test]
 fn a_board_that_dies_or_browns_out_leaves_the_others_whole() {
-    let at = |address| Trigger::Programmed(chip("F405").app_base + address);
+    let at = |address| Trigger::Programmed(chip("F405").app_base() + address);
     for fault in [Fault::Dead { when: at(9000) }, Fault::BrownOut { when: at(9000) }] {
         let scenario = Scenario { faults: vec![(3, fault)], ..Scenario::default() };
         let config = WorldConfig { scenario, ..WorldConfig::panel(5, chip("F405"), BusSpeed::CAN_1M) };
         let (rig, good) = program(config, 20_000, 1);
         assert_eq!(good, [1, 2, 4, 5], "{fault:?}");
-        let cell = rig.world.flash_bytes(3, chip("F405").app_base + 9000, 4);
+        let cell = rig.world.flash_bytes(3, chip("F405").app_base() + 9000, 4);
         assert_eq!(cell, image_bytes(20_000).get(9000..9004), "it had got that far");
     }
 }

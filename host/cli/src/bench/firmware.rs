@@ -100,8 +100,9 @@ impl fmt::Display for ImageSize {
 fn parts(family: Family, size: ImageSize) -> (u32, &'static [Part]) {
     match (size, family) {
         (ImageSize::K64, Family::F4) => (LINKED, &[F405_64K]),
+        (ImageSize::K64, Family::G4) => (LINKED_SMALL, &[G474_64K]),
         // No program for a G0 is among the test data; to flash and bus a program for a G4 is the same.
-        (ImageSize::K64, Family::G4 | Family::G0) => (LINKED_SMALL, &[G474_64K]),
+        (ImageSize::K64, Family::G0) => (LINKED, &[G474_64K]),
         (ImageSize::K64, Family::F1) => (LINKED_SMALL, &[F103_64K]),
         (ImageSize::K256, _) => (LINKED, &[DEMO_256K]),
         (ImageSize::M1, _) => (LINKED, &PARTS_1M),

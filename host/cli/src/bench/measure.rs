@@ -127,15 +127,15 @@ fn agent(point: &Point, recipe: &Recipe) -> Result<Option<Agent>, Failure> {
     Ok(Some(Agent { name: name.to_owned(), bytes: bytes.to_vec(), address }))
 }
 
-/// Everything that a factory does: an identity at the end of flash, write protection and level 1.
+/// Everything that a factory does: an identity right below the image records, write protection and level 1.
 fn finishing(chip: &'static Chip) -> Finishing {
     let length = chip.flash.runs.iter().filter(|run| run.count > 0).map(|run| run.size).min().unwrap_or(0);
     Finishing {
         windows: Vec::new(),
         reserve: true,
         key: None,
-        identity: Some(IdentityPlace { address: chip.flash_end() - length, length, may_erase: true }),
-        options: vec![options::protect_bootloader(chip)],
+        identity: Some(IdentityPlace { address: chip.flash.record_base - length, length, may_erase: true }),
+        options: vec![options::protect_bootloader(chip, false)],
         lock: Lock::Level1,
     }
 }

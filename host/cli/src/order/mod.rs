@@ -289,7 +289,7 @@ fn option_write(image: &VerifiedImage<'_>, chip: &Chip) -> Result<OptionWrite, F
     };
     let is_protection = |at: usize| usize::from(offset) + at == usize::from(chip.options.rdp);
     let mask = (0..bytes.len()).map(|at| if is_protection(at) { 0 } else { 0xFF }).collect();
-    Ok(OptionWrite { name: entry.name.clone(), offset, bytes, mask })
+    Ok(OptionWrite { name: entry.name.clone(), offset, bytes, mask, protects_to: None })
 }
 
 /// An identity is made and thrown away: an issuer that cannot issue and a region that is too small are told before

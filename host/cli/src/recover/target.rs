@@ -277,5 +277,5 @@ fn options(job: &Job) -> Result<Vec<OptionWrite>, Failure> {
         let text = format!("[finish]: the option fields of {name} with device ID {id:#05x} are not known");
         Failure::new(Code::JobFile, text)
     })?;
-    Ok(setup::finishing(&job.finish, chip)?.options)
+    Ok(setup::finishing(job, chip)?.options)
 }

@@ -20,7 +20,7 @@ use crate::rom::virtual_port::VirtualPort;
 
 /// Place of the identity in the fixture's release, from the start of flash.
 const REGION: usize = 0x1_F000;
-const APP: usize = 0x5000;
+const APP: usize = 0x8000;
 const JOB: &str = r#"
 name = "put back"
 product = "soaked"
@@ -32,7 +32,7 @@ device_id = 0x468
 
 [[image]]
 file = "app.bin"
-address = 0x08005000
+address = 0x08008000
 
 [finish]
 lock = "level-1"
@@ -303,7 +303,7 @@ fn what_must_not_be_recovered_is_refused_with_the_reason_and_nothing_is_touched(
     line.change(Change::Written { read_back: Hash::of(&region()) });
     job(&line, "unit = 8\n", "unit = 8\nhardware = \"7\"\n");
     refused(&mut line, BY_JOB, Code::JobFile, "another identity region");
-    job(&line, "address = 0x0801F000", "address = 0x08005400");
+    job(&line, "address = 0x0801F000", "address = 0x08008400");
     refused(&mut line, BY_JOB, Code::JobFile, "shares a block");
     line.change(Change::Void { reason: "burnt".to_owned() });
     for by in [ORDER, BY_JOB] {

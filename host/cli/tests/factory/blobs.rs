@@ -7,7 +7,7 @@ use crate::owner::{Owner, Said, image};
 use crate::whole::{assert_in_chips_only, boards};
 
 /// The region's place in a board's file (tests/simulator's format).
-const REGION: usize = 4096 + 0xE_0000;
+const REGION: usize = 4096 + 0xC_0000;
 
 /// A station with a secret, and a release that gives every unit a calibration and a password.
 fn line(length: u32) -> Owner {
@@ -18,7 +18,7 @@ fn line(length: u32) -> Owner {
     owner.file("line/station.toml", &format!("{station}secret = \"station.key\"\n"));
     let lines = format!(
         "identity = {{ serial = true, blobs = [\"calibration\", \"psk\"], \
-         region = {{ address = 0x080E0000, length = {length} }} }}"
+         region = {{ address = 0x080C0000, length = {length} }} }}"
     );
     owner.place_release("fw", &lines, &image("application", "app", "bench-64k.bin", Some(0x0802_0000)));
     owner.place_order("order", "");
@@ -102,7 +102,7 @@ fn every_unit_gets_its_own_blobs_keeps_them_and_a_secret_is_in_chips_only() {
     // An erased chip gets back what it had, in whatever slot.
     let (two, four) = (owner.chip_file(2), owner.chip_file(4));
     let mut chip = std::fs::read(&two).unwrap();
-    chip[4096 + 0x4000..4096 + (1 << 20)].fill(0xFF);
+    chip[4096 + 0x8000..4096 + (1 << 20)].fill(0xFF);
     std::fs::rename(&four, &two).unwrap();
     std::fs::write(&four, chip).unwrap();
     let said = owner.run("WO-1", &[]).good();

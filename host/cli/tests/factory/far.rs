@@ -32,7 +32,7 @@ fn work_order_over(served: &[&str], link: &str) {
     // USER byte of the F405 (RM0090 3.9.2): BOR level 1.
     std::fs::write(owner.path("options.bin"), [0xEB]).unwrap();
     let lines = "identity = { serial = true, eui48 = 2, key = \"p256\", certificate = true, \
-                 region = { address = 0x080E0000, length = 1024 } }";
+                 region = { address = 0x080C0000, length = 1024 } }";
     let options = "[[image]]\nrole = \"option_bytes\"\nname = \"options\"\nfile = \"options.bin\"\naddress = 0x1FFFC000\n";
     let app = crate::owner::image("application", "app", "bench-64k.bin", Some(0x0802_0000));
     owner.place_release("fw", lines, &(app + options));

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::owner::{Owner, Said};
 use crate::whole::{boards, line};
 
-const REGION: usize = 0xE_0000;
+const REGION: usize = 0xC_0000;
 const UNLOCKED: &str = "eui48 = [{ first = \"70b3d5abc000\", count = 20, step = 2 }]\n\
      policy = { lock = \"none\", strikes = 3, retests = { contact = 1, station = 1, board = 1 } }";
 
@@ -164,10 +164,10 @@ fn boards_with_one_key_are_told_apart_from_each_other_and_only_the_first_passes(
 #[test]
 fn a_region_without_room_for_the_certificate_is_refused_before_the_panel() {
     let owner = line("");
-    let place = "region = { address = 0x080E0000, length = 512 } }";
+    let place = "region = { address = 0x080C0000, length = 512 } }";
     let lines = format!("identity = {{ serial = true, key = \"p256\", certificate = true, {place}");
     let image = crate::owner::image("application", "app", "bench-64k.bin", Some(0x0802_0000));
     owner.place_release("fw", &lines, &image);
-    owner.run("WO-1", &[]).refused("E608 release-target", "512 bytes are set aside at 0x080e0000");
+    owner.run("WO-1", &[]).refused("E608 release-target", "512 bytes are set aside at 0x080c0000");
     assert!(!owner.path("records/ledger.db").exists(), "nothing was begun");
 }

@@ -41,7 +41,7 @@ fn otp(owner: &Owner, slot: u16) -> Vec<u8> {
 /// What a rework station leaves of a board: unlocked and erased, but for its bootloader and what no erase reaches.
 fn erase(bytes: &mut [u8]) {
     bytes[14] = 0;
-    bytes[FLASH + 0x4000..OTP].fill(0xFF);
+    bytes[FLASH + 0x8000..OTP].fill(0xFF);
 }
 
 #[test]

@@ -19,7 +19,7 @@ pub(crate) fn line(release: &str) -> Owner {
         format!("{station}[issuer]\ncertificate = \"issuer.pem\"\nkey = \"issuer.key\"\nvalid_days = 365\n");
     owner.file("line/station.toml", &station);
     let lines = "identity = { serial = true, eui48 = 2, key = \"p256\", certificate = true, \
-                 region = { address = 0x080E0000, length = 1024 } }";
+                 region = { address = 0x080C0000, length = 1024 } }";
     owner.place_release(
         "fw",
         &format!("{lines}\n{release}"),
@@ -40,7 +40,7 @@ pub(crate) fn boards(said: &Said) -> Vec<Value> {
 /// The 32 bytes of key that a board's flash really holds, and whether it is locked (tests/simulator's file format).
 fn board_file(owner: &Owner, slot: u16) -> (bool, Vec<u8>) {
     let bytes = owner.chip(slot);
-    let key = 4096 + 0xE_0000 + 208;
+    let key = 4096 + 0xC_0000 + 208;
     (bytes[14] != 0, bytes[key..key + 32].to_vec())
 }
 
@@ -127,11 +127,11 @@ fn a_board_that_was_erased_gets_its_identity_back_by_its_uid_in_any_slot() {
     let owner = line("");
     let first = boards(&owner.run("WO-1", &[]).good());
     // Lifting the protection through the ROM erases all of a chip but its UID; then somebody gave it a bootloader
-    // again (its first 16 KiB). It comes back in another slot.
+    // again (its first 32 KiB). It comes back in another slot.
     let (two, four) = (owner.chip_file(2), owner.chip_file(4));
     let mut chip = std::fs::read(&two).unwrap();
     chip[14] = 0;
-    chip[4096 + 0x4000..4096 + (1 << 20)].fill(0xFF);
+    chip[4096 + 0x8000..4096 + (1 << 20)].fill(0xFF);
     std::fs::rename(&four, &two).unwrap();
     std::fs::write(&four, chip).unwrap();
     let again = boards(&owner.run("WO-1", &[]).good());
@@ -139,7 +139,7 @@ fn a_board_that_was_erased_gets_its_identity_back_by_its_uid_in_any_slot() {
     assert_eq!((who(&again[1]), who(&again[3])), (who(&first[3]), who(&first[1])));
     let bytes = std::fs::read(&four).unwrap();
     let serial = first[1]["serial"].as_str().unwrap();
-    assert_eq!(&bytes[4096 + 0xE_0000 + 48..][..serial.len()], serial.as_bytes(), "in the chip itself");
+    assert_eq!(&bytes[4096 + 0xC_0000 + 48..][..serial.len()], serial.as_bytes(), "in the chip itself");
     assert_eq!((bytes[14], owner.balance("WO-1")), (1, [10, 4, 0, 0, 0, 6]));
     let unit = &owner.call(&["ledger", "show", serial, "--records", "records", "--json"]).good().json()[0];
     assert_eq!(

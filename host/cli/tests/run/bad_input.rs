@@ -126,15 +126,19 @@ fn images_that_do_not_fit_the_chip_are_told_by_address() {
         &small,
         Some(0x0800_0000),
         "E514 image-reserved-area",
-        &["0x08000000", "0x08008000"],
+        &["0x08000000", "32 KiB", "0x08008000"],
     );
-    refuse_image("record.bin", &small, Some(0x0800_4000), "E514 image-reserved-area", &["0x08004000"]);
+    refuse_image("low.bin", &small, Some(0x0800_4000), "E514 image-reserved-area", &["0x08004000"]);
+    for (address, first) in [(0x080D_FFE0, "0x080e0000"), (0x080E_0040, "0x080e0040")] {
+        let words = ["record.bin", first, "0x080fffff"];
+        refuse_image("record.bin", &small, Some(address), "E514 image-reserved-area", &words);
+    }
 }
 
 #[test]
 fn an_image_for_another_chip_shows_in_its_stack_pointer() {
     let place = Place::new();
-    let text = job_of(&firmware("small-g474-64k.bin").display().to_string(), Some(0x0800_4800));
+    let text = job_of(&firmware("small-g474-64k.bin").display().to_string(), Some(0x0800_8000));
     let job = place.file("job.toml", text.replace("STM32F405", "STM32G431").replace("0x413", "0x468"));
     let run = run(&place, &[("", &job)]);
     assert_refused(&place, &run, 2, "E508 image-wrong-chip", &["STM32G431", "stack pointer"]);
@@ -144,7 +148,7 @@ fn an_image_for_another_chip_shows_in_its_stack_pointer() {
 fn data_that_is_no_program_may_be_written_but_not_started() {
     let place = Place::new();
     place.file("data.bin", [0x55; 4096]);
-    let text = job_of("data.bin", Some(0x080E_0000));
+    let text = job_of("data.bin", Some(0x080C_0000));
     let job = place.file("job.toml", &text);
     let refused = run(&place, &[("", &job)]);
     assert_refused(&place, &refused, 2, "E508 image-wrong-chip", &["start_application = false"]);

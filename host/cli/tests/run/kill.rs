@@ -16,8 +16,8 @@ use super::harness::{Place, Run, firmware, job};
 const IMAGE: &str = "bench-64k.bin";
 const IMAGE_BASE: u32 = 0x0802_0000;
 /// Layout of image records: protocol/src/node/record.rs.
-const RECORD_BASE: u32 = 0x0800_4000;
-const RECORD_AREA: usize = 16 * 1024;
+const RECORD_BASE: u32 = 0x080E_0000;
+const RECORD_AREA: usize = 128 * 1024;
 const RECORD: usize = 64;
 const BOARDS: u16 = 21;
 

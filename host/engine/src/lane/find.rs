@@ -8,7 +8,7 @@ use panel_codes::Code;
 use panel_protocol::host::{Answer, Discovered, Found, Request};
 use panel_protocol::ident::NodeId;
 use panel_protocol::message::{Control, IdentifyPart};
-use panel_protocol::node::{Capabilities, Protection};
+use panel_protocol::node::{Capabilities, FlashFacts, Protection};
 use panel_protocol::reply::{ImageState, Info, Profile, uid_check};
 use panel_protocol::time::{Micros, Span};
 
@@ -16,6 +16,7 @@ use super::factory::Factory;
 use super::{Lane, Stage};
 use crate::board::SlotState;
 use crate::event::{Event, Phase, Step};
+use crate::plan::Plan;
 
 /// Supply current below which a board's processor cannot be running, in mA.
 const ALIVE_MA: u32 = 15;
@@ -326,27 +327,45 @@ impl Lane {
         self.master.ask_each(now, requests, Span::ZERO);
     }
 
-    /// Every board of this kind leaves if the kind cannot take the image.
+    /// Every board of this kind leaves if the kind cannot take the image, or is laid out otherwise than what is to be
+    /// write-protected.
     fn check_profile(&mut self, now: Micros, slot: Slot, profile: &Profile) {
         let Some(kind) = self.boards.get(&slot).and_then(|b| b.info).map(|i| i.profile_crc) else { return };
-        let regions = &self.plan.regions;
-        let first = regions.first().map_or(0, |(address, _)| *address);
-        let end = regions.last().map_or(0, |(address, bytes)| address + bytes.len() as u32);
-        let segments = self.plan.images.get(self.bus.index()).map_or(0, |i| i.begin().segments());
-        let flash_end = profile.flash.base + profile.flash.size();
-        let text = if first < profile.flash.app_base || end > flash_end {
-            let app_base = profile.flash.app_base;
-            format!("image {first:#010x} to {end:#010x}, room {app_base:#010x} to {flash_end:#010x}")
-        } else if segments > u32::from(profile.max_segments) {
-            format!("image of {segments} segments, the bootloader keeps track of {}", profile.max_segments)
-        } else {
-            return;
-        };
+        let Some(text) = self.misfit(profile) else { return };
         let same = |b: &&crate::board::Board| b.is_active() && b.info.is_some_and(|i| i.profile_crc == kind);
         let slots: Vec<Slot> = self.boards.values().filter(same).map(|b| b.slot).collect();
         for slot in slots {
             self.fail(now, slot, Code::DoesNotFit, text.clone());
         }
+    }
+
+    fn misfit(&self, profile: &Profile) -> Option<String> {
+        let Plan { regions, recipe, .. } = &*self.plan;
+        let Profile { flash, max_segments, .. } = profile;
+        let first = regions.first().map_or(0, |(address, _)| *address);
+        let end = regions.last().map_or(0, |(address, bytes)| address + bytes.len() as u32);
+        let segments = self.plan.images.get(self.bus.index()).map_or(0, |i| i.begin().segments());
+        let (from, all) = (flash.app_base, flash.base + flash.size());
+        let to = if flash.record_base > first { flash.record_base } else { all };
+        if first < from || end > to {
+            return Some(format!("image {first:#010x} to {end:#010x}, room {from:#010x} to {to:#010x}"));
+        }
+        if segments > u32::from(*max_segments) {
+            return Some(format!(
+                "image of {segments} segments, the bootloader keeps track of {max_segments}"
+            ));
+        }
+        // An agent, which keeps nothing of the flash, may be bringing the bootloader along.
+        let resident = from > flash.base;
+        let protected = recipe.finishing.options.iter().find_map(|option| option.protects_to)?;
+        let unit = |flash: &FlashFacts| flash.erase_unit(protected - 1).map_or(0, |unit| unit.size);
+        let (planned, found) = (unit(&recipe.chip.flash), unit(flash));
+        (resident && (protected, planned) != (from, found)).then(|| {
+            format!(
+                "write protection to {protected:#010x} in erase units of {planned} bytes is planned; the bootloader ends at \
+                 {from:#010x}, in units of {found}"
+            )
+        })
     }
 }
 

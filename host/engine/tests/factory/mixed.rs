@@ -12,7 +12,7 @@ const PLACE: u32 = 0x0802_0000;
 fn locked_and_fresh_boards_of_one_panel_are_finished_together() {
     for chip in ["STM32G474", "STM32F405"] {
         let mut station = Station::new(chip, 4, whole(PLACE));
-        station.finishing.options = vec![options::protect_bootloader(Chip::by_name(chip).unwrap())];
+        station.finishing.options = vec![options::protect_bootloader(Chip::by_name(chip).unwrap(), false)];
         let absent = "[[slot]]\nslot = 2\nfault = \"absent\"\n[[slot]]\nslot = 3\nfault = \"absent\"\n";
         assert_eq!(station.run(absent, Until::End).passed(), [1, 4]);
         let report = station.run("", Until::End);
@@ -41,7 +41,7 @@ fn a_board_left_to_a_second_pass_is_neither_locked_before_nor_disturbed_by_the_o
 fn a_board_whose_supply_dips_at_any_moment_passes_at_its_second_attempt_or_says_why() {
     for chip in ["STM32G474", "STM32F405"] {
         let mut whole_run = Station::new(chip, 2, whole(PLACE));
-        whole_run.finishing.options = vec![options::protect_bootloader(Chip::by_name(chip).unwrap())];
+        whole_run.finishing.options = vec![options::protect_bootloader(Chip::by_name(chip).unwrap(), false)];
         let milliseconds = (whole_run.run("", Until::End).seconds * 1000.0) as u32;
         let mut passed = 0;
         for part in 1..=60 {

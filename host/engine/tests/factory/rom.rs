@@ -136,7 +136,7 @@ fn option_bytes_are_loaded_by_a_restart_and_read_back_and_not_written_twice() {
         let known = Chip::by_name(chip).unwrap();
         let mut station = blank(chip, Way::RomUart, 2, Finishing::default());
         station.finishing.options =
-            vec![options::named(known, name, value).unwrap(), options::protect_bootloader(known)];
+            vec![options::named(known, name, value).unwrap(), options::protect_bootloader(known, false)];
         let notes = |report: &Report| {
             report.events.iter().filter(|(_, e)| matches!(e, Event::Note { topic: "options", .. })).count()
         };
@@ -167,7 +167,8 @@ fn each_fault_of_the_factory_part_has_its_code_and_leaves_the_other_boards_alone
         (Way::RomUart, "fault = \"reads-back-wrong\"\naddress = 0x08020010", "E634 identity-mismatch"),
     ] {
         let mut station = blank("STM32F405", way, 3, whole(PLACE));
-        station.finishing.options = vec![options::protect_bootloader(Chip::by_name("STM32F405").unwrap())];
+        station.finishing.options =
+            vec![options::protect_bootloader(Chip::by_name("STM32F405").unwrap(), false)];
         // A second attempt must not make another code of a board that is locked by then.
         station.retries = 1;
         let report = station.run(&format!("[[slot]]\nslot = 2\n{lines}\n"), Until::End);
@@ -356,14 +357,15 @@ fn what_a_rom_cannot_do_is_refused_before_anything_is_touched() {
     let by = Consent { by: "owner".to_owned() };
     let level2 = refused(&station, Finishing { lock: Lock::Level2(by), ..Finishing::default() });
     assert!(level2.contains("level 2") && level2.contains("rom-uart"), "{level2}");
-    let options = vec![options::protect_bootloader(Chip::by_name("STM32L496").unwrap())];
+    let options = vec![options::protect_bootloader(Chip::by_name("STM32L496").unwrap(), false)];
     let beyond = refused(&station, Finishing { options, ..Finishing::default() });
     assert!(beyond.contains("WRP") && beyond.contains("STM32L496"), "{beyond}");
     let mut shared = blank("STM32F405", Way::RomUart, 2, Finishing::default());
     shared.fixture = "power = \"sim:all\"";
     let text = refused(&shared, Finishing { lock: Lock::Level1, ..Finishing::default() });
     assert!(text.contains("line of its own"), "{text}");
-    let option = OptionWrite { name: "X".to_owned(), offset: 0, bytes: vec![1], mask: vec![1] };
+    let option =
+        OptionWrite { name: "X".to_owned(), offset: 0, bytes: vec![1], mask: vec![1], protects_to: None };
     let text = refused(&shared, Finishing { options: vec![option], ..Finishing::default() });
     assert!(text.contains("line of its own"), "{text}");
 }

@@ -60,7 +60,7 @@ fn option_bytes_are_set_loaded_and_read_back_and_a_second_run_writes_them_no_mor
         let known = Chip::by_name(chip).unwrap();
         let mut station = Station::new(chip, 3, panel_engine::Finishing::default());
         station.finishing.options =
-            vec![options::named(known, name, value).unwrap(), options::protect_bootloader(known)];
+            vec![options::named(known, name, value).unwrap(), options::protect_bootloader(known, false)];
         let first = station.run("", Until::End);
         assert_eq!(first.failures(), [], "{chip}: {}", first.detail(1));
         for option in &station.finishing.options {

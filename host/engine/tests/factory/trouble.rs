@@ -12,7 +12,7 @@ const PLACE: u32 = 0x0802_0000;
 fn run(chip: &'static str, scenario: &str, retries: u8) -> (Station, crate::station::Report) {
     let mut station = Station::new(chip, 4, whole(PLACE));
     station.retries = retries;
-    station.finishing.options = vec![options::protect_bootloader(Chip::by_name(chip).unwrap())];
+    station.finishing.options = vec![options::protect_bootloader(Chip::by_name(chip).unwrap(), false)];
     let report = station.run(scenario, Until::End);
     (station, report)
 }
@@ -50,13 +50,26 @@ fn a_cell_that_fades_after_the_board_has_looked_at_it_is_found_by_reading_back()
 
 #[test]
 fn a_board_that_loses_its_power_while_option_bytes_are_written_is_left_locked_and_never_passes() {
-    let (station, report) = run("STM32F405", &fault("fault = \"brown-out\"\nwhen = \"option-write\""), 0);
+    let (station, report) = run("STM32G474", &fault("fault = \"brown-out\"\nwhen = \"option-write\""), 0);
     assert_eq!(report.passed(), [1, 2, 4]);
     assert_eq!(report.world.options(3).unwrap().protection, Protection::Level1);
     let mut station = station;
     let again = station.run("", Until::End);
-    // Locked, its image whole and its identity known; but its option bytes cannot be read any more.
+    // Locked, its image whole and its identity known; but its option bytes hold anything.
     assert_eq!(again.passed(), [1, 2, 4], "{}", again.detail(3));
+}
+
+#[test]
+fn boards_whose_bootloader_ends_elsewhere_than_the_planned_write_protection_are_refused_and_keep_their_flash()
+{
+    let mut station = Station::new("STM32F405", 2, whole(PLACE));
+    station.finishing.options = vec![options::protect_bootloader(Chip::by_name("STM32F405").unwrap(), true)];
+    let report = station.run("", Until::End);
+    let code = || "E110 does-not-fit".to_owned();
+    assert_eq!(report.failures(), [(1, code()), (2, code())]);
+    let text = report.detail(1);
+    assert!(text.contains("to 0x0800c000") && text.contains("ends at 0x08008000"), "{text}");
+    assert_eq!(report.memory(1, PLACE, 16), [0xFF; 16]);
 }
 
 #[test]
@@ -91,6 +104,7 @@ fn a_lock_that_is_asked_for_and_cannot_be_had_is_refused_before_anything_is_touc
         offset,
         bytes: bytes.to_vec(),
         mask: mask.to_vec(),
+        protects_to: None,
     };
     for (option, why) in [
         (option(0, &[0xCC], &[0xFF]), "set by `lock`"),
@@ -103,7 +117,7 @@ fn a_lock_that_is_asked_for_and_cannot_be_had_is_refused_before_anything_is_touc
     }
     for (address, why) in [
         (0x0801_0000, "the image fills 0x08010000 to 0x08011fff"),
-        (0x0800_4000, "below 0x08004800"),
+        (0x0800_4000, "below 0x08008000 is the bootloader"),
         (0x0802_0001, "not a multiple of the 2 bytes"),
         (0x0808_0000, "ends at 0x0807ffff"),
     ] {

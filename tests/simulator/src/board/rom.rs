@@ -188,10 +188,7 @@ impl<F: Firmware> Board<F> {
             // An agent does not outlive the restart that loads option bytes, and what a resident keeps is nothing to it.
             *capabilities -=
                 Capabilities::OPTIONS | Capabilities::KEYS | Capabilities::SEALS | Capabilities::SLOT;
-            let flash = &mut hardware.facts.flash;
-            flash.app_base = flash.base;
-            let last = flash.erase_unit(flash.base + flash.size() - 1);
-            flash.record_base = last.map_or(flash.base, |unit| unit.address);
+            hardware.facts.flash.app_base = hardware.facts.flash.base;
             hardware.flash.free();
             let told = |offset| word(rom.loader.chip(), address + offset as u32);
             rom.patient = told(JOIN_WORD) != Some(JOIN_AT_ONCE);

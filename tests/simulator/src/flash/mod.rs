@@ -13,7 +13,7 @@ use core::ops::Range;
 
 use panel_protocol::node::{EraseUnit, FlashFacts, FlashFault, FlashState, Protection, Uid};
 
-use crate::chip::{BOOTLOADER_SIZE, Chip, FLASH_BASE, WriteRule};
+use crate::chip::{Chip, FLASH_BASE, WriteRule};
 use crate::rng::Rng;
 use crate::timers::NEVER;
 
@@ -99,11 +99,11 @@ pub(crate) struct Flash {
 }
 
 impl Flash {
-    /// An erased flash with a bootloader in its first 16 KiB.
-    pub(crate) fn new(chip: &'static Chip, mut rng: Rng) -> Self {
-        let mut bootloader = [0; BOOTLOADER_SIZE as usize];
+    /// An erased flash with a bootloader, which takes only sealed images or takes any.
+    pub(crate) fn new(chip: &'static Chip, sealed: bool, mut rng: Rng) -> Self {
+        let mut bootloader = vec![0; chip.resident.bytes(sealed) as usize];
         rng.fill(&mut bootloader);
-        let mut flash = Self::blank(chip, rng);
+        let mut flash = Self { facts: chip.flash_facts(sealed), ..Self::blank(chip, rng) };
         flash.preset(FLASH_BASE, &bootloader);
         flash
     }
@@ -114,7 +114,7 @@ impl Flash {
         let once = if chip.rule == WriteRule::Once { vec![0; size.div_ceil(8 * 64)] } else { Vec::new() };
         let option_cells = OptionCells::new(chip.options);
         let data = vec![0xFF; size];
-        Self { chip, facts: chip.flash_facts(), data, once, option_cells, ..Self::detached(rng) }
+        Self { chip, facts: chip.flash_facts(false), data, once, option_cells, ..Self::detached(rng) }
     }
 
     /// From now on nothing runs from this flash, so that no part of it protects itself.
@@ -124,7 +124,7 @@ impl Flash {
 
     /// First address that may be erased and programmed.
     fn first(&self) -> u32 {
-        if self.whole { FLASH_BASE } else { FLASH_BASE + BOOTLOADER_SIZE }
+        if self.whole { FLASH_BASE } else { self.facts.app_base }
     }
 
     /// A flash without a single byte: what stays behind when a board's hardware is taken out of its node.
@@ -132,7 +132,7 @@ impl Flash {
         let chip = &crate::chip::CHIPS[0];
         Self {
             chip,
-            facts: chip.flash_facts(),
+            facts: chip.flash_facts(false),
             data: Vec::new(),
             whole: false,
             once: Vec::new(),
@@ -369,7 +369,8 @@ impl Flash {
 
     /// The bootloader is still there; a mass erase takes it away.
     pub(crate) fn has_bootloader(&self) -> bool {
-        self.data.get(..BOOTLOADER_SIZE as usize).is_some_and(|b| b.iter().any(|&b| b != 0xFF))
+        let size = (self.facts.app_base - FLASH_BASE) as usize;
+        self.data.get(..size).is_some_and(|b| b.iter().any(|&b| b != 0xFF))
     }
 
     /// Option bytes in force.

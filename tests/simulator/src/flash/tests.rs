@@ -1,12 +1,12 @@
 //! The flash alone: rules, times, interruptions, defects, files.
 
 use super::*;
-use crate::chip::{CHIPS, RECORD_BASE};
+use crate::chip::CHIPS;
 
 const MS: u64 = 1_000_000;
 
 fn flash(name: &str) -> Flash {
-    Flash::new(Chip::by_name(name).unwrap(), Rng::new(1, 2))
+    Flash::new(Chip::by_name(name).unwrap(), false, Rng::new(1, 2))
 }
 
 fn unit(flash: &Flash, address: u32) -> EraseUnit {
@@ -40,11 +40,11 @@ fn programming_and_erasing_take_the_datasheets_typical_times() {
     {
         let mut flash = flash(chip);
         assert_eq!(
-            program(&mut flash, RECORD_BASE, &[0x5A; 256]),
+            program(&mut flash, 0x0800_8000, &[0x5A; 256]),
             (FlashState::Idle, (program_us * 1000.0) as u64)
         );
-        assert_eq!(erase(&mut flash, RECORD_BASE), (FlashState::Idle, (erase_ms * 1e6) as u64), "{chip}");
-        assert_eq!(read(&flash, RECORD_BASE, 256), [0xFF; 256]);
+        assert_eq!(erase(&mut flash, 0x0800_8000), (FlashState::Idle, (erase_ms * 1e6) as u64), "{chip}");
+        assert_eq!(read(&flash, 0x0800_8000, 256), [0xFF; 256]);
     }
     let mut flash = flash("F405");
     assert_eq!(erase(&mut flash, 0x0801_0000).1, 550 * MS);
@@ -140,7 +140,7 @@ fn power_lost_while_programming_spoils_one_unit_and_keeps_the_rest_of_the_call()
 #[test]
 fn power_lost_while_erasing_spoils_that_unit_and_no_other() {
     let mut flash = flash("F103xE");
-    let (before, at) = (0x0800_7800, 0x0800_8000);
+    let (before, at) = (0x0800_8800, 0x0800_9000);
     for page in [before, at, at + 2048] {
         program(&mut flash, page, &[0x11; 256]);
     }
@@ -157,7 +157,7 @@ fn power_lost_while_erasing_spoils_that_unit_and_no_other() {
 fn wherever_power_is_lost_only_the_place_of_the_running_operation_suffers() {
     let mut rng = Rng::new(6, 6);
     for chip in &CHIPS {
-        let mut flash = Flash::new(chip, Rng::new(8, 8));
+        let mut flash = Flash::new(chip, false, Rng::new(8, 8));
         let before = flash.data().to_vec();
         for _ in 0..40 {
             let cut = rng.below(300 * MS);
@@ -165,7 +165,7 @@ fn wherever_power_is_lost_only_the_place_of_the_running_operation_suffers() {
             let mut now = 0;
             while now <= cut {
                 flash.settle(now);
-                let page = flash.facts().erase_unit(chip.app_base + rng.below(40_000) as u32).unwrap();
+                let page = flash.facts().erase_unit(chip.app_base() + rng.below(40_000) as u32).unwrap();
                 touched = if rng.below(2) == 0 {
                     flash.start_erase(now, &page);
                     (page.address, page.size)
@@ -184,7 +184,8 @@ fn wherever_power_is_lost_only_the_place_of_the_running_operation_suffers() {
             assert_eq!(flash.poll(cut), FlashState::Idle);
         }
         assert_eq!(flash.violations(), 0, "{}", chip.name);
-        assert_eq!(flash.data()[..BOOTLOADER_SIZE as usize], before[..BOOTLOADER_SIZE as usize]);
+        let kept = ..chip.resident.plain as usize;
+        assert_eq!(flash.data()[kept], before[kept]);
     }
 }
 
@@ -310,7 +311,7 @@ fn leaving_level_1_erases_the_whole_flash_and_the_bootloader_with_it() {
     protect(&mut flash, Protection::Open);
     flash.reload_options();
     assert!(!flash.has_bootloader());
-    assert_eq!(program(&mut flash, RECORD_BASE, &[0; 8]).0, FlashState::Idle);
+    assert_eq!(program(&mut flash, 0x0800_8000, &[0; 8]).0, FlashState::Idle);
 }
 
 #[test]
@@ -344,7 +345,7 @@ fn a_file_brings_back_contents_marks_and_options() {
     let kept = first.data().to_vec();
     drop(first); // killed in the middle of an erase
 
-    let mut second = Flash::new(Chip::by_name("G431").unwrap(), Rng::new(77, 1));
+    let mut second = Flash::new(Chip::by_name("G431").unwrap(), false, Rng::new(77, 1));
     assert_eq!(open(&mut second, 2).unwrap(), Uid([1; 12]), "the chip keeps its UID");
     let page_at = (page.address - FLASH_BASE) as usize;
     assert_eq!(second.data()[..page_at], kept[..page_at]);
@@ -361,9 +362,13 @@ fn a_file_brings_back_contents_marks_and_options() {
 #[test]
 fn every_chip_starts_with_a_bootloader_and_is_erased_above_it() {
     for chip in &CHIPS {
-        let flash = Flash::new(chip, Rng::new(4, 4));
-        assert!(flash.has_bootloader());
-        assert!(flash.data()[BOOTLOADER_SIZE as usize..].iter().all(|&b| b == 0xFF), "{}", chip.name);
+        for sealed in [false, true] {
+            let flash = Flash::new(chip, sealed, Rng::new(4, 4));
+            assert!(flash.has_bootloader());
+            let (bootloader, rest) = flash.data().split_at(chip.resident.bytes(sealed) as usize);
+            assert!(bootloader.iter().any(|&b| b != 0xFF), "{}", chip.name);
+            assert!(rest.iter().all(|&b| b == 0xFF), "{}", chip.name);
+        }
     }
 }
 
@@ -383,7 +388,7 @@ fn one_time_programmable_memory_outlasts_everything_but_what_is_programmed_over_
     assert!(flash.data().iter().all(|&byte| byte == 0xFF));
     assert_eq!((read(&flash, otp.start, 16), read(&flash, otp.end - 8, 8)), (vec![0xA5; 16], vec![1; 8]));
 
-    let mut none = Flash::new(Chip::by_name("F103xE").unwrap(), Rng::new(1, 1));
+    let mut none = Flash::new(Chip::by_name("F103xE").unwrap(), false, Rng::new(1, 1));
     assert!(none.otp().is_empty() && !none.read(0x1FFF_7000, &mut [0; 8]));
     assert!(matches!(program(&mut none, 0x1FFF_7000, &[0; 8]).0, FlashState::Failed(_)));
 }

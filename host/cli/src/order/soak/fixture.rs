@@ -20,7 +20,7 @@ pub(super) const REGION: u32 = 0x0801_F000;
 pub(super) const REGION_LENGTH: u32 = 512;
 const REGION_WITH_CERTIFICATE: u32 = 1024;
 /// Where the application is, and where the serial number is in it.
-const APPLICATION: u32 = 0x0800_5000;
+const APPLICATION: u32 = 0x0800_8000;
 pub(super) const WINDOW: (u32, u32) = (APPLICATION + 512, 16);
 
 /// What an order gives its units, and how their boards are reached.
@@ -46,9 +46,9 @@ pub(super) const FAULTS: [&str; 16] = [
     "fault = \"brown-out\"\nwhen = \"option-write\"",
     "fault = \"brown-out\"\nwhen = \"locked\"",
     "fault = \"dead\"\nwhen = \"locked\"",
-    "fault = \"program-fails\"\naddress = 0x08005100",
+    "fault = \"program-fails\"\naddress = 0x08008100",
     "fault = \"reads-back-wrong\"\naddress = 0x0801F020",
-    "fault = \"erase-fails\"\naddress = 0x08005000",
+    "fault = \"erase-fails\"\naddress = 0x08008000",
     "fault = \"option-write-fails\"",
     "fault = \"lock-ignored\"",
     "fault = \"reads-when-locked\"",

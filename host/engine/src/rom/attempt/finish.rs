@@ -295,7 +295,13 @@ mod tests {
 
     #[test]
     fn declared_bits_are_set_and_complements_follow() {
-        let option = OptionWrite { name: "DATA0".to_owned(), offset: 4, bytes: vec![0x5A], mask: vec![0xFF] };
+        let option = OptionWrite {
+            name: "DATA0".to_owned(),
+            offset: 4,
+            bytes: vec![0x5A],
+            mask: vec![0xFF],
+            protects_to: None,
+        };
         let mut f1 = [0xA5, 0x5A, 0xFF, 0x00, 0xFF, 0x00, 0xFF, 0x00];
         let text = first_difference(core::slice::from_ref(&option), &f1, 0).expect("differs");
         assert_eq!(text, "DATA0 at offset 4: 0x5a wanted, 0xff found");

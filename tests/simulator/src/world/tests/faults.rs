@@ -56,13 +56,13 @@ fn a_dead_board_never_answers_again_whatever_is_done_to_it() {
 
 #[test]
 fn a_board_can_die_when_an_address_has_been_programmed() {
-    let mut world = powered(2, &[(1, Fault::Dead { when: Trigger::Programmed(RECORD_BASE + 100) })]);
+    let mut world = powered(2, &[(1, Fault::Dead { when: Trigger::Programmed(PLACE + 100) })]);
     world.host_send(0, &frame(PROGRAM)).unwrap();
     world.host_send(0, &frame(ECHO)).unwrap();
     assert_eq!(slots_of(&answers(&wait(&mut world, 900))), [1, 2], "256 bytes take 1024 us");
     wait(&mut world, 300);
     assert_eq!(slots_of(&echo(&mut world)), [2]);
-    assert_eq!(world.flash_bytes(1, RECORD_BASE, 256), Some(&[0x42; 256][..]));
+    assert_eq!(world.flash_bytes(1, PLACE, 256), Some(&[0x42; 256][..]));
 }
 
 #[test]

@@ -9,7 +9,6 @@ use panel_protocol::node::{NodePort, Poll, Protection, ResetCause, Wake, Work};
 use panel_protocol::time::Span;
 
 use super::*;
-use crate::chip::RECORD_BASE;
 use crate::config::{AdapterConfig, BusSpeed};
 use crate::fault::Fault;
 use crate::fault::Trigger;
@@ -23,6 +22,8 @@ const PROGRAM: u16 = 0x182;
 const RESET: u16 = 0x183;
 const START: u16 = 0x184;
 const READ: u16 = 0x185;
+/// What they are told to erase, program and start: where images begin.
+const PLACE: u32 = 0x0800_8000;
 
 /// Answers `ECHO` with its strap as identifier (0x200 + strap) and reset cause, count of frames heard and supply
 /// as payload; does to its flash what it is told.
@@ -52,7 +53,7 @@ impl Firmware for Script {
     fn handle_frame(&mut self, _now: Micros, frame: &Frame) {
         self.heard = self.heard.wrapping_add(1);
         let Id::Standard(id) = frame.id() else { return };
-        let unit = self.port.facts().flash.erase_unit(RECORD_BASE).unwrap();
+        let unit = self.port.facts().flash.erase_unit(PLACE).unwrap();
         match id {
             ECHO => {
                 let strap = self.port.strap().unwrap_or(0x7F);
@@ -62,10 +63,10 @@ impl Firmware for Script {
                 self.out.push_back(Frame::classical(Id::Standard(0x200 + strap), &payload).unwrap());
             }
             ERASE => self.port.start_erase(&unit),
-            PROGRAM => self.port.start_program(RECORD_BASE, &[0x42; 256]),
-            READ => assert!(self.port.read(RECORD_BASE, &mut [0; 16])),
+            PROGRAM => self.port.start_program(PLACE, &[0x42; 256]),
+            READ => assert!(self.port.read(PLACE, &mut [0; 16])),
             RESET => self.port.reset(),
-            START => self.port.start_application(RECORD_BASE),
+            START => self.port.start_application(PLACE),
             _ => {}
         }
     }
@@ -268,13 +269,13 @@ fn power_and_reset_are_told_apart_by_the_reset_cause() {
 #[test]
 fn an_application_runs_with_the_vectors_it_finds_and_goes_on_acknowledging() {
     let mut world = powered(1, &[]);
-    assert!(world.preset_flash(1, RECORD_BASE, &[0, 0, 2, 0x20, 0x91, 0x40, 0, 8]));
+    assert!(world.preset_flash(1, PLACE, &[0, 0, 2, 0x20, 0x91, 0x40, 0, 8]));
     world.host_send(0, &frame(START)).unwrap();
     wait(&mut world, 1000);
     let application = world.application_running(1).unwrap();
     assert_eq!(
         (application.address, application.stack, application.entry),
-        (RECORD_BASE, 0x2002_0000, 0x0800_4091)
+        (PLACE, 0x2002_0000, 0x0800_4091)
     );
     assert!(echo(&mut world).is_empty());
     assert_eq!(world.bus_stats(0).unacknowledged, 0);
@@ -363,8 +364,8 @@ fn flash_is_found_again_by_the_next_world_that_uses_the_directory() {
     drop(world);
     let world = build(2);
     assert_eq!(world.uid(2), uid, "it is the same board");
-    assert_eq!(world.flash_bytes(2, RECORD_BASE, 256), Some(&[0x42; 256][..]));
-    assert_eq!(world.flash_bytes(1, RECORD_BASE, 256), Some(&[0xFF; 256][..]));
+    assert_eq!(world.flash_bytes(2, PLACE, 256), Some(&[0x42; 256][..]));
+    assert_eq!(world.flash_bytes(1, PLACE, 256), Some(&[0xFF; 256][..]));
 }
 
 #[test]
