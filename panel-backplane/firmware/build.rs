@@ -24,9 +24,9 @@ struct Memory {
 const KIB: u32 = 1024;
 
 impl Memory {
-    /// Bytes from the beginning of RAM that a program may use.
-    fn usable(&self) -> u32 {
-        self.ram.1 - MAILBOX - if self.in_place { 0 } else { FRONT_STACK } - NOISE
+    /// The address after the RAM that a program may use.
+    fn end(&self) -> u32 {
+        self.ram.0 + self.ram.1 - MAILBOX - NOISE
     }
 }
 
@@ -78,13 +78,12 @@ const CHIPS: [Memory; 5] = [
     },
 ];
 
-/// Largest program that is packed, and behind it in RAM the place where a packed agent unpacks itself.
-const PROGRAM_LIMIT: u32 = 40 * KIB;
 /// What lies at the end of RAM: memory that no program of ours writes, because a board's nonce is made of what it holds; the
-/// front's stack, with the unpacker's probabilities on it; the mailbox, notes between application and bootloader.
-const NOISE: u32 = KIB;
-const FRONT_STACK: u32 = KIB;
+/// mailbox, notes between application and bootloader.
+const NOISE: u32 = 256;
 const MAILBOX: u32 = 16;
+/// The front's stack, with the unpacker's probabilities on it, at the end of what the program will use.
+const FRONT_STACK: u32 = KIB;
 
 fn main() {
     let root = env::var("CARGO_MANIFEST_DIR").expect("cargo sets it");
@@ -105,8 +104,7 @@ fn main() {
     fs::write(Path::new(&out).join("resident_size.rs"), format!("{size:#x}")).expect("OUT_DIR");
     let is_agent = env::var_os("CARGO_FEATURE_AGENT").is_some();
     let program = if is_agent {
-        // The agent's image may not reach to where it moves.
-        in_ram(memory, memory.agent, memory.ram.0 + PROGRAM_LIMIT - memory.agent)
+        in_ram(memory, memory.agent, memory.end() - memory.agent)
     } else if memory.in_place {
         in_flash(memory, size)
     } else {
@@ -130,22 +128,20 @@ fn in_flash(m: &Memory, size: u32) -> String {
 }
 
 /// Program at the beginning of RAM, where the front puts it. `panel-packed` reads from the symbols where the packed image
-/// is loaded, where it moves itself to unpack, and how large it may be.
+/// is loaded, how large it may be, and where it ends when it has moved to unpack.
 fn in_ram(m: &Memory, load: u32, limit: u32) -> String {
-    let home = m.ram.0 + PROGRAM_LIMIT;
-    let limit = limit.min(m.ram.0 + m.usable() - home);
-    let end = format!(
+    let symbols = format!(
         "_packed_load = {load:#x};
-_packed_home = {home:#x};
 _packed_limit = {limit:#x};
-ASSERT(_program_end - _program_start <= {PROGRAM_LIMIT:#x}, \"no room for the packed image behind the program\")"
+_packed_end = {:#x};",
+        m.end() - FRONT_STACK
     );
-    script(m, "", "RAM", &end)
+    script(m, "", "RAM", &symbols)
 }
 
 /// What unpacks: instructions only, at 0 because it goes elsewhere.
 fn front(m: &Memory) -> String {
-    let stack = m.ram.0 + m.ram.1 - MAILBOX;
+    let stack = m.end();
     format!(
         "ENTRY(front_start)
 _front_stack = {stack:#x};
@@ -160,7 +156,7 @@ ASSERT(SIZEOF(.constants) == 0, \"the front has a constant, which would need an 
 }
 
 fn script(m: &Memory, flash: &str, place: &str, end: &str) -> String {
-    let (ram, len) = (m.ram.0, m.usable());
+    let (ram, len) = (m.ram.0, m.end() - m.ram.0);
     format!(
         "MEMORY {{
   {flash}

@@ -1,71 +1,73 @@
-//! What lies before a packed program: header, unpacker, checksum; less than half a KiB, so all of it is assembly.
+//! What unpacks a packed program, and lies behind it: less than 600 bytes, so nearly all of it is assembly.
 //!
-//! Linked as a program of its own at address 0 without an absolute address in it: it is loaded to flash or by the ROM, and
-//! moves to RAM behind the program's place, so that wait states do not matter. The format is told in `panel-packed`.
-//! Invariants: whatever the packed bytes are, nothing is written but the program's place and the
-//! stack; it jumps only into a program whose checksum is right, and with a wrong one it resets the chip, again and again.
+//! Linked as a program of its own at address 0 without an absolute address in it: it is loaded to flash or by the ROM, and the
+//! whole image moves to the end of RAM, where wait states do not matter and the program has room before it. The
+//! format is told in `panel-packed`. Invariants: whatever the packed bytes are, nothing is written but the program's place and
+//! the stack; it jumps only into a program whose checksum is right, and with a wrong one it resets the chip, again and again.
 //! Instructions are those of Cortex-M0+.
 #![expect(unsafe_code, reason = "called from the first instructions")]
 
 use crate::chip;
-use panel_packed::{CHECKSUM_FACTOR, header, upkr};
+use panel_packed::{CHECKSUM_FACTOR, front, header, upkr};
 use panel_protocol::agent::{JOIN_WORD, SLOT_WORD};
 
 core::arch::global_asm!(
     ".section .front, \"ax\"",
-    ".global front_vectors",
-    "front_vectors:",
-    ".word _front_stack",
-    ".word front_start",
-    ".word front_trap",
-    ".word front_trap",
-    ".rept {words} - 4",
+    ".rept {words}",
     ".word 0",
     ".endr",
+    ".global front_start",
     ".type front_start, %function",
     ".thumb_func",
     "front_start:",
     "cpsid i",
     "mov r7, pc",
     "subs r7, #4 * {words} + 6", // pc was that of the next instruction but one
-    "ldr r1, [r7, #4 * {home}]",
+    "ldr r6, [r7, #4 * {before}]",
     "ldr r2, [r7, #4 * {bytes}]",
+    "ldr r1, [r7, #4 * {home}]",
+    "subs r0, r7, r6",
+    // The image moves from r0 to r1, from its end on: first the front, which goes on there.
     "1:",
     "subs r2, #4",
-    "ldr r3, [r7, r2]",
+    "ldr r3, [r0, r2]",
     "str r3, [r1, r2]",
+    "cmp r2, r6",
     "bne 1b",
-    // The image has moved from r7 to r1. On with the instruction behind the jump, there.
-    "mov r3, pc",
-    "subs r3, r7",
-    "adds r3, r1",
-    "adds r3, #9",
-    "mov r7, r1", // the image's first address from now on
+    "adds r6, r1",
+    "mov r3, r6",
+    "adds r3, #4 * {words} + 32 + 1", // so far is what follows from front_start
     "bx r3",
-    "ldr r0, [r7]",
+    "2:",
+    "subs r2, #4",
+    "ldr r3, [r0, r2]",
+    "str r3, [r1, r2]",
+    "bne 2b",
+    "mov r7, r6", // where the front is from now on
+    "ldm r1!, {{r0, r2-r6}}",
     "mov sp, r0",
+    "adds r1, #4 * ({notes} - 6)",
+    "ldm r1!, {{r2, r3}}",
+    "push {{r1-r3}}", // the first packed byte, the notes
     "ldr r6, ={program}",
     "ldr r0, [r7, #4 * {unpacked}]",
     "adds r0, r6",
     "mov r8, r0", // the program's end
-    // After a reset without loss of power the program is mostly still there.
-    "bl checksum",
-    "beq 3f",
     "bl {hurry}",
+    "pop {{r1}}",
     "bl unpack",
     "bl restore",
     "bl checksum",
     "bne front_trap",
-    "3:",
-    "ldr r0, [r7, #4 * {notes}]",
+    "pop {{r0, r1}}",
     "str r0, [r6, #4 * {notes}]",
-    "ldr r0, [r7, #4 * {notes} + 4]",
-    "str r0, [r6, #4 * {notes} + 4]",
+    "str r1, [r6, #4 * {notes} + 4]",
     "ldr r0, [r6, #4]",
     "dsb",
     "isb",
     "bx r0",
     // A system reset (ARMv7-M, B3.2.6).
+    ".global front_trap",
     ".type front_trap, %function",
     ".thumb_func",
     "front_trap:",
@@ -90,13 +92,11 @@ core::arch::global_asm!(
     "ldr r0, [r7, #4 * {checksum}]",
     "cmp r0, r1",
     "bx lr",
-    // Unpacks what lies behind the front to r6, up to r8. r1 the next packed byte, r2 the decoder's state, r5
-    // probabilities, r9 whether the last was a literal, r10 the next byte's place, r11 the distance.
+    // Unpacks from r1 to r6, up to r8. r1 the next packed byte, r2 the decoder's state, r5 probabilities, r9 whether the last
+    // was a literal, r10 the next byte's place, r11 the distance.
     "unpack:",
     "push {{r6, r7, lr}}",
     "mov r10, r6",
-    "ldr r1, [r7, #4 * {front}]",
-    "adds r1, r7",
     "movs r2, #{half}",
     "movs r3, #{contexts} / 4",
     "lsls r3, #2",
@@ -276,13 +276,13 @@ core::arch::global_asm!(
     "pop {{r6, r7}}",
     "bx lr",
     ".pool",
-    words = const header::WORDS,
-    home = const header::HOME,
-    bytes = const header::BYTES,
-    unpacked = const header::UNPACKED,
+    words = const front::WORDS,
+    before = const front::BEFORE,
+    bytes = const front::BYTES,
+    home = const front::HOME,
+    unpacked = const front::UNPACKED,
+    checksum = const front::CHECKSUM,
     notes = const header::NOTES,
-    checksum = const header::CHECKSUM,
-    front = const header::FRONT,
     factor = const CHECKSUM_FACTOR,
     half = const upkr::HALF,
     repeat = const upkr::REPEAT,

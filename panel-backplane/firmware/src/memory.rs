@@ -54,13 +54,13 @@ pub(crate) fn board() -> &'static mut Board {
 }
 
 unsafe extern "C" {
-    /// In the linker script: a KiB of RAM that no program of this firmware writes.
-    static _noise: [u32; 256];
+    /// In the linker script: RAM that no program of this firmware writes.
+    static _noise: [u32; 64];
 }
 
 /// Bits that differ between two boards: what RAM held when power came.
 pub(crate) fn noise() -> u32 {
-    (0..256).fold(0, |mixed: u32, n| {
+    (0..64).fold(0, |mixed: u32, n| {
         // SAFETY: a word of RAM that is not Rust's, read as it is.
         let word = unsafe { (&raw const _noise).cast::<u32>().add(n).read_volatile() };
         (mixed.rotate_left(5) ^ word).wrapping_mul(panel_packed::CHECKSUM_FACTOR)

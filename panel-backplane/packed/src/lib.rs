@@ -2,8 +2,9 @@
 //! program in three quarters of its size; the front unpacks it into RAM, where it runs.
 //!
 //! Here is what packer ([`pack`], with the feature of this name) and front (`panel-backplane/firmware/src/front.rs`) have
-//! to agree on. The image is header, front, packed program. The packed program is upkr's format with two parity contexts,
-//! and what comes out of it has to be [`restore`]d. Decision 0065 tells why this format.
+//! to agree on. The image is header, packed program, front; it moves to the end of RAM, so that what comes out does not catch
+//! up with what is still packed. The packed program is upkr's format with two parity contexts, and what comes out of it has
+//! to be [`restore`]d. Decision 0065 tells why this format.
 #![no_std]
 
 #[cfg(feature = "pack")]
@@ -12,26 +13,31 @@ extern crate std;
 #[cfg(feature = "pack")]
 pub mod pack;
 
-/// What the front begins with: the beginning of a vector table, and in its unused slots what the front has to know.
-/// Numbers of 32-bit words.
+/// What the image begins with: the beginning of a vector table. Numbers of 32-bit words.
 pub mod header {
-    /// Words of the header.
-    pub const WORDS: usize = 11;
+    /// Words of the header; the packed program is behind it.
+    pub const WORDS: usize = 9;
     /// Stack pointer, reset, NMI, HardFault.
     pub const VECTORS: usize = 4;
-    /// Address at which the image has to lie to work; it moves there if it was loaded elsewhere.
-    pub const HOME: usize = 4;
-    /// Bytes of the whole image, a multiple of 4.
-    pub const BYTES: usize = 5;
-    /// Bytes of the program when it is unpacked, a multiple of 4.
-    pub const UNPACKED: usize = 6;
     /// Two words for the program, which the front writes into the same slots of the program's vector table: a loader's
     /// notes to an agent (docs/protocol.md, section 18).
     pub const NOTES: usize = 7;
-    /// Bytes of header and front, that is where the packed program begins.
-    pub const FRONT: usize = 9;
+}
+
+/// What the front begins with, for it to find the rest. Numbers of 32-bit words.
+pub mod front {
+    /// Bytes of the image before the front, a multiple of 4.
+    pub const BEFORE: usize = 0;
+    /// Bytes of the whole image, a multiple of 4.
+    pub const BYTES: usize = 1;
+    /// Address to which the image moves.
+    pub const HOME: usize = 2;
+    /// Bytes of the program when it is unpacked, a multiple of 4.
+    pub const UNPACKED: usize = 3;
     /// [`checksum`](crate::checksum) of the unpacked program.
-    pub const CHECKSUM: usize = 10;
+    pub const CHECKSUM: usize = 4;
+    /// All of them.
+    pub const WORDS: usize = 5;
 }
 
 /// Contexts of upkr's format, by number: an adaptive probability each.

@@ -2,7 +2,7 @@
 //!
 //! Invariant: what [`pack`] returns was unpacked again and found equal. Called by `pack-firmware`.
 
-use crate::{checksum, header, restore};
+use crate::{checksum, front, header, restore};
 use object::elf::{EM_ARM, ET_EXEC, PT_LOAD};
 use object::read::elf::{ElfFile32, FileHeader, ProgramHeader};
 use object::{Endianness, Object, ObjectSymbol};
@@ -55,48 +55,62 @@ pub struct Image {
     pub bytes: Vec<u8>,
     /// Bytes of the program that comes out of it.
     pub unpacked: usize,
-    /// Bytes of the front.
+    /// Bytes of the front behind it.
     pub front: usize,
 }
 
-/// A program as it was linked: its bytes, where the packed image is to be loaded and to lie, and how large it may be.
+/// A program as it was linked: its bytes and their address, where the packed image is to be loaded and how large it may be,
+/// and where it ends when it has moved to unpack.
 struct Program {
     bytes: Vec<u8>,
+    start: u32,
     load: u32,
-    home: u32,
     room: usize,
+    end: u32,
 }
 
-/// Packs `program` behind `front`, both ELF files. The front's vectors count from its own beginning.
+/// A front as it was linked: at 0.
+struct Front {
+    bytes: Vec<u8>,
+    stack: u32,
+    reset: u32,
+    trap: u32,
+}
+
+/// Packs `program` before `front`, both ELF files.
 ///
 /// # Errors
 /// [`PackError`]: a file is not what it should be, or the result has no room.
 pub fn pack(front: &[u8], program: &[u8]) -> Result<Image, PackError> {
-    let (mut bytes, _) = loaded(front, "front")?;
-    let program = Program::read(program)?;
-    let front_bytes = bytes.len();
-    if front_bytes < 4 * header::WORDS || front_bytes % 4 != 0 {
-        let why = std::format!("{front_bytes} bytes, which is no whole front");
-        return Err(PackError::Linked { what: "front", why });
-    }
-    let packed = compressed(&program.bytes, EFFORT)?;
+    let (front, program) = (Front::read(front)?, Program::read(program)?);
+    let (packed, margin) = compressed(&program.bytes, EFFORT)?;
+    let mut bytes = std::vec![0; 4 * header::WORDS];
     bytes.extend_from_slice(&packed);
+    let packed_end = bytes.len() as u32;
     bytes.resize(bytes.len().next_multiple_of(4), 0);
-    if bytes.len() > program.room {
+    let before = bytes.len() as u32;
+    bytes.extend_from_slice(&front.bytes);
+    let size = bytes.len() as u32;
+    let home = program.end - size;
+    let vectors = [front.stack, program.load + before + front.reset, program.load + before + front.trap];
+    set(&mut bytes, 0, &[vectors[0], vectors[1], vectors[2], vectors[2]]);
+    let mut words = [0; front::WORDS];
+    words[front::BEFORE] = before;
+    words[front::BYTES] = size;
+    words[front::HOME] = home;
+    words[front::UNPACKED] = program.bytes.len() as u32;
+    words[front::CHECKSUM] = checksum(&program.bytes);
+    set(&mut bytes, before as usize / 4, &words);
+
+    let unpacked_end = program.start + program.bytes.len() as u32;
+    // What comes out must not catch up with what is still packed, nor reach the front; and the front, which moves first, must
+    // not come to lie upon itself.
+    let overtakes = i64::from(home + packed_end) - i64::from(unpacked_end) < margin as i64;
+    let onto_itself = (program.load..program.load + (size - before)).contains(&home);
+    if bytes.len() > program.room || overtakes || unpacked_end > home + before || onto_itself {
         return Err(PackError::TooLarge { bytes: bytes.len(), room: program.room, load: program.load });
     }
-    for vector in 1..header::VECTORS {
-        add(&mut bytes, vector, program.load);
-    }
-    let entries = [
-        (header::FRONT, front_bytes as u32),
-        (header::HOME, program.home),
-        (header::BYTES, bytes.len() as u32),
-        (header::UNPACKED, program.bytes.len() as u32),
-        (header::CHECKSUM, checksum(&program.bytes)),
-    ];
-    entries.iter().for_each(|&(word, value)| add(&mut bytes, word, value));
-    Ok(Image { load: program.load, bytes, unpacked: program.bytes.len(), front: front_bytes })
+    Ok(Image { load: program.load, unpacked: program.bytes.len(), front: front.bytes.len(), bytes })
 }
 
 impl Image {
@@ -122,27 +136,39 @@ impl Image {
 
 impl Program {
     fn read(elf: &[u8]) -> Result<Self, PackError> {
-        const WHAT: &str = "program";
-        let (bytes, symbols) = loaded(elf, WHAT)?;
-        let symbol = |name: &str| {
-            let found = symbols.iter().find(|s| s.0 == name).map(|s| s.1);
-            found.ok_or_else(|| PackError::Linked { what: WHAT, why: std::format!("no symbol {name}") })
-        };
-        let (load, home, limit) =
-            (symbol("_packed_load")?, symbol("_packed_home")?, symbol("_packed_limit")?);
-        if bytes.len() % 4 != 0 {
-            let why = std::format!("{} bytes, no multiple of 4", bytes.len());
-            return Err(PackError::Linked { what: WHAT, why });
-        }
-        Ok(Self { bytes, load, home, room: limit as usize })
+        let file = loaded(elf, "program")?;
+        let symbol = |name| file.symbol(name);
+        let start = symbol("_program_start")?;
+        let (load, limit, end) = (symbol("_packed_load")?, symbol("_packed_limit")?, symbol("_packed_end")?);
+        Ok(Self { bytes: file.bytes, start, load, room: limit as usize, end })
     }
 }
 
-/// Names and addresses.
-type Symbols = Vec<(String, u32)>;
+impl Front {
+    fn read(elf: &[u8]) -> Result<Self, PackError> {
+        let file = loaded(elf, "front")?;
+        let symbol = |name| file.symbol(name);
+        let (stack, reset, trap) = (symbol("_front_stack")?, symbol("front_start")?, symbol("front_trap")?);
+        Ok(Self { bytes: file.bytes, stack, reset, trap })
+    }
+}
+
+/// An ELF file's bytes in memory, and names with their addresses.
+struct Loaded {
+    what: &'static str,
+    bytes: Vec<u8>,
+    symbols: Vec<(String, u32)>,
+}
+
+impl Loaded {
+    fn symbol(&self, name: &str) -> Result<u32, PackError> {
+        let found = self.symbols.iter().find(|s| s.0 == name).map(|s| s.1);
+        found.ok_or_else(|| PackError::Linked { what: self.what, why: std::format!("no symbol {name}") })
+    }
+}
 
 /// The bytes of the only segment with bytes, and the symbols.
-fn loaded(elf: &[u8], what: &'static str) -> Result<(Vec<u8>, Symbols), PackError> {
+fn loaded(elf: &[u8], what: &'static str) -> Result<Loaded, PackError> {
     let format = |source| PackError::Format { what, source };
     let file = ElfFile32::<Endianness>::parse(elf).map_err(format)?;
     let endian = file.endian();
@@ -160,8 +186,12 @@ fn loaded(elf: &[u8], what: &'static str) -> Result<(Vec<u8>, Symbols), PackErro
             why: std::format!("{count} segments with bytes instead of one"),
         });
     };
+    if bytes.len() % 4 != 0 {
+        let why = std::format!("{} bytes, no multiple of 4", bytes.len());
+        return Err(PackError::Linked { what, why });
+    }
     let symbols = file.symbols().filter_map(|s| Some((s.name().ok()?.into(), s.address() as u32)));
-    Ok((bytes, symbols.collect()))
+    Ok(Loaded { what, bytes, symbols: symbols.collect() })
 }
 
 /// What [`restore`] makes the program of.
@@ -180,20 +210,21 @@ fn prepared(program: &[u8]) -> Vec<u8> {
     halves.into_iter().flat_map(u16::to_be_bytes).collect()
 }
 
-/// The program packed, and unpacked again to be sure.
-fn compressed(program: &[u8], effort: u8) -> Result<Vec<u8>, PackError> {
+/// The program packed, and unpacked again to be sure; and how far what is packed has to end behind the program for both to
+/// share their memory.
+fn compressed(program: &[u8], effort: u8) -> Result<(Vec<u8>, isize), PackError> {
     let config = upkr::Config { parity_contexts: 2, ..upkr::Config::default() };
     let packed = upkr::pack(&prepared(program), effort, &config, None);
     let mut out = upkr::unpack(&packed, &config, program.len()).map_err(|_| PackError::Unpacked)?;
+    let margin = upkr::calculate_margin(&packed, &config).map_err(|_| PackError::Unpacked)?;
     restore(&mut out);
-    if out == program { Ok(packed) } else { Err(PackError::Unpacked) }
+    if out == program { Ok((packed, margin)) } else { Err(PackError::Unpacked) }
 }
 
-/// Adds to a word of the header.
-fn add(bytes: &mut [u8], word: usize, value: u32) {
-    if let Some(place) = bytes.get_mut(4 * word..4 * word + 4) {
-        let old = u32::from_le_bytes([place[0], place[1], place[2], place[3]]);
-        place.copy_from_slice(&old.wrapping_add(value).to_le_bytes());
+/// Writes words of the image, from this one on.
+fn set(bytes: &mut [u8], first: usize, words: &[u32]) {
+    for (place, word) in bytes.chunks_exact_mut(4).skip(first).zip(words) {
+        place.copy_from_slice(&word.to_le_bytes());
     }
 }
 
@@ -234,8 +265,7 @@ mod tests {
     #[test]
     fn the_elf_file_holds_the_image_at_its_address() {
         let image = Image { load: 0x2000_3000, bytes: (0..40).collect(), unpacked: 60, front: 36 };
-        let (bytes, _) = loaded(&image.elf(), "image").unwrap();
-        assert_eq!(bytes, image.bytes);
+        assert_eq!(loaded(&image.elf(), "image").unwrap().bytes, image.bytes);
         let file = image.elf();
         let parsed = ElfFile32::<Endianness>::parse(&*file).unwrap();
         assert_eq!(
