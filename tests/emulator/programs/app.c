@@ -8,12 +8,19 @@
 
 __attribute__((used)) const uint8_t ballast[BALLAST] = {[0 ... BALLAST - 1] = 0x5A};
 
-// The registers that it uses (RM0090; RM0440 for G431).
-#ifdef G431
+// The registers that it uses (RM0090; RM0440 for G4, RM0444 for G0).
+#if defined G431 || defined G474 || defined G0B1
+#ifdef G0B1
+#define GPIOA 0x50000000u
+#define GPIO_CLOCKS REG(0x40021034)  // RCC_IOPENR
+#define USART_CLOCK REG(0x40021040)  // RCC_APBENR2
+#define USART_FUNCTION 1u
+#else
 #define GPIOA 0x48000000u
-#define GPIOC 0x48000800u
 #define GPIO_CLOCKS REG(0x4002104C)  // RCC_AHB2ENR
 #define USART_CLOCK REG(0x40021060)  // RCC_APB2ENR
+#define USART_FUNCTION 7u
+#endif
 #define USART_CLOCK_BIT 14
 #define USART_BRR REG(0x4001380C)
 #define USART_CR1 REG(0x40013800)
@@ -22,9 +29,9 @@ __attribute__((used)) const uint8_t ballast[BALLAST] = {[0 ... BALLAST - 1] = 0x
 #define USART_DATA REG(0x40013828)
 #else
 #define GPIOA 0x40020000u
-#define GPIOC 0x40020800u
 #define GPIO_CLOCKS REG(RCC + 0x30)  // AHB1ENR
 #define USART_CLOCK REG(RCC + 0x44)  // APB2ENR
+#define USART_FUNCTION 7u
 #define USART_CLOCK_BIT 4
 #define USART_BRR REG(0x40011008)
 #define USART_CR1 REG(0x4001100C)
@@ -32,13 +39,14 @@ __attribute__((used)) const uint8_t ballast[BALLAST] = {[0 ... BALLAST - 1] = 0x
 #define USART_STATUS REG(0x40011000)
 #define USART_DATA REG(0x40011004)
 #endif
+#define GPIOC (GPIOA + 0x800)
 
 int main(void) {
     GPIO_CLOCKS |= 1u << 0 | 1u << 2; // ports A and C
     USART_CLOCK |= 1u << USART_CLOCK_BIT;
     REG(GPIOC) = (REG(GPIOC) & ~(3u << 2)) | 1u << 2; // PC1 output
     REG(GPIOC + 0x18) = 1u << 1;
-    REG(GPIOA + 0x24) = (REG(GPIOA + 0x24) & ~(0xFu << 4)) | 7u << 4; // PA9: AF7
+    REG(GPIOA + 0x24) = (REG(GPIOA + 0x24) & ~(0xFu << 4)) | USART_FUNCTION << 4; // PA9
     REG(GPIOA) = (REG(GPIOA) & ~(3u << 18)) | 2u << 18;
     USART_BRR = 139; // 16 MHz / 115200
     USART_CR1 = USART_ON;

@@ -15,7 +15,7 @@ use unicorn_engine::unicorn_const::uc_error;
 use crate::elf::Program;
 use crate::f4::F405;
 use crate::flash::{Flash, Noise};
-use crate::g4::G431;
+use crate::g0g4::{G0G4, chips};
 use crate::processor::{Crash, Processor, Ram};
 use crate::rom::Rom;
 use crate::serial::Usart;
@@ -34,6 +34,10 @@ pub enum Chip {
     F405,
     /// STM32G431.
     G431,
+    /// STM32G474, its flash in two banks.
+    G474,
+    /// STM32G0B1, a Cortex-M0+.
+    G0B1,
 }
 
 impl Chip {
@@ -42,6 +46,8 @@ impl Chip {
         match self {
             Self::F405 => "F405",
             Self::G431 => "G431",
+            Self::G474 => "G474",
+            Self::G0B1 => "G0B1",
         }
     }
 
@@ -53,6 +59,9 @@ impl Chip {
             ],
             // SRAM1, SRAM2 and the CCM's second address follow each other (RM0440 2.4); its first is not mapped.
             Self::G431 => &[Ram { address: 0x2000_0000, size: 32 * 1024 }],
+            Self::G474 => &[Ram { address: 0x2000_0000, size: 128 * 1024 }],
+            // SRAM without parity (RM0444 2.3): 144 KiB.
+            Self::G0B1 => &[Ram { address: 0x2000_0000, size: 144 * 1024 }],
         }
     }
 }
@@ -81,7 +90,8 @@ impl BoardConfig {
         let uid = Uid([0x20 + number, 0, 0x41, 0, 7, 0x51, 0x36, 0x33, 0x38, 0x34, 0x31, 0x39]);
         let can_rx = match chip {
             Chip::F405 => (1, 5),
-            Chip::G431 => (0, 11),
+            Chip::G431 | Chip::G474 => (0, 11),
+            Chip::G0B1 => (1, 8),
         };
         Self { chip, uid, crystal: None, seed: u64::from(number), fill: None, can_rx }
     }
@@ -125,7 +135,9 @@ impl Board {
     pub fn new(config: BoardConfig) -> Result<Self, uc_error> {
         let soc: Box<dyn Soc> = match config.chip {
             Chip::F405 => Box::new(F405::new(config.uid, config.crystal)),
-            Chip::G431 => Box::new(G431::new(config.uid, config.crystal)),
+            Chip::G431 => Box::new(G0G4::new(&chips::G431, config.uid, config.crystal)),
+            Chip::G474 => Box::new(G0G4::new(&chips::G474, config.uid, config.crystal)),
+            Chip::G0B1 => Box::new(G0G4::new(&chips::G0B1, config.uid, config.crystal)),
         };
         let processor = Processor::new(soc, config.chip.ram())?;
         let noise = Noise::new(config.seed);

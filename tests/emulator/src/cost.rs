@@ -1,9 +1,10 @@
 //! What a block of Thumb code costs: instructions and processor cycles.
 //!
-//! Model, stated once for every figure this crate prints: the table of the Cortex-M4 TRM (ARM DDI 0439B, 3.3.1) at
-//! zero wait states, taken pessimistically. A load or store is never pipelined (2), every branch is taken and
-//! refills in P = 3, a divide takes 12. Cortex-M0+ (DDI 0484C, 3.3) is not slower in any row. So emulated code is
-//! never faster than the chip's, and a budget kept here is kept there.
+//! Model, stated once for every figure this crate prints: the tables of the Cortex-M4 TRM (ARM DDI 0439B, 3.3.1) and
+//! that of the Cortex-M0+ TRM (DDI 0484C, 3.3), at zero wait states, taken pessimistically. A load or store is never pipelined (2), every branch is taken and refills in P = 3 (M0+: 1), a divide
+//! takes 12. So emulated code is never faster than the chip's, and a budget kept here is kept there.
+
+use crate::soc::Core;
 
 /// Cost of a stretch of code that runs from its first to its last instruction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -14,39 +15,47 @@ pub(crate) struct Cost {
 
 /// Refill of the pipeline after a branch.
 const REFILL: u32 = 3;
+/// The same of M0+, and what each of its few wide instructions takes: BL, MRS, MSR, barriers.
+const M0_REFILL: u32 = 1;
+const M0_WIDE: u32 = 3;
 
-/// Cost of `code`, little-endian Thumb.
-pub(crate) fn block(code: &[u8]) -> Cost {
+/// Cost of `code`, little-endian Thumb, on this core.
+pub(crate) fn block(code: &[u8], core: Core) -> Cost {
+    let m0 = core == Core::M0Plus;
+    let refill = if m0 { M0_REFILL } else { REFILL };
     let mut halves = code.as_chunks::<2>().0.iter().map(|&b| u16::from_le_bytes(b));
     let mut cost = Cost::default();
     while let Some(first) = halves.next() {
         cost.instructions += 1;
         cost.cycles += match first >> 11 {
-            0b11101..=0b11111 => wide(first, halves.next().unwrap_or(0)),
-            _ => narrow(first),
+            0b11101..=0b11111 => {
+                let second = halves.next().unwrap_or(0);
+                if m0 { M0_WIDE } else { wide(first, second) }
+            }
+            _ => narrow(first, refill),
         };
     }
     cost
 }
 
-fn narrow(op: u16) -> u32 {
+fn narrow(op: u16, refill: u32) -> u32 {
     let count = u32::from(op & 0xFF).count_ones();
     match op >> 12 {
         // BX, BLX; ADD and MOV to PC
-        0x4 if op >> 8 == 0x47 || (op >> 8 & 0b1101 == 0b0100 && op & 0x87 == 0x87) => 1 + REFILL,
+        0x4 if op >> 8 == 0x47 || (op >> 8 & 0b1101 == 0b0100 && op & 0x87 == 0x87) => 1 + refill,
         // LDR literal; register offset; immediate offset; half-word; SP-relative
         0x4 if op >> 11 == 0b01001 => 2,
         0x5..=0x9 => 2,
         0xB => match op >> 8 & 0xF {
             0x4 | 0x5 => 1 + count + u32::from(op >> 8 & 1),
             0xC => 1 + count,
-            0xD => 1 + count + 1 + REFILL,
+            0xD => 1 + count + 1 + refill,
             // CBZ, CBNZ
-            0x1 | 0x3 | 0x9 | 0xB => 1 + REFILL,
+            0x1 | 0x3 | 0x9 | 0xB => 1 + refill,
             _ => 1,
         },
         0xC => 1 + count,
-        0xD | 0xE => 1 + REFILL,
+        0xD | 0xE => 1 + refill,
         _ => 1,
     }
 }
@@ -83,8 +92,12 @@ mod tests {
     use super::*;
 
     fn cycles(halves: &[u16]) -> (u32, u32) {
+        cycles_of(Core::M4, halves)
+    }
+
+    fn cycles_of(core: Core, halves: &[u16]) -> (u32, u32) {
         let bytes: Vec<u8> = halves.iter().flat_map(|h| h.to_le_bytes()).collect();
-        let Cost { instructions, cycles } = block(&bytes);
+        let Cost { instructions, cycles } = block(&bytes, core);
         (instructions, cycles)
     }
 
@@ -102,5 +115,8 @@ mod tests {
         assert_eq!(cycles(&[0xE9D0, 0x1200]), (1, 3), "ldrd r1, r2, [r0]");
         assert_eq!(cycles(&[0xF8D0, 0x0004]), (1, 2), "ldr.w r0, [r0, #4]");
         assert_eq!(cycles(&[0x1C40, 0x6808, 0xD1FE]), (3, 7), "a block");
+        assert_eq!(cycles_of(Core::M0Plus, &[0x1C40, 0x6808, 0xD1FE]), (3, 5), "a branch of M0+ takes 2");
+        assert_eq!(cycles_of(Core::M0Plus, &[0xBD70]), (1, 6), "pop {{r4-r6, pc}}: 3 + 3");
+        assert_eq!(cycles_of(Core::M0Plus, &[0xF000, 0xF800]), (1, 3), "bl");
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! One operation at a time, with the datasheet's time; it takes effect when it ends. Power lost in the middle leaves
 //! anything in the bytes of that operation and touches no others. Every operation is kept in a journal, so that a
-//! test can cut the power at each of them. The controllers (`f4/flash.rs`, `g4/flash.rs`) enforce the registers' rules.
+//! test can cut the power at each of them. The controllers (`f4/flash.rs`, `g0g4/flash.rs`) enforce the registers' rules.
 
 use std::collections::BTreeSet;
 
@@ -168,13 +168,18 @@ pub struct Flash {
 }
 
 impl Flash {
-    /// An erased flash of one bank.
+    /// A flash of one bank.
     pub(crate) fn new(cells: Cells) -> Self {
         let size = cells.bytes.len() as u32;
+        Self::with_banks(cells, size)
+    }
+
+    /// A flash whose banks have this size.
+    pub(crate) fn with_banks(cells: Cells, bank: u32) -> Self {
         Self {
             cells,
             running: None,
-            bank: size,
+            bank,
             journal: Vec::new(),
             changes: Vec::new(),
             defects: Defects::default(),

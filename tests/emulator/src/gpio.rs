@@ -22,8 +22,8 @@ pub(crate) struct Gpio {
 
 impl Gpio {
     /// A port with these reset values of MODER, OSPEEDR and PUPDR.
-    pub(crate) fn new(moder: u32, ospeedr: u32, pupdr: u32) -> Self {
-        Self { moder, ospeedr, pupdr, ..Self::default() }
+    pub(crate) const fn new(moder: u32, ospeedr: u32, pupdr: u32) -> Self {
+        Self { moder, otyper: 0, ospeedr, pupdr, odr: 0, afr: [0; 2], driven: (0, 0) }
     }
 
     /// The same port after a reset; what is outside stays.

@@ -16,7 +16,7 @@ mod elf;
 mod f4;
 mod fdcan;
 mod flash;
-mod g4;
+mod g0g4;
 mod gpio;
 mod iwdg;
 mod nvic;

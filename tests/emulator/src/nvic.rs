@@ -4,6 +4,7 @@
 //! Priorities have four bits on Cortex-M4 and two on M0+; grouping is not modelled: every bit pre-empts. Called by
 //! the processor for accesses to 0xE000_0000 and at every boundary of a block.
 
+use crate::soc::Core;
 use crate::wires::{NEVER, Now, Reset, Wires, ns};
 
 /// Exception numbers.
@@ -19,6 +20,7 @@ const THREAD: i16 = 256;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Nvic {
+    core: Core,
     priority_mask: u8,
     cpuid: u32,
     pub(crate) vtor: u32,
@@ -55,10 +57,15 @@ struct SysTick {
 
 impl Nvic {
     /// The registers of a core after reset.
-    pub(crate) fn new(m0: bool) -> Self {
+    pub(crate) fn new(core: Core) -> Self {
+        let (priority_mask, cpuid) = match core {
+            Core::M0Plus => (0xC0, 0x410C_C601),
+            Core::M4 => (0xF0, 0x410F_C241),
+        };
         Self {
-            priority_mask: if m0 { 0xC0 } else { 0xF0 },
-            cpuid: if m0 { 0x410C_C601 } else { 0x410F_C241 },
+            core,
+            priority_mask,
+            cpuid,
             vtor: 0,
             scr: 0,
             cpacr: 0,
@@ -80,9 +87,10 @@ impl Nvic {
     }
 
     pub(crate) fn read(&mut self, wires: &mut Wires, address: u32) -> u32 {
+        let m0 = self.core == Core::M0Plus;
         match address {
-            0xE000_1000 => self.dwt_ctrl,
-            0xE000_1004 => self.cyccnt(wires.now),
+            0xE000_1000 if !m0 => self.dwt_ctrl,
+            0xE000_1004 if !m0 => self.cyccnt(wires.now),
             0xE000_E010 => {
                 let flag = std::mem::take(&mut self.systick.count_flag);
                 self.systick.ctrl | u32::from(flag) << 16
@@ -124,9 +132,10 @@ impl Nvic {
     }
 
     pub(crate) fn write(&mut self, wires: &mut Wires, address: u32, size: usize, value: u32) {
+        let m0 = self.core == Core::M0Plus;
         match address {
-            0xE000_1000 => self.dwt_ctrl = 0x4000_0000 | value & 1,
-            0xE000_1004 => self.cyccnt_base = running(wires.now).wrapping_sub(value.into()),
+            0xE000_1000 if !m0 => self.dwt_ctrl = 0x4000_0000 | value & 1,
+            0xE000_1004 if !m0 => self.cyccnt_base = running(wires.now).wrapping_sub(value.into()),
             0xE000_1FB0 | 0xE000_EFB0 => {} // lock access registers: not implemented on these parts
             0xE000_E010 => self.systick.control(wires, value),
             0xE000_E014 => self.systick.load = value & 0xFF_FFFF,
@@ -142,7 +151,7 @@ impl Nvic {
                 self.pend_sv = (self.pend_sv || value & 1 << 28 != 0) && value & 1 << 27 == 0;
                 self.pend_systick = (self.pend_systick || value & 1 << 26 != 0) && value & 1 << 25 == 0;
             }
-            0xE000_ED08 => self.vtor = value & !0x7F,
+            0xE000_ED08 => self.vtor = value & if m0 { !0xFF } else { !0x7F },
             0xE000_ED0C if value >> 16 != 0x05FA => wires.complain("AIRCR written without its key"),
             0xE000_ED0C if value & 4 != 0 => wires.reset = Some(Reset::Software),
             0xE000_ED0C => {}
@@ -342,7 +351,7 @@ mod tests {
     use super::*;
 
     fn enabled(lines: u128) -> (Nvic, Wires) {
-        let mut nvic = Nvic::new(false);
+        let mut nvic = Nvic::new(Core::M4);
         nvic.enabled = lines;
         (nvic, Wires::new(16_000_000))
     }

@@ -13,7 +13,7 @@ use unicorn_engine::{ArmCpuModel, RegisterARM, Unicorn};
 use crate::cost::{self, Cost};
 use crate::flash::FLASH_BASE;
 use crate::nvic::{HARD_FAULT, Nvic};
-use crate::soc::Soc;
+use crate::soc::{Core, Soc};
 use crate::wires::{Reset, Wires, ns};
 use view::View;
 
@@ -170,10 +170,10 @@ pub(crate) struct Processor {
 impl Processor {
     /// A processor without power.
     pub(crate) fn new(soc: Box<dyn Soc>, ram: &[Ram]) -> Result<Self, uc_error> {
-        let m0 = soc.is_m0();
+        let core = soc.core();
         let inner = Inner {
             wires: Wires::new(soc.reset_clock()),
-            nvic: Nvic::new(m0),
+            nvic: Nvic::new(core),
             soc,
             base: (0, 0),
             instructions: 0,
@@ -187,10 +187,9 @@ impl Processor {
             trail: [0; TRAIL],
         };
         let mut uc = Unicorn::new_with_data(Arch::ARM, Mode::THUMB | Mode::MCLASS, inner)?;
-        uc.ctl_set_cpu_model(if m0 {
-            ArmCpuModel::UC_CPU_ARM_CORTEX_M0 as i32
-        } else {
-            ArmCpuModel::UC_CPU_ARM_CORTEX_M4 as i32
+        uc.ctl_set_cpu_model(match core {
+            Core::M0Plus => ArmCpuModel::UC_CPU_ARM_CORTEX_M0 as i32,
+            Core::M4 => ArmCpuModel::UC_CPU_ARM_CORTEX_M4 as i32,
         })?;
         let flash_size = uc.get_data().soc.flash().data().len() as u32;
         let view = View::map(&mut uc, FLASH_BASE, flash_size as usize)?;
@@ -200,7 +199,7 @@ impl Processor {
         uc.mem_map(0x1FFF_0000, 0x1_0000, Permission::READ)?;
         map_registers(&mut uc, 0x4000_0000, 0x1100_0000)?;
         map_registers(&mut uc, 0xE000_0000, 0x0010_0000)?;
-        hook(&mut uc, flash_size)?;
+        hook(&mut uc, flash_size, core)?;
         Ok(Self { uc, view, ram: ram.to_vec(), asleep: false, flash_size })
     }
 
@@ -289,9 +288,9 @@ impl Processor {
             }
         }
         let inner = self.uc.get_data_mut();
-        let m0 = inner.soc.is_m0();
+        let core = inner.soc.core();
         let now = inner.wires.now;
-        inner.nvic = Nvic::new(m0);
+        inner.nvic = Nvic::new(core);
         let old = std::mem::replace(&mut inner.wires, Wires::new(inner.soc.reset_clock()));
         if cause != Reset::Power {
             inner.wires.keep_complaints(&old);
@@ -306,7 +305,6 @@ impl Processor {
 
     /// Starts the program whose vector table is here, `at` or later.
     pub(crate) fn start(&mut self, at: u64, vectors: u32) {
-        let m0 = self.soc().is_m0();
         self.uc.get_data_mut().wait(at);
         self.copy_flash();
         let (sp, pc) = (self.word(vectors), self.word(vectors + 4));
@@ -320,7 +318,7 @@ impl Processor {
         ] {
             self.set_register(register, value);
         }
-        if !m0 {
+        if self.soc().core() != Core::M0Plus {
             self.set_register(RegisterARM::BASEPRI, 0);
         }
         self.set_register(RegisterARM::PC, pc);
@@ -480,7 +478,7 @@ fn map_registers(uc: &mut Unicorn<'static, Inner>, base: u32, size: usize) -> Re
     )
 }
 
-fn hook(uc: &mut Unicorn<'static, Inner>, flash_size: u32) -> Result<(), uc_error> {
+fn hook(uc: &mut Unicorn<'static, Inner>, flash_size: u32, core: Core) -> Result<(), uc_error> {
     let flash = FLASH_BASE..FLASH_BASE + flash_size;
     let in_flash = flash.clone();
     uc.add_block_hook(1, 0, move |uc, address, size| {
@@ -488,7 +486,7 @@ fn hook(uc: &mut Unicorn<'static, Inner>, flash_size: u32) -> Result<(), uc_erro
         let slot = (address as usize >> 1) % COSTS;
         if uc.get_data().costs[slot].0 != key {
             let code = uc.mem_read_as_vec(address, size as usize).unwrap_or_default();
-            uc.get_data_mut().costs[slot] = (key, cost::block(&code));
+            uc.get_data_mut().costs[slot] = (key, cost::block(&code, core));
         }
         let inner = uc.get_data_mut();
         if inner.wires.now.cycles >= inner.stop_at {

@@ -53,10 +53,19 @@ pub struct CanCounters {
     pub sent: u64,
 }
 
+/// A processor core.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Core {
+    /// Cortex-M0+.
+    M0Plus,
+    /// Cortex-M4 with floating point.
+    M4,
+}
+
 /// A chip.
 pub(crate) trait Soc {
-    /// A Cortex-M0+, else a Cortex-M4.
-    fn is_m0(&self) -> bool;
+    /// Its processor core.
+    fn core(&self) -> Core;
     /// Processor clock after reset, Hz.
     fn reset_clock(&self) -> u32;
     /// Puts every register into its reset state.

@@ -7,8 +7,8 @@ use panel_backplane::Slot;
 use panel_codes::Code;
 use panel_protocol::host::{Answer, Discovered, Image, Request};
 use panel_protocol::ident::NodeId;
-use panel_protocol::message::{Control, IdentifyPart, StatusFlags};
-use panel_protocol::node::ResetCause;
+use panel_protocol::message::{Control, IdentifyPart, SEGMENT, StatusFlags};
+use panel_protocol::node::{EraseUnit, ResetCause};
 use panel_protocol::reply::{Info, RegionCheck, Statistics, uid_check};
 use panel_protocol::time::{Micros, Span};
 
@@ -53,12 +53,35 @@ impl Lane {
         self.master.ask_all(now, &request, nodes, patience);
     }
 
-    /// Half as much again as the flash typically needs for what boards had not programmed at the last census.
+    /// Half as much again as the flash typically needs for what boards had not programmed at the last census, and the longest
+    /// times of the erases that go before it. Boards program in the image's order, and count its blank parts as programmed
+    /// before their units are erased, last of all.
     fn flash_time_left(&self) -> Span {
         let segments = self.regions_segments().max(1);
         let boards = self.boards.values().filter(|b| b.is_active());
         let least = boards.filter_map(|b| b.status).map(|s| u64::from(s.programmed)).min().unwrap_or(0);
-        Span(self.plan.flash_time.0 * segments.saturating_sub(least) / segments * 3 / 2)
+        let mut left = segments.saturating_sub(least);
+        let programming = self.plan.flash_time.0 * left / segments * 3 / 2;
+        let mut erases = 0;
+        for unit in self.plan.units.iter().rev() {
+            let data = self.data_segments(unit);
+            if data == 0 || left > 0 {
+                erases += unit.longest.0;
+            }
+            left = left.saturating_sub(data);
+        }
+        Span(programming + erases)
+    }
+
+    /// Pieces of 2 KiB of this unit in which the image has something but 0xFF.
+    fn data_segments(&self, unit: &EraseUnit) -> u64 {
+        let within = |(address, bytes): &(u32, Vec<u8>)| {
+            let end = (unit.address + unit.size).saturating_sub(*address) as usize;
+            let part = unit.address.saturating_sub(*address) as usize..end.min(bytes.len());
+            let pieces = bytes.get(part).into_iter().flat_map(|bytes| bytes.chunks(SEGMENT));
+            pieces.filter(|piece| piece.iter().any(|&b| b != 0xFF)).count() as u64
+        };
+        self.plan.regions.iter().map(within).sum()
     }
 
     fn regions_segments(&self) -> u64 {

@@ -2,6 +2,7 @@
 //! identities that gives each chip its own, for ever.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -102,6 +103,8 @@ pub(crate) struct Station {
     pub(crate) uncertified: Vec<u16>,
     pub(crate) image: u8,
     pub(crate) image_bytes: u32,
+    /// Bytes of the image that are 0xFF.
+    pub(crate) hole: Range<u32>,
     /// Blank boards are reached this way.
     pub(crate) way: Way,
     /// Blank boards read the address of their slot.
@@ -144,6 +147,7 @@ impl Station {
             uncertified: Vec::new(),
             image: 1,
             image_bytes: 8192,
+            hole: 0..0,
             way: Way::Multidrop,
             straps: true,
             unplug: None,
@@ -151,7 +155,8 @@ impl Station {
     }
 
     fn image_data(&self) -> Vec<u8> {
-        (0..self.image_bytes).map(|i| (i * 7 + i / 256) as u8 ^ self.image).collect()
+        let byte = |i| if self.hole.contains(&i) { 0xFF } else { (i * 7 + i / 256) as u8 ^ self.image };
+        (0..self.image_bytes).map(byte).collect()
     }
 
     /// The image as the board with this identity gets it: each window holds the beginning of the identity.

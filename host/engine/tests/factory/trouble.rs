@@ -79,6 +79,16 @@ fn a_board_that_browns_out_when_it_is_locked_passes_at_its_next_attempt_by_proof
 }
 
 #[test]
+fn boards_that_still_erase_a_large_blank_part_of_the_image_are_waited_for() {
+    for chip in ["STM32G474", "STM32F405"] {
+        let mut station = Station::new(chip, 2, Finishing::default());
+        (station.image_bytes, station.hole) = (0x3_0000, 0x2000..0x2_F000);
+        let report = station.run("", Until::End);
+        assert_eq!(report.passed(), [1, 2], "{chip}: {}", report.detail(1));
+    }
+}
+
+#[test]
 fn lossy_boards_get_their_identity_whole() {
     let (station, report) = run("STM32G474", "[all]\nloss = 0.02\n", 2);
     assert_eq!(report.failures(), [], "{}", report.detail(1));

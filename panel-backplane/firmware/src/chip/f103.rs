@@ -116,6 +116,9 @@ pub(crate) fn power_peripherals() {
     RCC.read(APB1ENR); // the clocks are there after a read back
 }
 
+/// The debug unit's identity is always there.
+pub(crate) const fn clock_debug_unit(_: bool) {}
+
 /// A port's registers.
 pub(crate) const fn port(number: u32) -> Block {
     Block::at(0x4001_0800 + 0x400 * number)

@@ -114,6 +114,9 @@ pub(crate) fn power_peripherals() {
     RCC.read(APB2ENR); // RM0090 7.3: the clock is there after a read back
 }
 
+/// The debug unit's identity is always there.
+pub(crate) const fn clock_debug_unit(_: bool) {}
+
 /// A port's registers.
 pub(crate) const fn port(number: u32) -> Block {
     Block::at(0x4002_0000 + 0x400 * number)

@@ -25,6 +25,8 @@ pub(crate) const OTP: (u32, u32) = (0x1FFF_7000, 0x1FFF_7400);
 pub(crate) const RAM: (u32, u32) = (0x2000_0000, 0x2002_4000);
 /// Erase units of the first bank.
 pub(crate) const PAGES_IN_BANK: u32 = 128;
+/// The controller's number of the second bank's first page (RM0444 3.3.1).
+pub(crate) const SECOND_BANK: u32 = 256;
 pub(crate) const MESSAGE_RAM: u32 = 0x4000_B400;
 
 pub(crate) const USART1: u32 = 0x4001_3800;
@@ -56,11 +58,14 @@ const CSR2: u32 = 0x60;
 const CSR2_RMVF: u32 = 1 << 23;
 const PORTS: u32 = 0x3F;
 const FDCANEN: u32 = 1 << 12;
+const DBGEN: u32 = 1 << 27;
 const USART1EN: u32 = 1 << 14;
 
 const FLASH_ACR: Block = Block::at(0x4002_2000);
 const INTERNAL_HZ: u32 = 16_000_000;
 const PLL_HZ: u32 = 40_000_000;
+/// Source of the PLL and divisor to 4 MHz: HSI16 / 4.
+const INTERNAL: u32 = 3 << 4 | 0b10;
 
 /// Clock and peripherals as after a reset, whatever ran before.
 pub(crate) fn calm() {
@@ -87,21 +92,20 @@ pub(crate) fn start_clock() -> bool {
     let ClockSource::Crystal { mhz } = super::BOARD.clock else { return true };
     RCC.set(CR, CR_HSEON);
     // A crystal starts within 2 ms; a broken one must not keep the board from its host.
-    let (input, select) = if RCC.wait(CR, CR_HSERDY, CR_HSERDY) { (mhz, 0b11) } else { (16, 0b10) };
-    start_pll(select, input)
+    let source = if RCC.wait(CR, CR_HSERDY, CR_HSERDY) { (mhz / 4 - 1) << 4 | 0b11 } else { INTERNAL };
+    start_pll(source, 40, 4)
 }
 
-/// From the internal oscillator, for the unpacking; a PLL that runs already is left alone.
+/// 64 MHz from the internal oscillator, for the unpacking; a PLL that runs already is left alone.
 pub(crate) fn hurry() {
     if RCC.read(CR) & CR_PLLON == 0 {
-        start_pll(0b10, 16);
+        start_pll(INTERNAL, 32, 2);
     }
 }
 
-/// Takes the clock from the PLL, whose input is `input` MHz from `select`: 4 MHz into it, VCO 160 MHz, R = 4 (RM0444
-/// 5.4.4).
-fn start_pll(select: u32, input: u32) -> bool {
-    RCC.write(PLLCFGR, 3 << 29 | 1 << 28 | 40 << 8 | (input / 4 - 1) << 4 | select);
+/// Takes the clock from the PLL: 4 MHz into it, times `n`, divided by `r` (RM0444 5.4.4).
+fn start_pll(source: u32, n: u32, r: u32) -> bool {
+    RCC.write(PLLCFGR, (r - 1) << 29 | 1 << 28 | n << 8 | source);
     RCC.set(CR, CR_PLLON);
     if !RCC.wait(CR, CR_PLLRDY, CR_PLLRDY) {
         return false;
@@ -117,6 +121,16 @@ pub(crate) fn power_peripherals() {
     RCC.set(APBENR1, FDCANEN);
     RCC.set(APBENR2, USART1EN);
     RCC.read(APBENR2); // the clocks are there after a read back
+}
+
+/// The debug unit, which says what the chip is, has a clock gate (RM0444 5.4.15). The application finds it closed.
+pub(crate) fn clock_debug_unit(on: bool) {
+    if on {
+        RCC.set(APBENR1, DBGEN);
+        RCC.read(APBENR1); // the clock is there after a read back
+    } else {
+        RCC.clear(APBENR1, DBGEN);
+    }
 }
 
 /// A port's registers.

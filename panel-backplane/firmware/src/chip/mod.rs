@@ -101,7 +101,9 @@ fn flash_kib(word: Option<u32>, least: u16, most: u16) -> u16 {
 /// Completes the facts with what this very chip is; the address after its flash.
 pub(crate) fn look(facts: &mut BoardFacts) -> u32 {
     read_bytes(UID, &mut facts.uid.0);
+    clock_debug_unit(true);
     facts.silicon_revision = (read_word(IDCODE).unwrap_or(0) >> 16) as u16;
+    clock_debug_unit(false);
     let last = &mut facts.flash.runs[RUNS - 1];
     fit(last);
     let unit = last.size;

@@ -68,7 +68,7 @@ pub(super) fn lock() {
 pub(super) fn erase(unit: &EraseUnit) {
     let index = u32::from(unit.index);
     let (bank, page) = match index.checked_sub(chip::PAGES_IN_BANK) {
-        Some(page) => (CR_BANK2, page),
+        Some(page) => (CR_BANK2, chip::SECOND_BANK + page),
         None => (0, index),
     };
     FLASH.write(CR, CR_PER | bank | page << 3);

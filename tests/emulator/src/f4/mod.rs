@@ -11,7 +11,7 @@ use crate::flash::Flash;
 use crate::gpio::Gpio;
 use crate::iwdg::Iwdg;
 use crate::serial::{Layout, Usart};
-use crate::soc::{CanAction, CanCounters, CanState, Soc};
+use crate::soc::{CanAction, CanCounters, CanState, Core, Soc};
 use crate::wires::{Reset, Wires};
 use flash::FlashInterface;
 use rcc::Rcc;
@@ -181,8 +181,8 @@ fn fresh_port(n: usize) -> Gpio {
 }
 
 impl Soc for F405 {
-    fn is_m0(&self) -> bool {
-        false
+    fn core(&self) -> Core {
+        Core::M4
     }
 
     fn reset_clock(&self) -> u32 {

@@ -6,6 +6,7 @@ use unicorn_engine::RegisterARM;
 
 use super::{CrashKind, Processor};
 use crate::flash::FLASH_BASE;
+use crate::soc::Core;
 
 /// Cycles of exception entry and return at zero wait states (DDI 0439B, 3.9.1).
 const EXCEPTION: u64 = 12;
@@ -97,7 +98,8 @@ impl Processor {
     /// PRIMASK and BASEPRI.
     pub(super) fn masks(&self) -> (bool, u8) {
         let primask = self.register(RegisterARM::PRIMASK) & 1 != 0;
-        let basepri = if self.soc().is_m0() { 0 } else { self.register(RegisterARM::BASEPRI) as u8 };
+        let m0 = self.soc().core() == Core::M0Plus;
+        let basepri = if m0 { 0 } else { self.register(RegisterARM::BASEPRI) as u8 };
         (primask, basepri)
     }
 

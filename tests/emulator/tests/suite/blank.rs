@@ -7,11 +7,15 @@ use panel_engine::{Event, Finishing, SlotState};
 use panel_protocol::time::Span;
 use panel_simulator::RomLink;
 
-use crate::tools::{F405, Kit, Station, all_pass};
+use crate::tools::{F405, G0B1, G474, Kit, Station, all_pass};
 
 /// Blank boards that are reached by this way.
 fn blank(kit: &Kit, count: u8, way: Way) -> Station {
-    let link = if way.needs_port() { RomLink::Uart } else { RomLink::Can };
+    let link = match way {
+        Way::RomFdcanAgent => RomLink::Fdcan,
+        _ if way.needs_port() => RomLink::Uart,
+        _ => RomLink::Can,
+    };
     let boards = (1..=count).map(|n| {
         let mut board = kit.board(n);
         assert!(board.fit_rom(link));
@@ -51,25 +55,38 @@ fn start_all(station: &mut Station, version: &str) {
 
 #[test]
 fn blank_f405_boards_get_bootloader_and_application_through_the_agent_and_their_own_ports() {
-    let mut station = blank(&F405, 4, Way::RomUartAgent);
-    let image = whole(&F405, "1.0", 20_000);
-    let reports = station.program(&image, false);
-    all_pass(&station, &reports);
-    println!("measured: 4 blank f405 boards by rom-uart+agent in {} ms", station.now().0 / 1000);
-    start_all(&mut station, "1.0");
+    filled(&F405, 4, Way::RomUartAgent);
 }
 
 #[test]
 fn blank_f405_boards_get_bootloader_and_application_through_the_agent_and_their_shared_bus() {
-    let mut station = blank(&F405, 4, Way::RomCanAgent);
-    let image = whole(&F405, "1.0", 20_000);
+    filled(&F405, 4, Way::RomCanAgent);
+}
+
+#[test]
+fn blank_g474_boards_get_bootloader_and_application_through_the_agent_and_their_own_ports() {
+    filled(&G474, 2, Way::RomUartAgent);
+}
+
+#[test]
+fn blank_g0b1_boards_get_bootloader_and_application_through_the_agent_and_their_own_ports() {
+    filled(&G0B1, 2, Way::RomUartAgent);
+}
+
+#[test]
+fn blank_g0b1_boards_get_bootloader_and_application_through_the_agent_and_their_shared_bus() {
+    filled(&G0B1, 2, Way::RomFdcanAgent);
+}
+
+fn filled(kit: &Kit, count: u8, way: Way) {
+    let mut station = blank(kit, count, way);
+    let image = whole(kit, "1.0", 20_000);
     let reports = station.program(&image, false);
     all_pass(&station, &reports);
-    println!("measured: 4 blank f405 boards by rom-can+agent in {} ms", station.now().0 / 1000);
+    println!("measured: {count} blank {} boards by {way} in {} ms", kit.name, station.now().0 / 1000);
     start_all(&mut station, "1.0");
 }
 
-/// Runs until something happens, then takes every board's power away, and the run with it.
 fn cut(station: &mut Station, image: &Program, reached: impl Fn(&Station, &[Event]) -> bool) {
     let mut run = station.begin(image, false, Finishing::default());
     let mut events = Vec::new();

@@ -1,10 +1,11 @@
 //! The shipped bootloader on a panel of emulated boards, programmed by the real engine over the simulated bus.
 
 use panel_codes::Code;
+use panel_emulator::Program;
 use panel_engine::{Finishing, Lock, Outcome};
 use panel_protocol::time::Span;
 
-use crate::tools::{F405, G431, Kit, Station, all_pass};
+use crate::tools::{F405, G0B1, G431, G474, Kit, Station, all_pass};
 
 #[test]
 fn four_f405_boards_are_programmed_verified_and_start_their_application() {
@@ -16,14 +17,36 @@ fn four_g431_boards_are_programmed_over_can_fd_verified_and_start_their_applicat
     four_boards(&G431);
 }
 
+#[test]
+fn four_g474_boards_are_programmed_across_both_banks_verified_and_start_their_application() {
+    two_banks(&G474);
+}
+
+#[test]
+fn four_g0b1_boards_are_programmed_across_both_banks_verified_and_start_their_application() {
+    two_banks(&G0B1);
+}
+
 fn four_boards(kit: &Kit) {
+    programmed(kit, &kit.application("1.0", 60_000), 700);
+}
+
+/// The image's second part lies across the end of the first bank of 256 KiB; all of it is checked at the start.
+fn two_banks(kit: &Kit) {
+    let mut image = kit.application("1.0", 20_000);
+    image.segments.push((panel_emulator::FLASH_BASE + 0x3_F000, vec![0x5A; 0x2000]));
+    programmed(kit, &image, 2000);
+}
+
+/// Programs four boards, and lets their application start within so many milliseconds of power-up.
+fn programmed(kit: &Kit, image: &Program, starts_ms: u64) {
     let mut station = Station::new(kit, 4);
-    let image = kit.application("1.0", 60_000);
-    let reports = station.program(&image, true);
+    let reports = station.program(image, true);
     all_pass(&station, &reports);
+    let ended = station.now().0 / 1000;
     // The fixture has switched everything off; the boards go to the customer, who switches them on.
     station.world.set_power(&[1, 2, 3, 4], true);
-    panel_emulator::station::wait(&mut station.world, Span::from_millis(700));
+    panel_emulator::station::wait(&mut station.world, Span::from_millis(starts_ms));
     let (address, bytes) = image.flat();
     for fitted in &station.boards {
         let mut board = fitted.board();
@@ -36,7 +59,17 @@ fn four_boards(kit: &Kit) {
         assert_eq!(board.complaints(), []);
         assert_eq!(board.can_counters().overruns, 0);
     }
-    println!("measured: 4 {} boards in {} ms of virtual time", kit.name, station.now().0 / 1000);
+    println!("measured: 4 {} boards in {} ms of virtual time", kit.name, ended);
+}
+
+#[test]
+fn g474_boards_are_locked_and_prove_it_after_the_option_bytes_were_loaded() {
+    locked(&G474, |options| options & 0xFF);
+}
+
+#[test]
+fn g0b1_boards_are_locked_and_prove_it_after_the_option_bytes_were_loaded() {
+    locked(&G0B1, |options| options & 0xFF);
 }
 
 #[test]

@@ -9,7 +9,7 @@ const MS: u64 = 1_000_000;
 
 /// Runs a program of our own for at most so long; gives the words that it left.
 fn run(name: &str, ms: u64) -> (Board, Vec<u32>) {
-    let program = compile(name, "link.ld", &["start.c", &format!("{name}.c")], &[]);
+    let program = compile(name, "cortex-m4", "link.ld", &["start.c", &format!("{name}.c")], &[]);
     let mut board = Board::new(BoardConfig::new(Chip::F405, 1)).unwrap();
     board.program(&program);
     board.set_power(0, true);

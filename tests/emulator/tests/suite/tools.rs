@@ -22,8 +22,8 @@ pub(crate) fn firmware(name: &str) -> Program {
     Program::read(&path).expect("panel-backplane/firmware/build has built the firmware")
 }
 
-/// Compiles a program of `programs/` for Cortex-M4 with this linker script.
-pub(crate) fn compile(name: &str, script: &str, sources: &[&str], defines: &[&str]) -> Program {
+/// Compiles a program of `programs/` for this processor with this linker script.
+pub(crate) fn compile(name: &str, cpu: &str, script: &str, sources: &[&str], defines: &[&str]) -> Program {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs");
     // Tests side by side may want the same program.
     static COMPILED: AtomicU32 = AtomicU32::new(0);
@@ -32,7 +32,8 @@ pub(crate) fn compile(name: &str, script: &str, sources: &[&str], defines: &[&st
         Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}-{number}.elf", std::process::id()));
     let status = Command::new("arm-none-eabi-gcc")
         .current_dir(&folder)
-        .args(["-mcpu=cortex-m4", "-mthumb", "-Os", "-g0", "-ffreestanding", "-nostdlib", "-Wall", "-Werror"])
+        .arg(format!("-mcpu={cpu}"))
+        .args(["-mthumb", "-Os", "-g0", "-ffreestanding", "-nostdlib", "-Wall", "-Werror"])
         .arg(format!("-T{script}"))
         .args(defines)
         .arg("-o")
@@ -54,8 +55,13 @@ pub(crate) struct Kit {
     pub(crate) name: &'static str,
     macro_name: &'static str,
     engine: &'static str,
+    cpu: &'static str,
+    /// Links the test application to where its image begins.
+    script: &'static str,
     crystal: Option<u32>,
     speed: BusSpeed,
+    /// What its job says of the time from power-up until it listens, ms.
+    pub(crate) start_up: u32,
 }
 
 /// STM32F405 without a crystal, on classical CAN.
@@ -65,8 +71,11 @@ const F405_PLAIN: Kit = Kit {
     name: "f405",
     macro_name: "F405",
     engine: "STM32F405",
+    cpu: "cortex-m4",
+    script: "app.ld",
     crystal: None,
     speed: BusSpeed::CAN_1M,
+    start_up: 100,
 };
 
 /// STM32G431 with a crystal of 8 MHz, on CAN FD.
@@ -76,8 +85,27 @@ const G431_PLAIN: Kit = Kit {
     name: "g431",
     macro_name: "G431",
     engine: "STM32G431",
+    cpu: "cortex-m4",
+    script: "app.ld",
     crystal: Some(8_000_000),
     speed: BusSpeed::FD_1M_5M,
+    start_up: 100,
+};
+
+/// STM32G474 on the same bus.
+pub(crate) static G474: Kit =
+    Kit { chip: Chip::G474, name: "g474", macro_name: "G474", engine: "STM32G474", ..G431_PLAIN };
+
+/// STM32G0B1, whose bootloader has 40 KiB, on the same bus.
+pub(crate) static G0B1: Kit = Kit {
+    chip: Chip::G0B1,
+    name: "g0b1",
+    macro_name: "G0B1",
+    engine: "STM32G0B1",
+    cpu: "cortex-m0plus",
+    script: "app-g0b1.ld",
+    start_up: 200,
+    ..G431_PLAIN
 };
 
 /// The same boards with a second slot.
@@ -85,14 +113,7 @@ pub(crate) static F405_SLOT: Kit = Kit { name: "f405-slot", ..F405_PLAIN };
 pub(crate) static G431_SLOT: Kit = Kit { name: "g431-slot", ..G431_PLAIN };
 
 /// The example of a product with STM32F405: a crystal of 8 MHz, the PLL at 168 MHz, the independent watchdog.
-pub(crate) static F405_CRYSTAL: Kit = Kit {
-    name: "f405-crystal",
-    crystal: Some(8_000_000),
-    chip: Chip::F405,
-    macro_name: "F405",
-    engine: "STM32F405",
-    speed: BusSpeed::CAN_1M,
-};
+pub(crate) static F405_CRYSTAL: Kit = Kit { name: "f405-crystal", crystal: Some(8_000_000), ..F405_PLAIN };
 
 impl Kit {
     /// Its resident bootloader.
@@ -130,7 +151,7 @@ impl Kit {
 
     /// The test application of this version, with so many bytes of ballast.
     pub(crate) fn application(&self, version: &str, ballast: usize) -> Program {
-        self.linked("app.ld", version, ballast)
+        self.linked(self.script, version, ballast)
     }
 
     /// The same, linked by this script.
@@ -142,7 +163,7 @@ impl Kit {
             format!("-DBALLAST={ballast}"),
         ];
         let defines = defines.each_ref().map(String::as_str);
-        compile(&name, script, &["start.c", "app.c"], &defines)
+        compile(&name, self.cpu, script, &["start.c", "app.c"], &defines)
     }
 }
 
@@ -153,6 +174,7 @@ pub(crate) struct Station {
     pub(crate) panel: Panel,
     pub(crate) ways: Ways,
     chip: &'static panel_engine::chip::Chip,
+    start_up: Span,
     session: u8,
 }
 
@@ -200,7 +222,8 @@ impl Station {
             assert!(world.install(slot, fit(slot, board.clone())));
         }
         let chip = panel_engine::chip::Chip::by_name(kit.engine).expect("known");
-        Self { world, boards, panel, ways: Ways::default(), chip, session: 1 }
+        let start_up = Span::from_millis(kit.start_up.into());
+        Self { world, boards, panel, ways: Ways::default(), chip, start_up, session: 1 }
     }
 
     /// Programs every board with `image` by the real engine; how each slot ended.
@@ -264,7 +287,7 @@ impl Station {
             digest: true,
             start_application: start,
             finishing,
-            limits: Limits { start_up: Span::from_millis(100), ..Limits::default() },
+            limits: Limits { start_up: self.start_up, ..Limits::default() },
         };
         Plan::with_ways(recipe, self.panel.clone(), self.ways.clone()).expect("a plan")
     }

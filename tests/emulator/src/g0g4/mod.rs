@@ -1,5 +1,7 @@
-//! STM32G431: memory map, clock gates, pins (RM0440 table 3; DS12589 table 13 for alternate functions).
+//! STM32G4 and STM32G0: memory map, clock gates, pins (RM0440 table 3, RM0444 table 7). The two families have the same cells;
+//! where a chip has them is in `chips.rs`.
 
+pub(crate) mod chips;
 mod flash;
 mod rcc;
 
@@ -11,44 +13,29 @@ use crate::flash::Flash;
 use crate::gpio::Gpio;
 use crate::iwdg::Iwdg;
 use crate::serial::{Layout, Usart};
-use crate::soc::{CanAction, CanCounters, CanState, Soc};
+use crate::soc::{CanAction, CanCounters, CanState, Core, Soc};
 use crate::wires::{NEVER, Reset, Wires};
+use chips::{Gate, Model, Pin};
 use flash::FlashInterface;
-use rcc::{AHB2, APB1, APB2, Rcc};
+use rcc::{Family, Rcc};
 
-/// DBGMCU_IDCODE: category 2, revision X (RM0440 47.6.1).
-const IDCODE: u32 = 0x2003_0468;
 const UID: u32 = 0x1FFF_7590;
 const FLASH_SIZE: u32 = 0x1FFF_75E0;
-const OPTION_BYTES: u32 = 0x1FFF_7800;
-/// Interrupts of FDCAN1 and of the USARTs (RM0440 table 97).
-const FDCAN_IRQS: [u8; 2] = [21, 22];
-const USART_IRQS: [u8; 3] = [37, 38, 39];
-
-/// Pins that reach a cell, as port and number.
-type Pins = &'static [(usize, u32)];
-const CAN_RX: Pins = &[(0, 11), (1, 8), (3, 0)];
-const CAN_TX: Pins = &[(0, 12), (1, 9), (3, 1)];
-/// Receivers and transmitters of USART1 to 3, all by alternate function 7.
-const USART_PINS: [(Pins, Pins); 3] = [
-    (&[(0, 10), (1, 7), (2, 5), (4, 1)], &[(0, 9), (1, 6), (2, 4), (4, 0)]),
-    (&[(0, 3), (0, 15), (1, 4), (3, 6)], &[(0, 2), (0, 14), (1, 3), (3, 5)]),
-    (&[(1, 8), (1, 11), (2, 11), (3, 9)], &[(1, 9), (1, 10), (2, 10), (3, 8)]),
-];
 
 /// The chip.
-pub(crate) struct G431 {
+pub(crate) struct G0G4 {
+    model: &'static Model,
     rcc: Rcc,
     flash: FlashInterface,
-    gpio: [Gpio; 7],
+    gpio: Vec<Gpio>,
     can: FdCan,
-    usarts: [Usart; 3],
+    usarts: Vec<Usart>,
     iwdg: Iwdg,
     uid: Uid,
 }
 
 /// Where an address leads: the cell, its clock gate as bus and bit, and the register's offset.
-type Place = (Block, Option<(usize, u32)>, u32);
+type Place = (Block, Option<Gate>, u32);
 
 /// A group of registers.
 #[derive(Debug, Clone, Copy)]
@@ -64,47 +51,51 @@ enum Block {
     Dbgmcu,
 }
 
-impl G431 {
+impl G0G4 {
     /// A chip with this unique ID and a crystal of this frequency on its board.
-    pub(crate) fn new(uid: Uid, crystal: Option<u32>) -> Self {
-        let mut rcc = Rcc::new();
+    pub(crate) fn new(model: &'static Model, uid: Uid, crystal: Option<u32>) -> Self {
+        let mut rcc = Rcc::new(model.family);
         rcc.crystal = crystal;
         Self {
+            model,
             rcc,
-            flash: FlashInterface::new(),
-            gpio: std::array::from_fn(fresh_port),
-            can: FdCan::new(FDCAN_IRQS),
-            usarts: USART_IRQS.map(|irq| Usart::new(Layout::New, irq)),
+            flash: FlashInterface::new(&model.flash),
+            gpio: (0..model.gpio.1 as usize).map(|n| fresh_port(model, n)).collect(),
+            can: FdCan::new(model.can_irqs),
+            usarts: model.usarts.iter().map(|port| Usart::new(Layout::New, port.irq)).collect(),
             iwdg: Iwdg::new(),
             uid,
         }
     }
 
     /// The cell that an address belongs to, its clock gate and the offset of the register.
-    fn locate(address: u32) -> Option<Place> {
-        let (block, gate, base) = match address & !0x3FF {
-            base @ 0x4800_0000..=0x4800_1800 => {
-                let n = (base - 0x4800_0000) / 0x400;
-                (Block::Gpio(n as usize), Some((AHB2, n)), base)
+    fn locate(&self, address: u32) -> Option<Place> {
+        let model = self.model;
+        let (ports, count, gates) = model.gpio;
+        let base = address & !0x3FF;
+        let (block, gate) = match base {
+            _ if (ports..ports + 0x400 * count).contains(&base) => {
+                let n = (base - ports) / 0x400;
+                (Block::Gpio(n as usize), Some((gates, n)))
             }
-            base @ 0x4002_1000 => (Block::Rcc, None, base),
-            base @ 0x4002_2000 => (Block::Flash, None, base),
-            base @ 0x4000_3000 => (Block::Iwdg, None, base),
-            base @ 0x4000_4400 => (Block::Usart(1), Some((APB1, 17)), base),
-            base @ 0x4000_4800 => (Block::Usart(2), Some((APB1, 18)), base),
-            base @ 0x4000_6400 => (Block::Can, Some((APB1, 25)), base),
-            base @ 0x4000_7000 => (Block::Pwr, Some((APB1, 28)), base),
-            base @ 0x4000_A400 => (Block::MessageRam, Some((APB1, 25)), base),
-            base @ 0x4001_3800 => (Block::Usart(0), Some((APB2, 14)), base),
-            base @ 0xE004_2000 => (Block::Dbgmcu, None, base),
-            _ => return None,
+            0x4002_1000 => (Block::Rcc, None),
+            0x4002_2000 => (Block::Flash, None),
+            0x4000_3000 => (Block::Iwdg, None),
+            0x4000_6400 => (Block::Can, Some(model.can_gate)),
+            0x4000_7000 => (Block::Pwr, Some(model.pwr_gate)),
+            _ if base == model.message_ram => (Block::MessageRam, Some(model.can_gate)),
+            _ if base == model.idcode.0 => (Block::Dbgmcu, model.idcode.2),
+            _ => {
+                let n = model.usarts.iter().position(|port| port.base == base)?;
+                (Block::Usart(n), Some(model.usarts[n].gate))
+            }
         };
         Some((block, gate, address - base))
     }
 
     /// Finds the cell; notes addresses without one and cells without clock.
     fn open(&self, wires: &mut Wires, address: u32, verb: &str) -> Option<(Block, u32)> {
-        let Some((block, gate, offset)) = Self::locate(address) else {
+        let Some((block, gate, offset)) = self.locate(address) else {
             wires.complain(format!("{verb} of unmodelled register {address:#010x}"));
             return None;
         };
@@ -118,50 +109,47 @@ impl G431 {
     /// Connects the cells whose pins are switched to them.
     fn route(&mut self) {
         let gpio = &self.gpio;
-        let any = |pins: Pins, function| pins.iter().any(|&(p, n)| gpio[p].is_alternate(n, function));
-        self.can.routed = any(CAN_RX, 9) && any(CAN_TX, 9);
-        for (usart, (receivers, transmitters)) in self.usarts.iter_mut().zip(USART_PINS) {
-            usart.route(any(receivers, 7), any(transmitters, 7));
+        let any = |pins: &[Pin]| pins.iter().any(|&(p, n, function)| gpio[p].is_alternate(n, function));
+        self.can.routed = any(self.model.can_rx) && any(self.model.can_tx);
+        for (usart, port) in self.usarts.iter_mut().zip(self.model.usarts) {
+            usart.route(any(port.receivers), any(port.transmitters));
         }
     }
 
     fn usart_clock(&self, wires: &Wires, n: usize) -> u32 {
-        let bus = if n == 0 { wires.pclk2 } else { wires.pclk1 };
-        self.rcc.usart_clock(2 * n as u32, bus, wires)
+        let port = &self.model.usarts[n];
+        let bus = if port.second_bus { wires.pclk2 } else { wires.pclk1 };
+        self.rcc.usart_clock(port.select, bus, wires)
     }
 
     /// Carries out what was written to the RCC's reset registers.
     fn software_reset(&mut self) {
         let reset = std::mem::take(&mut self.rcc.software_reset);
-        for (n, port) in self.gpio.iter_mut().enumerate() {
-            if reset[AHB2] >> n & 1 != 0 {
-                port.reset(fresh_port(n));
-            }
+        let asked = |(bus, bit): Gate| reset[bus] >> bit & 1 != 0;
+        let model = self.model;
+        for (n, port) in self.gpio.iter_mut().enumerate().filter(|&(n, _)| asked((model.gpio.2, n as u32))) {
+            port.reset(fresh_port(model, n));
         }
-        if reset[APB1] >> 25 & 1 != 0 {
+        if asked(model.can_gate) {
             self.can.reset();
         }
-        for (n, (bus, bit)) in [(APB2, 14), (APB1, 17), (APB1, 18)].into_iter().enumerate() {
-            if reset[bus] >> bit & 1 != 0 {
-                self.usarts[n].reset();
-            }
+        for (usart, _) in self.usarts.iter_mut().zip(model.usarts).filter(|(_, port)| asked(port.gate)) {
+            usart.reset();
         }
         self.route();
     }
 }
 
-/// RM0440 9.4: pins are analog after reset, but for those of the debug port.
-fn fresh_port(n: usize) -> Gpio {
-    match n {
-        0 => Gpio::new(0xABFF_FFFF, 0x0C00_0000, 0x6400_0000),
-        1 => Gpio::new(0xFFFF_FEBF, 0x0000_00C0, 0x0000_0100),
-        _ => Gpio::new(0xFFFF_FFFF, 0, 0),
-    }
+fn fresh_port(model: &Model, n: usize) -> Gpio {
+    model.fresh[n.min(2)]
 }
 
-impl Soc for G431 {
-    fn is_m0(&self) -> bool {
-        false
+impl Soc for G0G4 {
+    fn core(&self) -> Core {
+        match self.model.family {
+            Family::G0 => Core::M0Plus,
+            Family::G4 => Core::M4,
+        }
     }
 
     fn reset_clock(&self) -> u32 {
@@ -171,7 +159,8 @@ impl Soc for G431 {
     fn reset(&mut self, wires: &mut Wires, cause: Reset) {
         self.rcc.reset(cause);
         self.flash.reset(wires, cause);
-        self.gpio.iter_mut().enumerate().for_each(|(n, port)| port.reset(fresh_port(n)));
+        let model = self.model;
+        self.gpio.iter_mut().enumerate().for_each(|(n, port)| port.reset(fresh_port(model, n)));
         self.can.reset();
         self.usarts.iter_mut().for_each(Usart::reset);
         self.iwdg = Iwdg::new();
@@ -179,7 +168,7 @@ impl Soc for G431 {
     }
 
     fn claims(&self, address: u32) -> bool {
-        address & !0x3FF == 0xE004_2000
+        address & !0x3FF == self.model.idcode.0
     }
 
     fn read(&mut self, wires: &mut Wires, address: u32) -> u32 {
@@ -193,7 +182,7 @@ impl Soc for G431 {
             Block::Can => self.can.read(wires, offset),
             Block::MessageRam => self.can.ram.read(offset),
             Block::Pwr => self.rcc.read_power(wires, offset),
-            Block::Dbgmcu if offset == 0 => IDCODE,
+            Block::Dbgmcu if offset == 0 => self.model.idcode.1,
             Block::Dbgmcu => {
                 wires.complain(format!("read of unmodelled register {address:#010x}"));
                 0
@@ -266,10 +255,9 @@ impl Soc for G431 {
 
     fn system_memory(&self) -> Vec<(u32, Vec<u8>)> {
         let kib = (self.flash.cells.data().len() / 1024) as u16;
-        // RM0440 table 14: each option word with its complement in the next word.
-        let words = self.flash.loaded().into_iter().flat_map(|w| [w, !w]);
-        let options = words.flat_map(u32::to_le_bytes).collect();
-        vec![(UID, self.uid.0.to_vec()), (FLASH_SIZE, kib.to_le_bytes().to_vec()), (OPTION_BYTES, options)]
+        let mut parts = self.flash.option_bytes();
+        parts.extend([(UID, self.uid.0.to_vec()), (FLASH_SIZE, kib.to_le_bytes().to_vec())]);
+        parts
     }
 
     fn flash(&self) -> &Flash {

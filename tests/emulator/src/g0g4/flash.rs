@@ -1,21 +1,45 @@
-//! Flash interface of G431, one bank (RM0440 sections 3.3 to 3.7): keys, double words, pages, check bits, options.
+//! Flash interface of G4 (RM0440 sections 3.3 to 3.7) and G0 (RM0444, the same sections): keys, double words, pages, check
+//! bits, options.
 //!
 //! A double word takes two stores of a word and is programmed once between erases; every error flag that is left
-//! standing refuses the next store (PGSERR). Typical times of DS12589 (table "Flash memory characteristics").
-//! Option bytes come into force by OBL_LAUNCH or power-up, by no other reset (3.4.2).
+//! standing refuses the next store (PGSERR). Option bytes come into force by OBL_LAUNCH or power-up, by no other reset
+//! (3.4.2). What one chip has in another way than its relatives is in [`Geometry`]. Not modelled, and noted when asked for:
+//! fast programming, mass erase, another number of banks than as delivered.
 
 use crate::flash::{Cells, FLASH_BASE, Flash};
 use crate::wires::{Reset, Wires};
 
 const KEYS: [u32; 2] = [0x4567_0123, 0xCDEF_89AB];
 const OPTION_KEYS: [u32; 2] = [0x0819_2A3B, 0x4C5D_6E7F];
-const SIZE: u32 = 128 * 1024;
 const PAGE: u32 = 2048;
-const ERASE_NS: u64 = 22_020_000;
-const PROGRAM_NS: u64 = 81_690;
-/// The options' page is erased and its six double words programmed.
-const OPTIONS_NS: u64 = ERASE_NS + 6 * PROGRAM_NS;
 
+/// A chip's flash.
+#[derive(Debug)]
+pub(crate) struct Geometry {
+    /// Bytes of a bank, and how many banks there are.
+    pub(crate) bank: u32,
+    pub(crate) banks: u32,
+    /// The bit that chooses the second bank for an erase (BKER), and the number of that bank's first page.
+    pub(crate) bker: u32,
+    pub(crate) second: u32,
+    /// Bits of the page's number in CR (PNB).
+    pub(crate) pnb: u32,
+    /// Busy flag of each bank.
+    pub(crate) busy: [u32; 2],
+    /// Whether each bank has an ECC register of its own, which counts double words; else one counts bytes and has a bit
+    /// for the bank.
+    pub(crate) own_ecc: bool,
+    /// Typical times of a page's erase and of a double word.
+    pub(crate) erase_ns: u64,
+    pub(crate) program_ns: u64,
+    /// Option registers, OPTR first: offset, place in the option bytes if it is in the first bank's, value as delivered.
+    pub(crate) options: &'static [(u32, Option<u32>, u32)],
+    /// Which of them protect pages of each bank from writing.
+    pub(crate) protects: [[usize; 2]; 2],
+}
+
+/// First address of the first bank's option bytes.
+pub(crate) const OPTION_BYTES: u32 = 0x1FFF_7800;
 const EOP: u32 = 1;
 const OPERR: u32 = 1 << 1;
 const PROGERR: u32 = 1 << 3;
@@ -26,7 +50,6 @@ const PGSERR: u32 = 1 << 7;
 /// Flags of software's errors: with one of them set nothing is programmed.
 const SEQUENCE: u32 = PROGERR | WRPERR | PGAERR | SIZERR | PGSERR | 1 << 8 | 1 << 9;
 const FLAGS: u32 = SEQUENCE | EOP | OPERR | 0b11 << 14;
-const BSY: u32 = 1 << 16;
 
 const PG: u32 = 1;
 const PER: u32 = 1 << 1;
@@ -40,20 +63,22 @@ const OBL_LAUNCH: u32 = 1 << 27;
 const OPTLOCK: u32 = 1 << 30;
 const LOCK: u32 = 1 << 31;
 
+const ECCIE: u32 = 1 << 24;
 const ECCC: u32 = 1 << 30;
 const ECCD: u32 = 1 << 31;
-
-/// OPTR, PCROP1SR, PCROP1ER, WRP1AR, WRP1BR, SEC1R as delivered: nothing protected, areas empty.
-const FACTORY: [u32; 6] = [0xFFEF_F8AA, 0xFFFF_FFFF, 0x7FFF_0000, 0xFF80_FFFF, 0xFF80_FFFF, 0];
-const OPTION_REGISTERS: [u32; 6] = [0x20, 0x24, 0x28, 0x2C, 0x30, 0x70];
+/// The bank in an ECC register that serves both (BK_ECC).
+const ECC_BANK2: u32 = 1 << 21;
+/// The number of banks in OPTR: DBANK of G4, DUAL_BANK of G0.
+const BANKS: u32 = 0b11 << 21;
 
 #[derive(Debug, Clone)]
 pub(crate) struct FlashInterface {
     pub(crate) cells: Flash,
+    geometry: &'static Geometry,
     acr: u32,
     sr: u32,
     cr: u32,
-    eccr: u32,
+    eccr: [u32; 2],
     keys: usize,
     option_keys: usize,
     /// A wrong key locks the register until the next reset.
@@ -61,28 +86,31 @@ pub(crate) struct FlashInterface {
     /// Address and value of the first half of a double word.
     half: Option<(u32, u32)>,
     /// Option bytes in their cells, in force, and in the registers as software left them.
-    options: [u32; 6],
-    loaded: [u32; 6],
-    registers: [u32; 6],
+    options: Vec<u32>,
+    loaded: Vec<u32>,
+    registers: Vec<u32>,
     option_busy: u64,
     seed: u64,
 }
 
 impl FlashInterface {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(geometry: &'static Geometry) -> Self {
+        let factory: Vec<u32> = geometry.options.iter().map(|&(_, _, value)| value).collect();
+        let cells = Cells::new(geometry.bank * geometry.banks, true);
         Self {
-            cells: Flash::new(Cells::new(SIZE, true)),
+            cells: Flash::with_banks(cells, geometry.bank),
+            geometry,
             acr: 0x0004_0600,
             sr: 0,
             cr: LOCK | OPTLOCK,
-            eccr: 0,
+            eccr: [0; 2],
             keys: 0,
             option_keys: 0,
             jammed: false,
             half: None,
-            options: FACTORY,
-            loaded: FACTORY,
-            registers: FACTORY,
+            options: factory.clone(),
+            loaded: factory.clone(),
+            registers: factory,
             option_busy: 0,
             seed: 0,
         }
@@ -94,13 +122,13 @@ impl FlashInterface {
         if self.option_busy > wires.now.ns {
             wires.complain("a reset in the middle of a write of option bytes");
         }
-        (self.acr, self.sr, self.cr, self.eccr) = (0x0004_0600, 0, LOCK | OPTLOCK, 0);
+        (self.acr, self.sr, self.cr, self.eccr) = (0x0004_0600, 0, LOCK | OPTLOCK, [0; 2]);
         (self.keys, self.option_keys, self.jammed, self.option_busy) = (0, 0, false, 0);
         self.half = None;
         if matches!(cause, Reset::Power | Reset::Options) {
-            self.loaded = self.options;
+            self.loaded.clone_from(&self.options);
         }
-        self.registers = self.loaded;
+        self.registers.clone_from(&self.loaded);
     }
 
     pub(crate) fn latency(&self) -> u32 {
@@ -108,8 +136,18 @@ impl FlashInterface {
     }
 
     /// Option bytes in force, in the order of their registers.
-    pub(crate) fn loaded(&self) -> [u32; 6] {
-        self.loaded
+    pub(crate) fn loaded(&self) -> &[u32] {
+        &self.loaded
+    }
+
+    /// The first bank's option bytes as memory shows them: each word with its complement behind it (RM0440 table 14, RM0444
+    /// table 12).
+    pub(crate) fn option_bytes(&self) -> Vec<(u32, Vec<u8>)> {
+        let placed = self.geometry.options.iter().zip(&self.loaded);
+        let word = |(&(_, place, _), &w): (&(u32, Option<u32>, u32), &u32)| {
+            place.map(|at| (OPTION_BYTES + at, [w.to_le_bytes(), (!w).to_le_bytes()].concat()))
+        };
+        placed.filter_map(word).collect()
     }
 
     pub(crate) fn tick(&mut self, wires: &mut Wires) {
@@ -127,10 +165,11 @@ impl FlashInterface {
         match offset {
             0x00 => self.acr,
             0x04..=0x0C => 0,
-            0x10 => self.sr | if self.is_busy(wires) { BSY } else { 0 },
+            0x10 => self.sr | self.busy_flags(wires),
             0x14 => self.cr,
-            0x18 => self.eccr,
-            _ => match OPTION_REGISTERS.iter().position(|&r| r == offset) {
+            0x18 => self.eccr[0],
+            0x1C if self.geometry.own_ecc => self.eccr[1],
+            _ => match self.option_register(offset) {
                 Some(n) => self.registers[n],
                 None => {
                     wires.complain(format!("read of unmodelled FLASH register {offset:#x}"));
@@ -157,8 +196,9 @@ impl FlashInterface {
             0x10 => self.sr &= !(value & FLAGS),
             0x14 if self.stalls(wires) => {}
             0x14 => self.control(wires, value),
-            0x18 => self.eccr = self.eccr & !(value & (ECCC | ECCD)) & !(1 << 24) | value & 1 << 24,
-            _ => match OPTION_REGISTERS.iter().position(|&r| r == offset) {
+            0x18 => self.clear_ecc(0, value),
+            0x1C if self.geometry.own_ecc => self.clear_ecc(1, value),
+            _ => match self.option_register(offset) {
                 Some(_) if self.cr & OPTLOCK != 0 => {
                     wires.complain(format!("option register {offset:#x} written while locked"));
                 }
@@ -168,13 +208,32 @@ impl FlashInterface {
         }
     }
 
+    fn option_register(&self, offset: u32) -> Option<usize> {
+        self.geometry.options.iter().position(|&(register, _, _)| register == offset)
+    }
+
+    /// Flags are cleared by writing 1.
+    fn clear_ecc(&mut self, n: usize, value: u32) {
+        self.eccr[n] = self.eccr[n] & !(value & (ECCC | ECCD) | ECCIE) | value & ECCIE;
+    }
+
     /// Code read a double word whose check bits do not fit (RM0440 3.3.2): flag, address and NMI. While the flag
     /// stands no other address is kept.
     pub(crate) fn ecc_error(&mut self, wires: &mut Wires, address: u32) {
-        if self.eccr & ECCD == 0 {
-            self.eccr = self.eccr & 1 << 24 | ECCD | (address - FLASH_BASE) & 0x7_FFF8;
+        let bank = self.bank_of(address);
+        let offset = (address - FLASH_BASE) % self.geometry.bank;
+        let (n, place) = match self.geometry.own_ecc {
+            true => (bank, offset / 8),
+            false => (0, offset & !7 | if bank == 1 { ECC_BANK2 } else { 0 }),
+        };
+        if self.eccr[n] & ECCD == 0 {
+            self.eccr[n] = self.eccr[n] & ECCIE | ECCD | place;
             wires.nmi = true;
         }
+    }
+
+    fn bank_of(&self, address: u32) -> usize {
+        ((address - FLASH_BASE) / self.geometry.bank) as usize
     }
 
     /// A store of code into the array.
@@ -217,11 +276,12 @@ impl FlashInterface {
             self.sr |= PROGERR;
             return;
         }
-        self.cells.begin(wires.now.ns, address, value.to_le_bytes().to_vec(), PROGRAM_NS);
+        self.cells.begin(wires.now.ns, address, value.to_le_bytes().to_vec(), self.geometry.program_ns);
     }
 
-    fn is_busy(&self, wires: &Wires) -> bool {
-        self.cells.is_busy() || self.option_busy > wires.now.ns
+    fn busy_flags(&self, wires: &Wires) -> u32 {
+        let cells = self.cells.running().map_or(0, |o| self.geometry.busy[self.bank_of(o.address)]);
+        cells | if self.option_busy > wires.now.ns { self.geometry.busy[0] } else { 0 }
     }
 
     /// Stalls the bus if the flash is busy.
@@ -240,7 +300,7 @@ impl FlashInterface {
         // LOCK and OPTLOCK can be set, and are cleared by their keys only.
         let locks = (self.cr | value) & (LOCK | OPTLOCK);
         let open = self.cr & OPTLOCK == 0;
-        self.cr = value & 0x0300_03FF | locks;
+        self.cr = value & (EOPIE | ERRIE | self.geometry.bker | self.geometry.pnb | PG | PER) | locks;
         if value & (OPTSTRT | OBL_LAUNCH) != 0 && !open {
             return wires.complain("OPTSTRT or OBL_LAUNCH while the option bytes are locked");
         }
@@ -255,7 +315,7 @@ impl FlashInterface {
             wires.complain("an erase is begun with an old error flag");
         } else if value & STRT != 0 {
             match value & (PER | PG) {
-                PER => self.erase(wires, value >> 3 & 0x7F),
+                PER => self.erase(wires, value),
                 _ => {
                     self.sr |= PGSERR;
                     wires.complain("STRT without PER, or with PG");
@@ -264,34 +324,47 @@ impl FlashInterface {
         }
     }
 
-    fn erase(&mut self, wires: &mut Wires, page: u32) {
-        let address = FLASH_BASE + page * PAGE;
-        if page >= SIZE / PAGE {
-            return wires.complain(format!("erase of page {page}, which does not exist"));
+    fn erase(&mut self, wires: &mut Wires, value: u32) {
+        let Geometry { bank, banks, bker, second, pnb, .. } = *self.geometry;
+        let number = (value & pnb) >> pnb.trailing_zeros();
+        let (first, from) = if value & bker != 0 { (second, bank) } else { (0, 0) };
+        let page = number.wrapping_sub(first);
+        if page >= bank / PAGE || from >= bank * banks {
+            let which = if from == 0 { "first" } else { "second" };
+            return wires
+                .complain(format!("erase of page {number} of the {which} bank, which does not exist"));
         }
+        let address = FLASH_BASE + from + page * PAGE;
         if self.is_write_protected(address) {
             self.sr |= WRPERR;
             return;
         }
-        self.cells.begin(wires.now.ns, address, vec![0xFF; PAGE as usize], ERASE_NS);
+        self.cells.begin(wires.now.ns, address, vec![0xFF; PAGE as usize], self.geometry.erase_ns);
     }
 
     fn write_options(&mut self, wires: &mut Wires) {
-        let level = |options: &[u32; 6]| options[0] & 0xFF;
+        let level = |options: &[u32]| options[0] & 0xFF;
         if level(&self.loaded) == 0xCC {
             return wires.complain("option bytes cannot be changed at protection level 2");
         }
         if level(&self.loaded) != 0xAA && level(&self.registers) == 0xAA {
             wires.complain("protection level 1 given up: mass erase");
         }
-        self.options = self.registers;
-        self.option_busy = wires.now.ns + OPTIONS_NS;
+        if self.geometry.banks > 1 && (self.registers[0] ^ self.loaded[0]) & BANKS != 0 {
+            wires.complain("another number of banks is not modelled");
+        }
+        self.options.clone_from(&self.registers);
+        // The options' page is erased and its double words programmed.
+        let words = self.options.len() as u64;
+        self.option_busy = wires.now.ns + self.geometry.erase_ns + words * self.geometry.program_ns;
     }
 
-    /// WRP1A and WRP1B: first page in bits 6 to 0, last one in bits 22 to 16; none if the first is behind the last.
+    /// WRPxA and WRPxB: first page in bits 6 to 0, last one in bits 22 to 16, counted in their bank; none if the first is
+    /// behind the last.
     fn is_write_protected(&self, address: u32) -> bool {
-        let page = (address - FLASH_BASE) / PAGE;
-        self.loaded[3..5].iter().any(|area| (area & 0x7F..=area >> 16 & 0x7F).contains(&page))
+        let page = (address - FLASH_BASE) % self.geometry.bank / PAGE;
+        let areas = self.geometry.protects[self.bank_of(address)].map(|n| self.loaded[n]);
+        areas.iter().any(|area| (area & 0x7F..=area >> 16 & 0x7F).contains(&page))
     }
 }
 
@@ -309,10 +382,16 @@ fn unlock(state: &mut usize, jammed: &mut bool, keys: [u32; 2], value: u32) -> b
 mod tests {
     use super::*;
 
+    use crate::g0g4::chips::{G0B1, G431};
+
     const AT: u32 = FLASH_BASE + 0x8000;
 
     fn unlocked() -> (FlashInterface, Wires) {
-        let (mut flash, mut wires) = (FlashInterface::new(), Wires::new(16_000_000));
+        unlocked_of(&G431.flash)
+    }
+
+    fn unlocked_of(geometry: &'static Geometry) -> (FlashInterface, Wires) {
+        let (mut flash, mut wires) = (FlashInterface::new(geometry), Wires::new(16_000_000));
         KEYS.iter().for_each(|&k| flash.write(&mut wires, 0x08, k));
         (flash, wires)
     }
@@ -369,6 +448,18 @@ mod tests {
     }
 
     #[test]
+    fn pages_of_the_second_bank_of_g0_begin_with_number_256() {
+        let (mut flash, mut wires) = unlocked_of(&G0B1.flash);
+        flash.write(&mut wires, 0x14, PER | 1 << 13 | 128 << 3 | STRT);
+        assert!(!flash.cells.is_busy() && wires.complaints().count() == 1);
+        flash.write(&mut wires, 0x14, PER | 1 << 13 | 257 << 3 | STRT);
+        assert_eq!(flash.cells.running().map(|o| o.address), Some(FLASH_BASE + 0x4_0800));
+        assert_eq!(flash.read(&mut wires, 0x10) >> 16, 0b110, "BSY2 and CFGBSY");
+        flash.ecc_error(&mut wires, FLASH_BASE + 0x4_0010);
+        assert_eq!((flash.read(&mut wires, 0x18), flash.read(&mut wires, 0x1C)), (0, ECCD | 2));
+    }
+
+    #[test]
     fn write_protected_pages_refuse() {
         let (mut flash, mut wires) = unlocked();
         flash.loaded[3] = 0xFF80_FF80 | 16 << 16 | 15;
@@ -397,10 +488,10 @@ mod tests {
     fn protection_acts_after_the_options_are_loaded_and_not_after_a_system_reset() {
         let (mut flash, mut wires) = unlocked();
         OPTION_KEYS.iter().for_each(|&k| flash.write(&mut wires, 0x0C, k));
-        flash.write(&mut wires, 0x20, FACTORY[0] & !0xFF | 0xBB);
+        flash.write(&mut wires, 0x20, 0xFFEF_F8BB);
         flash.write(&mut wires, 0x14, OPTSTRT);
-        assert_ne!(flash.read(&mut wires, 0x10) & BSY, 0);
-        wires.now.ns += OPTIONS_NS;
+        assert_ne!(flash.read(&mut wires, 0x10) & 1 << 16, 0);
+        wires.now.ns = flash.option_busy;
         flash.reset(&mut wires, Reset::Software);
         assert_eq!(flash.loaded()[0] & 0xFF, 0xAA);
         flash.reset(&mut wires, Reset::Options);

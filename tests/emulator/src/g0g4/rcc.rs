@@ -1,7 +1,9 @@
-//! Reset and clock control and power control of G4 (RM0440 sections 7.4 and 6.4).
+//! Reset and clock control and power control of G4 (RM0440 sections 7.4 and 6.4) and G0 (RM0444 5.4 and 4.4).
 //!
-//! Oscillators and the PLL are ready after the longest start-up times of DS12589; switching to one that is not ready
-//! is refused and noted. Clock gates are enforced: a peripheral without clock does not answer.
+//! Oscillators and the PLL are ready after the longest start-up times of DS12589 (DS13560 has no longer ones); switching to one
+//! that is not ready is refused and noted. Clock gates are enforced: a peripheral without clock does not answer.
+
+use std::ops::RangeInclusive;
 
 use crate::wires::{NEVER, Reset, Wires};
 
@@ -17,10 +19,37 @@ const HSEBYP: u32 = 1 << 18;
 const PLLON: u32 = 1 << 24;
 const PLLRDY: u32 = 1 << 25;
 
-/// Enable registers, at 0x48 and on: AHB1, AHB2, AHB3, -, APB1 (two), APB2.
-pub(crate) const AHB2: usize = 1;
-pub(crate) const APB1: usize = 4;
-pub(crate) const APB2: usize = 6;
+/// Whose registers they are. The oscillators and the reset flags have the same bits in both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Family {
+    G0,
+    G4,
+}
+
+/// Where a family has its registers.
+struct Map {
+    resets: RangeInclusive<u32>,
+    enables: RangeInclusive<u32>,
+    /// Clocks in sleep mode.
+    sleeps: RangeInclusive<u32>,
+    /// CCIPR; CCIPR2 of G0 is behind it.
+    select: u32,
+    csr: u32,
+}
+
+impl Family {
+    fn map(self) -> Map {
+        let [resets, enables, sleeps] = match self {
+            Self::G0 => [0x24..=0x30, 0x34..=0x40, 0x44..=0x50],
+            Self::G4 => [0x28..=0x40, 0x48..=0x60, 0x68..=0x80],
+        };
+        let (select, csr) = match self {
+            Self::G0 => (0x54, 0x60),
+            Self::G4 => (0x88, 0x94),
+        };
+        Map { resets, enables, sleeps, select, csr }
+    }
+}
 
 /// An oscillator that takes time to start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,11 +62,13 @@ struct Source {
 
 #[derive(Debug, Clone)]
 pub(crate) struct Rcc {
+    family: Family,
     cr: u32,
     pllcfgr: u32,
     cfgr: u32,
     enabled: [u32; 7],
-    ccipr: u32,
+    /// CCIPR, and CCIPR2 of G0.
+    select: [u32; 2],
     csr: u32,
     sources: [Source; 3],
     lsi_at: u64,
@@ -49,17 +80,19 @@ pub(crate) struct Rcc {
 }
 
 impl Rcc {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(family: Family) -> Self {
         let source = |enable: u32, ready, start| Source { enable, ready, start, at: NEVER };
+        let g4 = family == Family::G4;
         let mut power = [0; 36];
-        power[0] = 0x200; // PWR_CR1: range 1
-        power[0x80 / 4] = 0x100; // PWR_CR5: normal mode, no boost
+        power[0] = if g4 { 0x200 } else { 0x208 }; // PWR_CR1: range 1
+        power[0x80 / 4] = if g4 { 0x100 } else { 0 }; // PWR_CR5: normal mode, no boost
         Self {
+            family,
             cr: 1 << 8 | HSIRDY,
             pllcfgr: 0x1000,
-            cfgr: 1,
-            enabled: [0x100, 0, 0, 0, 0x400, 0, 0],
-            ccipr: 0,
+            cfgr: u32::from(g4),
+            enabled: if g4 { [0x100, 0, 0, 0, 0x400, 0, 0] } else { [0, 0x100, 0, 0, 0, 0, 0] },
+            select: [0; 2],
             csr: 0,
             sources: [
                 source(1 << 8, HSIRDY, HSI_START),
@@ -83,7 +116,7 @@ impl Rcc {
             Reset::Watchdog => 1 << 29 | 1 << 26,
         };
         let old = if cause == Reset::Power { 0 } else { self.csr & 0xFE00_0000 };
-        *self = Self { csr: old | flags, crystal: self.crystal, ..Self::new() };
+        *self = Self { csr: old | flags, crystal: self.crystal, ..Self::new(self.family) };
     }
 
     /// Whether the gate `bit` of bus register `bus` is open.
@@ -91,21 +124,26 @@ impl Rcc {
         self.enabled[bus] >> bit & 1 != 0
     }
 
-    /// FDCAN's kernel clock, Hz; 0: none (CCIPR.FDCANSEL).
+    /// FDCAN's kernel clock, Hz; 0: none (FDCANSEL).
     pub(crate) fn fdcan_clock(&self, wires: &Wires) -> u32 {
-        match self.ccipr >> 24 & 3 {
-            0 if self.cr & HSERDY != 0 => self.crystal.unwrap_or(0),
-            1 if self.cr & PLLRDY != 0 && self.pllcfgr & 1 << 20 != 0 => {
-                self.vco().1 / (2 * ((self.pllcfgr >> 21 & 3) + 1))
+        let crystal = if self.cr & HSERDY != 0 { self.crystal.unwrap_or(0) } else { 0 };
+        let (_, vco) = self.vco();
+        match (self.family, self.select[0] >> 24 & 3, self.select[1] >> 8 & 3) {
+            (Family::G4, 0, _) | (Family::G0, _, 2) => crystal,
+            (Family::G4, 1, _) if self.cr & PLLRDY != 0 && self.pllcfgr & 1 << 20 != 0 => {
+                vco / (2 * ((self.pllcfgr >> 21 & 3) + 1))
             }
-            2 => wires.pclk1,
+            (Family::G0, _, 1) if self.cr & PLLRDY != 0 && self.pllcfgr & 1 << 24 != 0 => {
+                vco / ((self.pllcfgr >> 25 & 7) + 1)
+            }
+            (Family::G4, 2, _) | (Family::G0, _, 0) => wires.pclk1,
             _ => 0,
         }
     }
 
     /// A USART's kernel clock: `select` is the lowest bit of its field in CCIPR, `bus` the clock of its bus.
     pub(crate) fn usart_clock(&self, select: u32, bus: u32, wires: &Wires) -> u32 {
-        match self.ccipr >> select & 3 {
+        match self.select[0] >> select & 3 {
             0 => bus,
             1 => wires.hclk, // SYSCLK; `switch` notes an AHB divider
             2 => HSI,
@@ -131,15 +169,19 @@ impl Rcc {
     }
 
     pub(crate) fn read(&self, wires: &mut Wires, offset: u32) -> u32 {
+        let map = self.family.map();
+        let word = |range: &RangeInclusive<u32>| ((offset - range.start()) / 4) as usize;
         match offset {
             0x00 => self.cr,
-            0x08 => self.cfgr | (self.cfgr & 3) << 2,
+            0x08 if self.family == Family::G4 => self.cfgr | (self.cfgr & 3) << 2,
+            0x08 => self.cfgr | (self.cfgr & 7) << 3,
             0x0C => self.pllcfgr,
             0x18..=0x20 => 0,
-            0x28..=0x40 => 0,
-            0x48..=0x60 => self.enabled[(offset as usize - 0x48) / 4],
-            0x88 => self.ccipr,
-            0x94 => self.csr,
+            _ if map.resets.contains(&offset) => 0,
+            _ if map.enables.contains(&offset) => self.enabled[word(&map.enables)],
+            _ if offset == map.select => self.select[0],
+            _ if offset == map.select + 4 && self.family == Family::G0 => self.select[1],
+            _ if offset == map.csr => self.csr,
             _ => {
                 wires.complain(format!("read of unmodelled RCC register {offset:#x}"));
                 0
@@ -148,6 +190,8 @@ impl Rcc {
     }
 
     pub(crate) fn write(&mut self, wires: &mut Wires, offset: u32, value: u32, latency: u32) {
+        let map = self.family.map();
+        let word = |range: &RangeInclusive<u32>| ((offset - range.start()) / 4) as usize;
         match offset {
             0x00 => self.control(wires, value),
             0x08 => self.switch(wires, value, latency),
@@ -158,12 +202,13 @@ impl Rcc {
                 self.pllcfgr = value;
             }
             0x18 | 0x20 => {}
-            0x28..=0x40 => self.software_reset[(offset as usize - 0x28) / 4] |= value,
-            0x48..=0x60 => self.enabled[(offset as usize - 0x48) / 4] = value,
-            // Clocks in sleep mode, as after reset.
-            0x68..=0x80 => {}
-            0x88 => self.ccipr = value,
-            0x94 => {
+            _ if map.resets.contains(&offset) => self.software_reset[word(&map.resets)] |= value,
+            _ if map.enables.contains(&offset) => self.enabled[word(&map.enables)] = value,
+            // As after reset.
+            _ if map.sleeps.contains(&offset) => {}
+            _ if offset == map.select => self.select[0] = value,
+            _ if offset == map.select + 4 && self.family == Family::G0 => self.select[1] = value,
+            _ if offset == map.csr => {
                 if value & 1 << 23 != 0 {
                     self.csr &= 0x00FF_FFFF;
                 }
@@ -220,7 +265,11 @@ impl Rcc {
     }
 
     fn switch(&mut self, wires: &mut Wires, value: u32, latency: u32) {
-        let source = value & 3;
+        let (source, field) = match self.family {
+            // G0's first source is HSISYS, the internal oscillator divided by HSIDIV.
+            Family::G0 => ((value & 7) + 1, 0b11_1000),
+            Family::G4 => (value & 3, 0b1100),
+        };
         let ready = match source {
             1 => HSIRDY,
             2 => HSERDY,
@@ -228,36 +277,50 @@ impl Rcc {
             _ => 0,
         };
         if self.cr & ready == 0 {
-            wires.complain(format!("RCC_CFGR.SW switched to source {source}, which is not ready"));
+            wires.complain(format!("RCC_CFGR.SW switched to {:#x}, which is not ready", value & 7));
             return;
         }
-        self.cfgr = value & !0xC;
+        self.cfgr = value & !field;
         let sysclk = match source {
             1 => HSI,
             2 => self.crystal.unwrap_or(0),
             _ => self.pll(wires),
         };
+        if self.family == Family::G0 && self.cr >> 11 & 7 != 0 {
+            wires.complain("RCC_CR.HSIDIV is not modelled");
+        }
         let divide = |field: u32, first: u32, shift: [u32; 8]| {
             if field < first { 0 } else { shift[(field - first) as usize] }
         };
-        wires.hclk = sysclk >> divide(value >> 4 & 0xF, 8, [1, 2, 3, 4, 6, 7, 8, 9]);
-        wires.pclk1 = wires.hclk >> divide(value >> 8 & 7, 4, [1, 2, 3, 4, 0, 0, 0, 0]);
-        wires.pclk2 = wires.hclk >> divide(value >> 11 & 7, 4, [1, 2, 3, 4, 0, 0, 0, 0]);
-        if wires.hclk != sysclk && self.ccipr & 0b11 == 1 {
+        let [ahb, apb1, apb2] = match self.family {
+            Family::G0 => [8, 12, 12],
+            Family::G4 => [4, 8, 11],
+        };
+        let apb = |at: u32| divide(value >> at & 7, 4, [1, 2, 3, 4, 0, 0, 0, 0]);
+        wires.hclk = sysclk >> divide(value >> ahb & 0xF, 8, [1, 2, 3, 4, 6, 7, 8, 9]);
+        wires.pclk1 = wires.hclk >> apb(apb1);
+        wires.pclk2 = wires.hclk >> apb(apb2);
+        if wires.hclk != sysclk && self.select[0] & 0b11 == 1 {
             wires.complain("USART1 from SYSCLK with an AHB divider is not modelled");
         }
-        // RM0440 table 29: range 1, 30 MHz for each wait state without boost, 34 with it (PWR_CR5.R1MODE = 0).
+        self.check_speed(wires, latency);
+    }
+
+    /// RM0440 table 29: range 1, 30 MHz for each wait state without boost, 34 with it (PWR_CR5.R1MODE = 0). RM0444 table 13:
+    /// range 1, 24 MHz for each wait state.
+    fn check_speed(&self, wires: &mut Wires, latency: u32) {
         let boost = self.power[0x80 / 4] & 0x100 == 0;
-        let (step, most) = if boost { (34_000_000, 170_000_000) } else { (30_000_000, 150_000_000) };
-        let needed = wires.hclk.saturating_sub(1) / step;
+        let clock = wires.hclk;
+        let (needed, most) = match self.family {
+            Family::G0 => (clock.saturating_sub(1) / 24_000_000, 64_000_000),
+            Family::G4 if boost => (clock.saturating_sub(1) / 34_000_000, 170_000_000),
+            Family::G4 => (clock.saturating_sub(1) / 30_000_000, 150_000_000),
+        };
         if latency < needed {
-            wires.complain(format!(
-                "HCLK {} Hz needs {needed} flash wait states, {latency} are set",
-                wires.hclk
-            ));
+            wires.complain(format!("HCLK {clock} Hz needs {needed} flash wait states, {latency} are set"));
         }
-        if wires.hclk > most {
-            wires.complain(format!("HCLK {} Hz, {most} are allowed", wires.hclk));
+        if clock > most {
+            wires.complain(format!("HCLK {clock} Hz, {most} are allowed"));
         }
     }
 
@@ -268,20 +331,25 @@ impl Rcc {
             3 => self.crystal.unwrap_or(0),
             _ => 0,
         };
-        let input = source / ((self.pllcfgr >> 4 & 0xF) + 1);
+        let most = if self.family == Family::G4 { 0xF } else { 7 };
+        let input = source / ((self.pllcfgr >> 4 & most) + 1);
         (input, input * (self.pllcfgr >> 8 & 0x7F))
     }
 
-    /// RM0440 7.4.4, DS12589 "PLL characteristics": input 2.66 to 16 MHz, VCO 96 to 344 MHz.
+    /// RM0440 7.4.4, RM0444 5.4.4; DS12589, DS13560 "PLL characteristics": input 2.66 to 16 MHz, VCO 96 to 344 MHz.
     fn pll(&self, wires: &mut Wires) -> u32 {
         let (input, vco) = self.vco();
         if !(2_660_000..=16_000_000).contains(&input) || !(96_000_000..=344_000_000).contains(&vco) {
             wires.complain(format!("PLL out of range: input {input} Hz, VCO {vco} Hz"));
         }
-        if self.pllcfgr & 1 << 24 == 0 {
+        let (enabled, divisor) = match self.family {
+            Family::G0 => (self.pllcfgr & 1 << 28 != 0, (self.pllcfgr >> 29) + 1),
+            Family::G4 => (self.pllcfgr & 1 << 24 != 0, 2 * ((self.pllcfgr >> 25 & 3) + 1)),
+        };
+        if !enabled {
             wires.complain("PLLR is not enabled");
         }
-        vco / (2 * ((self.pllcfgr >> 25 & 3) + 1))
+        vco / divisor
     }
 }
 
@@ -291,7 +359,7 @@ mod tests {
 
     #[test]
     fn the_pll_gives_what_its_dividers_say_when_it_is_locked() {
-        let (mut rcc, mut wires) = (Rcc::new(), Wires::new(HSI));
+        let (mut rcc, mut wires) = (Rcc::new(Family::G4), Wires::new(HSI));
         rcc.write(&mut wires, 0x0C, 1 << 24 | 40 << 8 | 3 << 4 | 2, 0); // HSI / 4 * 40 / 2
         rcc.write(&mut wires, 0x00, 0x500 | PLLON, 0);
         rcc.write(&mut wires, 0x08, 3, 4);
@@ -305,8 +373,21 @@ mod tests {
     }
 
     #[test]
+    fn the_pll_of_g0_divides_by_each_number() {
+        let (mut rcc, mut wires) = (Rcc::new(Family::G0), Wires::new(HSI));
+        rcc.write(&mut wires, 0x0C, 3 << 29 | 1 << 28 | 40 << 8 | 3 << 4 | 2, 0); // HSI / 4 * 40 / 4
+        rcc.write(&mut wires, 0x00, 0x500 | PLLON, 0);
+        wires.now.ns = PLL_LOCK;
+        rcc.tick(&mut wires);
+        rcc.write(&mut wires, 0x08, 2, 1);
+        assert_eq!((wires.hclk, wires.pclk1, rcc.fdcan_clock(&wires)), (40_000_000, 40_000_000, 40_000_000));
+        assert_eq!(rcc.read(&mut wires, 0x08) & 0x3F, 0b01_0010);
+        assert_eq!(wires.complaints().count(), 0);
+    }
+
+    #[test]
     fn fdcan_has_the_clock_that_is_selected_or_none() {
-        let (mut rcc, mut wires) = (Rcc::new(), Wires::new(HSI));
+        let (mut rcc, mut wires) = (Rcc::new(Family::G4), Wires::new(HSI));
         assert_eq!(rcc.fdcan_clock(&wires), 0, "HSE is off");
         rcc.write(&mut wires, 0x88, 2 << 24, 0);
         assert_eq!(rcc.fdcan_clock(&wires), HSI);
@@ -314,7 +395,7 @@ mod tests {
 
     #[test]
     fn the_cause_of_a_reset_stays_until_it_is_cleared() {
-        let (mut rcc, mut wires) = (Rcc::new(), Wires::new(HSI));
+        let (mut rcc, mut wires) = (Rcc::new(Family::G4), Wires::new(HSI));
         rcc.reset(Reset::Power);
         rcc.reset(Reset::Options);
         assert_eq!(rcc.read(&mut wires, 0x94) >> 24, 0b1110);
