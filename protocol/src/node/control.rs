@@ -146,7 +146,7 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
             return Err(Refusal::WrongState);
         }
         // Whatever the board did for a host before: this is what it is asked for now.
-        *session = Session::none();
+        session.clear();
         let (buffers, manifest) = memory.parts();
         buffers.iter_mut().for_each(SegmentBuffer::release);
         self.settling = Some(settled(port, now));
@@ -204,10 +204,13 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
             return Err(Refusal::WrongState);
         }
         let able = self.port.facts().capabilities.contains(Capabilities::OPTIONS);
-        if able && !self.port.is_agent() { Ok(()) } else { Err(Refusal::Unsupported) }
+        if able { Ok(()) } else { Err(Refusal::Unsupported) }
     }
 
     fn protect(&mut self, p: &Payload<'_>) -> Result<When, Refusal> {
+        if self.port.is_agent() {
+            return Err(Refusal::Unsupported);
+        }
         let Some(level) = Protection::from_byte(p.u8(1)) else { return Ok(When::Later) };
         if level == Protection::Level2 && p.u16(2) != LEVEL2_CONSENT {
             return Err(Refusal::NoConsent);
@@ -217,6 +220,9 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
     }
 
     fn write_options(&mut self, block: usize) -> Result<(), Refusal> {
+        if self.port.is_agent() {
+            return Err(Refusal::Unsupported);
+        }
         let write = self.block.get(..block).and_then(Write::decode).ok_or(Refusal::BadBlock)?;
         let offset = u8::try_from(write.place).map_err(|_| Refusal::OutsideFlash)?;
         self.options_are_free()?;

@@ -302,7 +302,7 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
         if self.installs() {
             return; // nobody stops what will replace the application
         }
-        self.session = Session::none();
+        self.session.clear();
         let (buffers, _) = self.memory.parts();
         buffers.iter_mut().for_each(SegmentBuffer::release);
         self.settle(now);

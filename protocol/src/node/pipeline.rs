@@ -106,10 +106,11 @@ impl Session {
         if work == Work::None && self.op.kind == OpKind::None {
             work = self.hash_step(io);
         }
-        if self.start_reply
+        if !io.port.is_agent()
+            && self.start_reply
             && self.mark == ImageState::None
             && self.op.kind == OpKind::None
-            && self.next_unerased(&io.port.facts().flash).is_none()
+            && self.next_unerased(io.port).is_none()
         {
             self.started(io.out); // everything is erased
         }
@@ -124,6 +125,7 @@ impl Session {
         Poll { wake, work }
     }
 
+    #[inline(never)]
     pub(super) fn fail(&mut self, out: &mut Outbox, fault: NodeFault, address: u32, expected: u8, got: u8) {
         self.failed = Some(ErrorReport { fault, address, expected, got });
         self.state = NodeState::Failed;
@@ -176,7 +178,7 @@ impl Session {
                 io.records.read(io.port);
                 // Numbers go on where they ended: an older mark that is kept in a second slot must not count.
                 io.records.newest.succeed(&before);
-                self.floor = before.floor > 0;
+                self.floor = demands(io.port) && before.floor > 0;
                 if io.records.free().is_none() {
                     self.fail(io.out, NodeFault::RecordFailed, self.op.address, 0, 0);
                 }
@@ -186,6 +188,7 @@ impl Session {
     }
 
     /// Notes that the flash has begun something that takes so long.
+    #[inline(never)]
     pub(super) fn begun(&mut self, io: &Io<'_, impl NodePort>, kind: OpKind, address: u32, longest: Span) {
         (self.op.kind, self.op.address, self.op.until) = (kind, address, io.now + longest + SLACK);
     }
@@ -219,10 +222,9 @@ impl Session {
             }
             _ => return Work::None,
         }
-        let flash = &io.port.facts().flash;
         let unit = match next_to_program(io.buffers) {
-            None => self.next_unerased(flash),
-            Some(n) => match self.unerased_of(flash, io.buffers[n].segment.into()) {
+            None => self.next_unerased(io.port),
+            Some(n) => match self.unerased_of(io.port, io.buffers[n].segment.into()) {
                 None => {
                     self.start_program(io, n);
                     return Work::None;
@@ -240,7 +242,7 @@ impl Session {
     fn start_program(&mut self, io: &mut Io<'_, impl NodePort>, n: usize) {
         let buffer = &mut io.buffers[n];
         buffer.state = BufferState::Programming;
-        let Some(place) = self.place(buffer.segment.into()) else { return };
+        let Some(place) = self.place(io.port, buffer.segment.into()) else { return };
         let from = skip_blank(buffer, &place, buffer.at);
         (self.op.buffer, self.op.from) = (n as u8, from);
         if from >= place.len {
@@ -261,7 +263,7 @@ impl Session {
     fn read_back(&mut self, io: &mut Io<'_, impl NodePort>) {
         let Op { buffer: n, from, len, .. } = self.op;
         let buffer = &mut io.buffers[usize::from(n)];
-        let Some(place) = self.place(buffer.segment.into()) else { return };
+        let Some(place) = self.place(io.port, buffer.segment.into()) else { return };
         let mut found = [0; STEP];
         let found = &mut found[..usize::from(len)];
         let address = place.address + u32::from(from);
@@ -304,7 +306,7 @@ impl Session {
     #[inline(never)]
     fn hash_step<P: NodePort>(&mut self, io: &mut Io<'_, P>) -> Work {
         let segment = self.hash.segment;
-        let Some(SegmentPlace { region, address, len }) = self.place(segment.into()) else {
+        let Some(SegmentPlace { region, address, len }) = self.place(io.port, segment.into()) else {
             if P::HAS_SLOT && self.state == NodeState::Installing {
                 return self.hashed(io);
             }
@@ -313,7 +315,7 @@ impl Session {
         };
         let ready = match io.manifest[usize::from(segment)].state {
             EntryState::Done => true,
-            EntryState::Blank => self.unerased_of(&io.port.facts().flash, segment.into()).is_none(),
+            EntryState::Blank => self.unerased_of(io.port, segment.into()).is_none(),
             _ => false,
         };
         if !ready {
@@ -358,7 +360,7 @@ impl Session {
         if self.state == NodeState::Receiving
             && self.programmed == self.segments
             && self.mark == ImageState::None
-            && self.next_unerased(&port.facts().flash).is_none()
+            && self.next_unerased(port).is_none()
         {
             self.state = NodeState::Programmed;
         }
@@ -384,8 +386,9 @@ impl Session {
 
     fn start_record(&mut self, io: &mut Io<'_, impl NodePort>) -> Work {
         let Some(unit) = record::unit(io.port) else { return Work::None };
-        let needed = self.records_needed();
-        let free = io.records.free().filter(|_| self.trust || io.records.free_slots >= needed);
+        let needed = self.records_needed(io.port);
+        let trust = demands(io.port) && self.trust;
+        let free = io.records.free().filter(|_| trust || io.records.free_slots >= needed);
         if let Some(work) = self.keep(io, free.is_none()) {
             return work;
         }
@@ -401,12 +404,12 @@ impl Session {
 
     /// Slots that an update needs from here on: for the mark that it began, for its seal and regions, for the mark that it
     /// ended, and for what is said of that one. An update that was begun must not find itself without.
-    fn records_needed(&self) -> u32 {
-        if self.state == NodeState::Installing {
+    fn records_needed<P: NodePort>(&self, port: &P) -> u32 {
+        if P::HAS_SLOT && self.state == NodeState::Installing {
             return 1;
         }
         let begun = u32::from(self.mark == ImageState::Incomplete);
-        let remarks = u32::from(self.begin.seal().is_some()) + u32::from(self.shift != 0);
+        let remarks = u32::from(self.begin.seal().is_some()) + u32::from(self.shift(port) != 0);
         begun + u32::from(self.records_before_mark() - self.recorded) + 1 + remarks
     }
 
@@ -418,7 +421,7 @@ impl Session {
 
     /// Kind and number of the record that is due on the way to the mark.
     fn due<P: NodePort>(&self, port: &P) -> (u8, u8) {
-        let demands = port.seals() == Seals::Demanded;
+        let demands = demands(port);
         let before = self.records_before_mark();
         let seals = before - self.begin.regions().len() as u8;
         match self.recorded {
@@ -443,9 +446,9 @@ impl Session {
             return;
         }
         match due.0 {
-            record::FLOOR => self.floor = false,
             record::SEAL | record::REGION => self.recorded += 1,
-            record::VALID | record::STAGED if io.port.seals() == Seals::Demanded => self.trust = true,
+            record::FLOOR if demands(io.port) => self.floor = false,
+            record::VALID | record::STAGED if demands(io.port) => self.trust = true,
             _ => {
                 (self.mark, self.recorded, self.trust) = (ImageState::None, 0, false);
                 let asked = mark != ImageState::Incomplete && self.state == NodeState::Programmed;
@@ -463,7 +466,7 @@ impl Session {
 
     /// Compares the next piece of flash with the manifest.
     fn compare_step(&mut self, io: &mut Io<'_, impl NodePort>) -> Poll {
-        let place = self.place(self.compare.segment.into());
+        let place = self.place(io.port, self.compare.segment.into());
         let compare = &mut self.compare;
         let Some(SegmentPlace { address, len, .. }) = place else {
             return self.compared(io);
@@ -490,23 +493,22 @@ impl Session {
 
     /// Every segment is compared: units with something dirty must be erased, and lose what they had.
     fn compared(&mut self, io: &mut Io<'_, impl NodePort>) -> Poll {
-        let flash = &io.port.facts().flash;
         self.erased = [u32::MAX; super::session::MAX_UNITS / 32];
         for n in 0..self.segments {
             if io.manifest[usize::from(n)].state == EntryState::Dirty {
-                while let Some(unit) = self.unit_of(flash, n.into(), true) {
+                while let Some(unit) = self.unit_of(io.port, n.into(), true) {
                     self.flip_erased(unit.index);
                 }
             }
         }
         for n in 0..self.segments {
-            if self.unerased_of(flash, n.into()).is_some() {
+            if self.unerased_of(io.port, n.into()).is_some() {
                 let entry = &mut io.manifest[usize::from(n)];
                 entry.state =
                     if entry.crc == super::session::BLANK_CRC { EntryState::Blank } else { EntryState::Need };
             }
         }
-        let wrong = self.first_wrong(flash, io.manifest);
+        let wrong = self.first_wrong(io.port, io.manifest);
         match wrong.filter(|_| io.port.protection() != Protection::Open) {
             // A locked board is compared and never changed.
             Some(address) => self.fail(io.out, NodeFault::ReadbackDiffers, address, 0, 0),
@@ -524,6 +526,11 @@ impl Session {
             out.done(op::START, None, self.begin.session.into());
         }
     }
+}
+
+/// The board takes only images with a good seal.
+fn demands(port: &impl NodePort) -> bool {
+    port.seals() == Seals::Demanded
 }
 
 /// The buffer that is being programmed, or the ready one with the lowest segment.

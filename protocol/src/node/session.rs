@@ -58,7 +58,7 @@ pub(super) struct Session {
     pub(super) programmed: u16,
     /// Segments not yet whole in RAM or flash.
     pub(super) missing: u16,
-    /// How far above its place the image is written: into the second slot, or 0.
+    /// See [`Self::shift()`].
     pub(super) shift: u32,
     /// Steps done to bring the newest mark out of the records, or back.
     pub(super) kept: u32,
@@ -147,9 +147,15 @@ impl Session {
             id: [0; 32],
             erased: [0; MAX_UNITS / 32],
             crcs: [0; MAX_REGIONS],
-            digests: [[0; 32]; MAX_REGIONS],
+            digests: const { [[0; 32]; MAX_REGIONS] },
             begin: Begin::NONE,
         }
+    }
+
+    /// Nothing of it is left.
+    #[inline(never)]
+    pub(super) fn clear(&mut self) {
+        *self = Self::none();
     }
 
     pub(super) fn is_none(&self) -> bool {
@@ -202,7 +208,8 @@ impl Session {
 
     /// A board that hears nothing while it erases does all of that before it asks for data.
     pub(super) fn erases_first(&self, port: &impl NodePort) -> bool {
-        (self.mark != ImageState::None || self.shift != 0)
+        !port.is_agent()
+            && (self.mark != ImageState::None || self.shift(port) != 0)
             && !port.facts().capabilities.contains(Capabilities::RECEIVES_WHILE_BUSY)
     }
 
@@ -213,9 +220,9 @@ impl Session {
         self.missing = need;
         self.programmed = self.segments - need;
         self.state = NodeState::Receiving;
-        let nothing_to_do = need == 0 && self.next_unerased(&port.facts().flash).is_none();
+        let nothing_to_do = need == 0 && self.next_unerased(port).is_none();
         // In the second slot nothing is replaced: the application stays what it is.
-        if !nothing_to_do && self.shift == 0 {
+        if !nothing_to_do && self.shift(port) == 0 {
             self.mark = ImageState::Incomplete;
         }
     }
@@ -233,14 +240,20 @@ impl Session {
         self.erased[usize::from(unit) % MAX_UNITS / 32] ^= 1 << (unit % 32);
     }
 
+    /// How far above its place the image is written: into the second slot, or 0.
+    pub(super) fn shift<P: NodePort>(&self, _: &P) -> u32 {
+        if P::HAS_SLOT { self.shift } else { 0 }
+    }
+
     /// The first unit of the image that is not erased yet.
     #[inline(never)]
-    pub(super) fn next_unerased(&mut self, flash: &FlashFacts) -> Option<EraseUnit> {
+    pub(super) fn next_unerased(&mut self, port: &impl NodePort) -> Option<EraseUnit> {
         for region in self.begin.regions() {
             let end = region.address + region.len;
             let from = self.erase_address.max(region.address);
-            let unerased = self.unit_in(flash, from, end, false);
-            self.erase_address = unerased.map_or_else(|| from.max(end), |unit| unit.address - self.shift);
+            let unerased = self.unit_in(port, from, end, false);
+            self.erase_address =
+                unerased.map_or_else(|| from.max(end), |unit| unit.address - self.shift(port));
             if unerased.is_some() {
                 return unerased;
             }
@@ -249,37 +262,37 @@ impl Session {
     }
 
     /// Address of the first segment that would have to be programmed, or of the first unit to be erased.
-    pub(super) fn first_wrong(&mut self, flash: &FlashFacts, manifest: &[ManifestEntry]) -> Option<u32> {
+    pub(super) fn first_wrong(&mut self, port: &impl NodePort, manifest: &[ManifestEntry]) -> Option<u32> {
         let needed = |n: &u16| manifest[usize::from(*n)].state == EntryState::Need;
         let segment = (0..self.segments).find(needed).and_then(|n| self.begin.place(n.into()));
         segment
-            .map(|place| place.address + self.shift)
-            .or_else(|| self.next_unerased(flash).map(|unit| unit.address))
+            .map(|place| place.address + self.shift(port))
+            .or_else(|| self.next_unerased(port).map(|unit| unit.address))
     }
 
     /// Where segment `n` is written and read back.
-    pub(super) fn place(&self, n: u32) -> Option<SegmentPlace> {
+    pub(super) fn place(&self, port: &impl NodePort, n: u32) -> Option<SegmentPlace> {
         let place = self.begin.place(n)?;
-        Some(SegmentPlace { address: place.address + self.shift, ..place })
+        Some(SegmentPlace { address: place.address + self.shift(port), ..place })
     }
 
     /// The first unit not yet erased among those that segment `n` touches.
-    pub(super) fn unerased_of(&self, flash: &FlashFacts, n: u32) -> Option<EraseUnit> {
-        self.unit_of(flash, n, false)
+    pub(super) fn unerased_of(&self, port: &impl NodePort, n: u32) -> Option<EraseUnit> {
+        self.unit_of(port, n, false)
     }
 
     /// The first unit in this state among those that segment `n` touches.
-    pub(super) fn unit_of(&self, flash: &FlashFacts, n: u32, erased: bool) -> Option<EraseUnit> {
+    pub(super) fn unit_of(&self, port: &impl NodePort, n: u32, erased: bool) -> Option<EraseUnit> {
         let place = self.begin.place(n)?;
-        self.unit_in(flash, place.address, place.address + u32::from(place.len), erased)
+        self.unit_in(port, place.address, place.address + u32::from(place.len), erased)
     }
 
     /// The first unit in this state among those to which the image's bytes from one address to another go.
     #[inline(never)]
-    fn unit_in(&self, flash: &FlashFacts, from: u32, end: u32, erased: bool) -> Option<EraseUnit> {
-        let mut address = from + self.shift;
-        while address < end + self.shift {
-            let unit = flash.erase_unit(address)?;
+    fn unit_in(&self, port: &impl NodePort, from: u32, end: u32, erased: bool) -> Option<EraseUnit> {
+        let mut address = from + self.shift(port);
+        while address < end + self.shift(port) {
+            let unit = port.facts().flash.erase_unit(address)?;
             if self.is_erased(unit.index) == erased {
                 return Some(unit);
             }
@@ -299,7 +312,7 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
         flags.set(StatusFlags::FLASH_BUSY, s.op.kind != OpKind::None);
         flags.set(StatusFlags::MANIFEST_COMPLETE, !s.is_none() && s.known == s.segments);
         flags.set(StatusFlags::VERIFIED, s.verified());
-        flags.set(StatusFlags::STAGED, s.shift != 0);
+        flags.set(StatusFlags::STAGED, s.shift(&self.port) != 0);
         Status {
             state: s.state,
             flags,

