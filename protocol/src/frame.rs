@@ -68,6 +68,11 @@ impl Frame {
         Some(frame)
     }
 
+    /// Length of the payload.
+    pub(crate) fn len(&self) -> usize {
+        self.len.into()
+    }
+
     /// The first eight bytes; behind the payload's end they are 0xFF.
     pub(crate) fn first(&self) -> &[u8; 8] {
         const NONE: [u8; 8] = [0xFF; 8];

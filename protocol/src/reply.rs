@@ -312,13 +312,20 @@ fn read_info(r: &mut Reader<'_>) -> Option<Info> {
 /// are rounded up, and what is longer than a field can say stands there as the most it can.
 pub(crate) fn put_profile(w: &mut Writer<'_>, silicon: u16, flash: &FlashFacts, buffers: u16, segments: u16) {
     let FlashFacts { base, runs, unit, program_typical, program_longest, app_base, record_base } = flash;
-    let most = |n: Count| n.min(u16::MAX.into()) as u16;
-    w.u8(2).u16(silicon).u16(buffers).u16(segments).u32(*base).u32(*app_base).u32(*record_base);
-    w.u8(*unit).u16(most(program_typical.0)).u16(most(program_longest.0));
+    w.u8(2).u16(silicon).u16(buffers).u16(segments).u32(*base).u32(*app_base).u32(*record_base).u8(*unit);
+    put_span(w, *program_typical, 1);
+    put_span(w, *program_longest, 1);
     for EraseRun { count, size, typical, longest } in runs.iter().filter(|run| run.count > 0) {
-        w.u16(*count).u16(most((size / 1024).into()));
-        w.u16(most(typical.0.div_ceil(100))).u16(most(longest.0.div_ceil(100)));
+        w.u16(*count).u16((size / 1024) as u16);
+        put_span(w, *typical, 100);
+        put_span(w, *longest, 100);
     }
+}
+
+/// A time in units of so many microseconds.
+#[inline(never)]
+fn put_span(w: &mut Writer<'_>, span: Span, unit: Count) {
+    w.u16(span.0.div_ceil(unit).min(u16::MAX.into()) as u16);
 }
 
 fn read_profile(r: &mut Reader<'_>) -> Option<Profile> {

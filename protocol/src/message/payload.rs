@@ -54,7 +54,7 @@ static SHORTEST: [u8; 0x3A] = {
 impl<'a> Payload<'a> {
     /// The control in this frame. What comes behind the eighth byte is nothing that this version knows.
     pub(crate) fn new(frame: &'a Frame) -> Result<Self, Wrong> {
-        let (bytes, len) = (frame.first(), frame.data().len());
+        let (bytes, len) = (frame.first(), frame.len());
         match SHORTEST.get(usize::from(bytes[0])) {
             _ if len == 0 => Err(Wrong::Short),
             None | Some(0) => Err(Wrong::Opcode),

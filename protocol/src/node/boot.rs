@@ -46,7 +46,7 @@ pub fn startable(port: &mut impl NodePort, asked: u32) -> Option<u32> {
 
 /// A host looks for boards: a bootloader that was about to start its application stays.
 pub fn asks_to_stay(frame: &Frame) -> bool {
-    let whole = frame.data().len() >= 4;
+    let whole = frame.len() >= 4;
     matches!(frame.id(), Id::Standard(id) if is_control(id)) && whole && frame.first()[0] == op::DISCOVER
 }
 

@@ -3,7 +3,7 @@
 //! Called by [`Node::handle_frame`]. Invariant: a command is answered with one reply, at once or when it is done, and
 //! asking again is harmless; what the host says to all is answered by those whom it concerns.
 
-use super::session::{Session, When};
+use super::session::{Answer, Instead, Session};
 use super::{
     BusCounters, Capabilities, Farewell, ManifestEntry, Node, NodeMemory, NodePort, Protection, Seals,
     SegmentBuffer, session, settled, slot,
@@ -42,37 +42,37 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
             _ => return self.notice(now, p),
         };
         match outcome {
-            Ok(When::Now) => self.out.done(p.opcode(), None, detail),
-            Ok(When::Later) => {}
-            Err(refusal) => self.out.done(p.opcode(), Some(refusal), detail),
+            Ok(()) => self.out.done(p.opcode(), None, detail),
+            Err(Instead::Later) => {}
+            Err(Instead::Refused(refusal)) => self.out.done(p.opcode(), Some(refusal), detail),
         }
     }
 
     /// What is not answered with an outcome.
     fn notice(&mut self, now: Micros, p: &Payload<'_>) {
+        let (_, manifest) = self.memory.parts();
         match p.opcode() {
             op::IDENTIFY => self.identify(p.u8(1)),
             op::BLOCK_DATA => self.block_data(p),
+            op::MANIFEST => self.session.manifest(manifest, p.u16(1), p.u32(4)),
+            op::SEEK => {
+                if let Some((session, mut io)) = self.session(now) {
+                    session.seek(&mut io, p.seek());
+                }
+            }
             op::CENSUS => {
                 self.out.error();
                 self.out.request_status();
             }
+            op::QUERY_MISSING => self.session.report_all(manifest),
+            op::VERIFY => self.session.request_check(p.u8(1)),
             op::ABORT => self.end_session(now),
             op::STATISTICS => {
                 let BusCounters { tec, rec, overruns, errors } = self.port.bus_counters();
                 let statistics = Statistics { tec, rec, overruns, errors, ..self.statistics };
                 self.out.reply(|w| reply::put_statistics(w, &statistics));
             }
-            _ => {
-                let Some((session, mut io)) = self.session(now) else { return };
-                match p.opcode() {
-                    op::MANIFEST => session.manifest(io.manifest, p.u16(1), p.u32(4)),
-                    op::SEEK => session.seek(&mut io, p.seek()),
-                    op::QUERY_MISSING => session.report_all(io.manifest),
-                    op::VERIFY => session.request_check(p.u8(1)),
-                    _ => {}
-                }
-            }
+            _ => {}
         }
     }
 
@@ -118,22 +118,22 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
         }
     }
 
-    fn block_end(&mut self, p: &Payload<'_>, now: Micros) -> Result<When, Refusal> {
-        let Some(kind) = BlockKind::from_byte(p.u8(1)) else { return Ok(When::Later) };
+    fn block_end(&mut self, p: &Payload<'_>, now: Micros) -> Answer {
+        let Some(kind) = BlockKind::from_byte(p.u8(1)) else { return Err(Instead::Later) };
         let (len, crc) = (usize::from(p.u16(2)), p.u32(4));
         if self.block.get(..len).is_none_or(|block| CRC32.checksum(block) != crc) {
-            return Err(Refusal::BadBlock);
+            return Err(Refusal::BadBlock.into());
         }
         match kind {
             BlockKind::Begin => self.begin(len, crc, now)?,
             BlockKind::Identity => {
                 self.write_identity(len, now)?;
-                return Ok(When::Later);
+                return Err(Instead::Later);
             }
             BlockKind::Options => self.write_options(len)?,
             BlockKind::Key => self.make_key(len)?,
         }
-        Ok(When::Now)
+        Ok(())
     }
 
     #[inline(never)]
@@ -182,20 +182,20 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
     }
 
     #[inline(never)]
-    fn start(&mut self, number: u8) -> Result<When, Refusal> {
+    fn start(&mut self, number: u8) -> Answer {
         if !self.session.is_the(number) {
-            return Err(Refusal::WrongState);
+            return Err(Refusal::WrongState.into());
         }
         let (_, manifest) = self.memory.parts();
         self.session.start(&self.port, manifest)
     }
 
-    fn digest(&mut self, region: u8) -> Result<When, Refusal> {
+    fn digest(&mut self, region: u8) -> Answer {
         let Session { digests, checked, .. } = &self.session;
         let sha256 = digests.get(usize::from(region)).filter(|_| checked >> region & 1 != 0);
         let sha256 = sha256.ok_or(Refusal::WrongState)?;
         self.out.reply(|w| reply::put_digest(w, region, sha256));
-        Ok(When::Later)
+        Err(Instead::Later)
     }
 
     /// Option bytes can be changed, and nothing else is going on in the flash.
@@ -207,16 +207,16 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
         if able { Ok(()) } else { Err(Refusal::Unsupported) }
     }
 
-    fn protect(&mut self, p: &Payload<'_>) -> Result<When, Refusal> {
+    fn protect(&mut self, p: &Payload<'_>) -> Answer {
         if self.port.is_agent() {
-            return Err(Refusal::Unsupported);
+            return Err(Refusal::Unsupported.into());
         }
-        let Some(level) = Protection::from_byte(p.u8(1)) else { return Ok(When::Later) };
+        let Some(level) = Protection::from_byte(p.u8(1)) else { return Err(Instead::Later) };
         if level == Protection::Level2 && p.u16(2) != LEVEL2_CONSENT {
-            return Err(Refusal::NoConsent);
+            return Err(Refusal::NoConsent.into());
         }
         self.options_are_free()?;
-        if self.port.set_protection(level) { Ok(When::Now) } else { Err(Refusal::Flash) }
+        if self.port.set_protection(level) { Ok(()) } else { Err(Refusal::Flash.into()) }
     }
 
     fn write_options(&mut self, block: usize) -> Result<(), Refusal> {
@@ -245,50 +245,50 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
     }
 
     #[inline(never)]
-    fn read_memory(&mut self, p: &Payload<'_>) -> Result<When, Refusal> {
+    fn read_memory(&mut self, p: &Payload<'_>) -> Answer {
         let (address, len) = (p.u32(1), usize::from(p.u8(5)));
         if len == 0 || len > MAX_READ {
-            return Err(Refusal::TooLarge);
+            return Err(Refusal::TooLarge.into());
         }
         // Readout protection hides flash and OTP. Option bytes are no secret, and say whether the board was set up.
         let hidden = self.port.facts().flash.contains(address) || self.port.otp().contains(&address);
         if hidden && self.port.protection() != Protection::Open {
-            return Err(Refusal::Protected);
+            return Err(Refusal::Protected.into());
         }
         if self.flash_in_use() {
-            return Err(Refusal::WrongState);
+            return Err(Refusal::WrongState.into());
         }
         if let Some(mut w) = self.out.draft() {
             let space = reply::put_memory(&mut w, address).space(len);
             if !space.is_some_and(|space| self.port.read(address, space)) {
-                return Err(Refusal::OutsideFlash);
+                return Err(Refusal::OutsideFlash.into());
             }
             let len = w.len();
             self.out.send(len);
         }
-        Ok(When::Later)
+        Err(Instead::Later)
     }
 
-    fn test(&mut self, p: &Payload<'_>) -> Result<When, Refusal> {
+    fn test(&mut self, p: &Payload<'_>) -> Answer {
         let reading = self.port.run_test(p.u8(1), p.u32(3)).ok_or(Refusal::Unsupported)?;
         self.out.reply(|w| reply::put_reading(w, p.u8(1), p.u8(2), reading.unit, reading.value));
-        Ok(When::Later)
+        Err(Instead::Later)
     }
 
-    fn start_application(&mut self, address: u32) -> Result<When, Refusal> {
+    fn start_application(&mut self, address: u32) -> Answer {
         if self.records.newest.state != ImageState::Valid {
-            return Err(Refusal::NotVerified);
+            return Err(Refusal::NotVerified.into());
         }
         self.part(Farewell::Start(address))
     }
 
     /// Leaves the bus when the answer has left. With a reply still under way there is no room for the answer: the host
     /// will ask again.
-    fn part(&mut self, farewell: Farewell) -> Result<When, Refusal> {
+    fn part(&mut self, farewell: Farewell) -> Answer {
         if !self.out.reply_busy() {
             self.farewell = Some(farewell);
         }
-        Ok(When::Now)
+        Ok(())
     }
 
     /// Reading or changing anything in flash has to wait.

@@ -5,7 +5,7 @@
 
 use super::port::{FlashFacts, NodePort, Protection};
 use super::record::{Mark, Record, TRUSTED};
-use super::session::{Session, When, shares_unit};
+use super::session::{Answer, Instead, Session, shares_unit};
 use super::{Node, NodeMemory, Poll, STEP, Wake, Work, slot};
 use crate::block::{MAX_WRITE, Write};
 use crate::message::{NodeState, Refusal, op};
@@ -38,20 +38,20 @@ enum Stage {
 
 impl<P: NodePort, M: NodeMemory> Node<P, M> {
     /// Answered when the valid mark is written, or now if it is there already.
-    pub(super) fn commit(&mut self, number: u8) -> Result<When, Refusal> {
+    pub(super) fn commit(&mut self, number: u8) -> Answer {
         let session = &mut self.session;
         match session.state {
-            _ if !session.is_the(number) => Err(Refusal::WrongState),
-            NodeState::Committed | NodeState::Installing => Ok(When::Now),
+            _ if !session.is_the(number) => Err(Refusal::WrongState.into()),
+            NodeState::Committed | NodeState::Installing => Ok(()),
             NodeState::Programmed if session.verified() => {
                 if session.mark == ImageState::None {
                     let staged = P::HAS_SLOT && session.shift != 0;
                     session.mark = if staged { ImageState::Staged } else { ImageState::Valid };
                 }
-                Ok(When::Later)
+                Err(Instead::Later)
             }
-            NodeState::Programmed => Err(Refusal::NotVerified),
-            _ => Err(Refusal::WrongState),
+            NodeState::Programmed => Err(Refusal::NotVerified.into()),
+            _ => Err(Refusal::WrongState.into()),
         }
     }
 

@@ -34,7 +34,8 @@ impl Outbox {
 
     /// Forgets what waits.
     pub(super) const fn clear(&mut self) {
-        (self.due, self.len) = (0, 0);
+        self.due = 0;
+        self.sent();
     }
 
     pub(super) const fn is_empty(&self) -> bool {
@@ -65,13 +66,17 @@ impl Outbox {
         if self.reply_busy() {
             return None;
         }
-        (self.at, self.sequence) = (0, 0);
         Some(Writer::new(&mut self.reply))
     }
 
     /// Queues so many bytes of what was written.
     pub(super) const fn send(&mut self, len: usize) {
         self.len = len as u8;
+    }
+
+    /// There is no reply, and the next one begins at its beginning.
+    const fn sent(&mut self) {
+        (self.len, self.at, self.sequence) = (0, 0, 0);
     }
 
     /// Queues a reply; nothing happens if one is in flight.
@@ -123,7 +128,7 @@ impl Outbox {
         self.sequence += 1;
         self.at += PART;
         if last {
-            (self.len, self.at) = (0, 0);
+            self.sent();
         }
         Some(channel)
     }

@@ -75,11 +75,20 @@ pub(super) struct Session {
     pub(super) begin: Begin,
 }
 
-/// When a command that was not refused is answered.
-pub(super) enum When {
-    Now,
-    /// By what it began, when that has ended; or it needs no answer.
+/// What a command is answered with, at once.
+pub(super) type Answer = Result<(), Instead>;
+
+/// What is said instead of "done".
+pub(super) enum Instead {
+    /// Nothing: what was begun answers when it has ended, or no answer is needed.
     Later,
+    Refused(Refusal),
+}
+
+impl From<Refusal> for Instead {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
 }
 
 /// Whether the chip and its flash can take the image. Checked before anything is touched.
@@ -175,23 +184,19 @@ impl Session {
     }
 
     /// Begins to compare, or to erase and receive. Asking twice is harmless.
-    pub(super) fn start(
-        &mut self,
-        port: &impl NodePort,
-        manifest: &mut [ManifestEntry],
-    ) -> Result<When, Refusal> {
+    pub(super) fn start(&mut self, port: &impl NodePort, manifest: &mut [ManifestEntry]) -> Answer {
         if self.state > NodeState::Comparing && self.state != NodeState::Failed {
-            return Ok(if self.start_reply { When::Later } else { When::Now });
+            return if self.start_reply { Err(Instead::Later) } else { Ok(()) };
         }
         if self.state != NodeState::Manifest {
             return if self.state == NodeState::Comparing {
-                Ok(When::Later)
+                Err(Instead::Later)
             } else {
-                Err(Refusal::WrongState)
+                Err(Refusal::WrongState.into())
             };
         }
         if self.known < self.segments {
-            return Err(Refusal::ManifestIncomplete);
+            return Err(Refusal::ManifestIncomplete.into());
         }
         for entry in &mut manifest[..usize::from(self.segments)] {
             entry.state = if entry.crc == BLANK_CRC { EntryState::Blank } else { EntryState::Need };
@@ -199,11 +204,11 @@ impl Session {
         if !port.is_agent() && self.begin.flags.contains(BeginFlags::COMPARE) {
             self.state = NodeState::Comparing;
             self.start_reply = true;
-            return Ok(When::Later);
+            return Err(Instead::Later);
         }
         self.receive(port, manifest);
         self.start_reply = self.erases_first(port);
-        Ok(if self.start_reply { When::Later } else { When::Now })
+        if self.start_reply { Err(Instead::Later) } else { Ok(()) }
     }
 
     /// A board that hears nothing while it erases does all of that before it asks for data.
@@ -303,19 +308,18 @@ impl Session {
 }
 
 impl<P: NodePort, M: NodeMemory> Node<P, M> {
-    #[inline(never)]
     pub(super) fn status(&self) -> Status {
         let s = &self.session;
-        let mut flags = StatusFlags::empty();
-        flags.set(StatusFlags::HOLDING, s.stream.holding());
-        flags.set(StatusFlags::ERASING, s.op.is_erase());
-        flags.set(StatusFlags::FLASH_BUSY, s.op.kind != OpKind::None);
-        flags.set(StatusFlags::MANIFEST_COMPLETE, !s.is_none() && s.known == s.segments);
-        flags.set(StatusFlags::VERIFIED, s.verified());
-        flags.set(StatusFlags::STAGED, s.shift(&self.port) != 0);
+        let flag = |on: bool, flag: StatusFlags| if on { flag } else { StatusFlags::empty() };
+        let known = !s.is_none() && s.known == s.segments;
         Status {
             state: s.state,
-            flags,
+            flags: flag(s.stream.holding(), StatusFlags::HOLDING)
+                | flag(s.op.is_erase(), StatusFlags::ERASING)
+                | flag(s.op.kind != OpKind::None, StatusFlags::FLASH_BUSY)
+                | flag(known, StatusFlags::MANIFEST_COMPLETE)
+                | flag(s.verified(), StatusFlags::VERIFIED)
+                | flag(s.shift(&self.port) != 0, StatusFlags::STAGED),
             missing: if s.state < NodeState::Receiving { s.segments } else { s.missing },
             programmed: s.programmed,
             free: s.stream.free(),
