@@ -6,7 +6,7 @@
 use super::session::{Answer, Instead, Session};
 use super::{
     BusCounters, Capabilities, Farewell, ManifestEntry, Node, NodeMemory, NodePort, Protection, Seals,
-    SegmentBuffer, session, settled, slot,
+    session, slot,
 };
 use crate::block::{BeginFlags, MakeKey, Seal, Write};
 use crate::frame::Frame;
@@ -138,18 +138,16 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
 
     #[inline(never)]
     fn begin(&mut self, block: usize, crc: u32, now: Micros) -> Result<(), Refusal> {
-        let Self { port, memory, session, records, .. } = self;
-        if session.block == crc && session.state == NodeState::Manifest {
+        if self.session.block == crc && self.session.state == NodeState::Manifest {
             return Ok(()); // the host asks again because our answer was lost
         }
-        if self.write.is_some() || P::HAS_SLOT && session.is_committed() {
+        if self.write.is_some() || self.installs() {
             return Err(Refusal::WrongState);
         }
         // Whatever the board did for a host before: this is what it is asked for now.
-        session.clear();
+        self.end_session(now);
+        let Self { port, memory, session, records, .. } = self;
         let (buffers, manifest) = memory.parts();
-        buffers.iter_mut().for_each(SegmentBuffer::release);
-        self.settling = Some(settled(port, now));
         let begin = &mut session.begin;
         if !self.block.get(..block).is_some_and(|block| begin.read(block)) {
             return Err(Refusal::BadBlock);

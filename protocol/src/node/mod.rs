@@ -37,7 +37,7 @@ use crate::time::{Micros, Span};
 use discovery::Number;
 use finish::WriteJob;
 use outbox::Outbox;
-use record::Scan;
+use record::{Record, Scan};
 use session::{Io, Session};
 
 /// Bytes handled by one background step.
@@ -107,6 +107,8 @@ pub struct Node<P: NodePort, M: NodeMemory> {
     farewell: Option<Farewell>,
     /// What a write or an abandoned session began in the flash has ended by then, or never will.
     settling: Option<Micros>,
+    /// An abandoned session was writing a record: its slot is not blank any more.
+    record_left: bool,
 }
 
 impl<P: NodePort, M: NodeMemory> Node<P, M> {
@@ -133,6 +135,7 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
             statistics: Statistics::NONE,
             farewell: None,
             settling: None,
+            record_left: false,
         }
     }
 
@@ -272,6 +275,9 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
             } else if state == FlashState::Busy {
                 self.never_settles();
             }
+            if core::mem::take(&mut self.record_left) {
+                self.records.written(&mut self.port, &Record::BLANK);
+            }
         }
         if self.write.is_some() {
             return self.poll_write(now);
@@ -302,14 +308,17 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
         if self.installs() {
             return; // nobody stops what will replace the application
         }
+        self.record_left |= self.session.writes_record();
         self.session.clear();
         let (buffers, _) = self.memory.parts();
         buffers.iter_mut().for_each(SegmentBuffer::release);
         self.settle(now);
     }
 
+    /// The flash may still be busy with what was abandoned: nothing is begun, read or compared before it has ended.
     fn settle(&mut self, now: Micros) {
-        self.settling = Some(settled(&self.port, now));
+        let longest = self.port.facts().flash.runs.iter().map(|run| run.longest).max();
+        self.settling = Some(now + longest.unwrap_or_default() + SLACK);
     }
 
     /// An image in the second slot is committed and has not come to its place.
@@ -326,12 +335,6 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
             self.session.fail(&mut self.out, NodeFault::EraseTooSlow, address, 0, 0);
         }
     }
-}
-
-/// The flash may still be busy with what was abandoned: nothing is begun, read or compared before it has ended.
-fn settled(port: &impl NodePort, now: Micros) -> Micros {
-    let longest = port.facts().flash.runs.iter().map(|run| run.longest).max();
-    now + longest.unwrap_or_default() + SLACK
 }
 
 const _: () = assert!(SEGMENT.is_multiple_of(STEP));

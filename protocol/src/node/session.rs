@@ -176,6 +176,11 @@ impl Session {
         !self.is_none() && self.begin.session == number
     }
 
+    /// A record is on its way to the first blank slot.
+    pub(super) fn writes_record(&self) -> bool {
+        self.op.kind == OpKind::Record && self.kept == 0
+    }
+
     /// The image is known: what follows from it.
     pub(super) fn set_up(&mut self, state: NodeState, buffers: usize) {
         self.state = state;

@@ -285,3 +285,16 @@ proptest! {
         prop_assert_eq!(solo.port().operations, 0);
     }
 }
+
+#[test]
+fn a_session_abandoned_while_it_writes_a_record_leaves_that_place_to_it() {
+    for wait in (0..1_000).step_by(37) {
+        let mut solo = Solo::numbered(Port::new(uid(1), Some(1)), 1);
+        let before = solo.port().clone();
+        for action in [Action::Broken(0, 0, wait), Action::Number, Action::Transfer(0), Action::Commit(0)] {
+            act(&mut solo, &action);
+            check(&solo, &before);
+        }
+        assert_eq!(solo.state(), NodeState::Committed, "abandoned after {wait} us");
+    }
+}
