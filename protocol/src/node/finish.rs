@@ -3,9 +3,10 @@
 //! Invariant: an identity is written only to a place that no image, record or bootloader shares an erase unit
 //! with if that unit had to be erased, and it is read back before it is called done.
 
-use super::port::{FlashFacts, NodePort, Protection};
+use super::port::{NodePort, Protection};
 use super::record::{Mark, Record, TRUSTED};
 use super::session::{Answer, Instead, Session, shares_unit};
+use super::pipeline::demands;
 use super::{Node, NodeMemory, Poll, STEP, Wake, Work, slot};
 use crate::block::{MAX_WRITE, Write};
 use crate::message::{NodeState, Refusal, op};
@@ -78,11 +79,7 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
         if (address | len) & u32::from(flash.unit - 1) != 0 {
             return Err(Refusal::Unaligned);
         }
-        if address < bootloader_end(flash)
-            || holds_image(&self.records.newest, s, address, end)
-            || slot::owns(&self.port, address, end)
-            || shares_unit(flash, address, end, flash.record_base)
-        {
+        if is_reserved(&self.port, &self.records.newest, s, address, end) {
             return Err(Refusal::Reserved);
         }
         self.write.begin(address, write.bytes, write.may_erase, false);
@@ -115,12 +112,12 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
         let longest = match job.stage {
             Stage::Program => return Err(Refusal::Flash),
             Stage::Look if found.iter().any(|&b| b != 0xFF) => {
-                let flash = &port.facts().flash;
                 // There is no unit of OTP that could be erased.
-                let unit = flash.erase_unit(address).filter(|_| job.may_erase).ok_or(Refusal::NotBlank)?;
+                let unit = port.facts().flash.erase_unit(address).filter(|_| job.may_erase);
+                let unit = unit.ok_or(Refusal::NotBlank)?;
                 let (from, end) = (unit.address, unit.address + unit.size);
-                let image = holds_image(&records.newest, session, from, end);
-                if image || address + wanted.len() as u32 > end || from < bootloader_end(flash) {
+                let reserved = is_reserved(port, &records.newest, session, from, end);
+                if reserved || address + wanted.len() as u32 > end {
                     return Err(Refusal::NotBlank);
                 }
                 job.stage = Stage::Erase;
@@ -139,7 +136,7 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
 
     pub(super) fn end_write(&mut self, outcome: Result<(), Refusal>) {
         self.write.stage = Stage::None;
-        if self.write.trust {
+        if demands(&self.port) && self.write.trust {
             let record = self.records.newest.remark(TRUSTED);
             if outcome.is_err() || !self.records.written(&mut self.port, &record) {
                 self.records.newest.state = ImageState::Incomplete;
@@ -150,16 +147,17 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
     }
 }
 
-/// Nothing below is anybody's but the bootloader's.
-fn bootloader_end(flash: &FlashFacts) -> u32 {
-    flash.record_base.min(flash.app_base)
-}
-
-/// Whether the image of the session, or another one marked valid, has anything between these addresses.
-fn holds_image(mark: &Mark, session: &Session, from: u32, end: u32) -> bool {
-    let overlaps = session.begin.regions().iter().any(|r| from < r.address + r.len && r.address < end);
-    // Of the session's own image the regions are known, gaps and all.
-    overlaps || mark.guards(from, end) && *mark.id() != session.id
+/// Whether anything between these addresses is not for an identity: bootloader, records, second slot, the image of the
+/// session, or another one that is marked valid.
+#[inline(never)]
+fn is_reserved(port: &impl NodePort, mark: &Mark, session: &Session, from: u32, end: u32) -> bool {
+    let flash = &port.facts().flash;
+    from < flash.record_base.min(flash.app_base)
+        || shares_unit(flash, from, end, flash.record_base)
+        || slot::owns(port, from, end)
+        || session.begin.regions().iter().any(|r| from < r.address + r.len && r.address < end)
+        // Of the session's own image the regions are known, gaps and all.
+        || mark.guards(from, end) && *mark.id() != session.id
 }
 
 impl WriteJob {

@@ -529,7 +529,7 @@ impl Session {
 }
 
 /// The board takes only images with a good seal.
-fn demands(port: &impl NodePort) -> bool {
+pub(super) fn demands(port: &impl NodePort) -> bool {
     port.seals() == Seals::Demanded
 }
 
