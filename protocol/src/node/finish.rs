@@ -3,10 +3,10 @@
 //! Invariant: an identity is written only to a place that no image, record or bootloader shares an erase unit
 //! with if that unit had to be erased, and it is read back before it is called done.
 
+use super::pipeline::demands;
 use super::port::{NodePort, Protection};
 use super::record::{Mark, Record, TRUSTED};
 use super::session::{Answer, Instead, Session, shares_unit};
-use super::pipeline::demands;
 use super::{Node, NodeMemory, Poll, STEP, Wake, Work, slot};
 use crate::block::{MAX_WRITE, Write};
 use crate::message::{NodeState, Refusal, op};

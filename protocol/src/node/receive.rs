@@ -162,8 +162,9 @@ pub(super) struct Stream {
     flagged: u16,
     cursor: (u16, u16),
     ranges: Ranges,
-    /// When the pause was last asked for.
-    held: Option<Micros>,
+    /// A pause was asked for, last at this time.
+    holding: bool,
+    held: Micros,
     /// When data, or a look at what a pause leaves incomplete, last came.
     heard: Micros,
 }
@@ -179,7 +180,8 @@ impl Stream {
         flagged: 0,
         cursor: (0, 0),
         ranges: NO_CHUNK,
-        held: None,
+        holding: false,
+        held: Micros::ZERO,
         heard: Micros::ZERO,
     };
 
@@ -191,7 +193,7 @@ impl Stream {
     }
 
     pub(super) const fn holding(&self) -> bool {
-        self.held.is_some()
+        self.holding
     }
 
     pub(super) const fn free(&self) -> u8 {
@@ -349,11 +351,11 @@ impl Session {
     }
 
     fn hold<P>(&mut self, io: &mut Io<'_, P>) {
-        if self.stream.held.is_none() {
+        if !self.stream.holding {
             io.statistics.holds = io.statistics.holds.saturating_add(1);
         }
-        if self.stream.held.is_none_or(|at| io.now.since(at) >= HOLD_PERIOD) {
-            self.stream.held = Some(io.now);
+        if !self.stream.holding || io.now.since(self.stream.held) >= HOLD_PERIOD {
+            (self.stream.holding, self.stream.held) = (true, io.now);
             io.out.flow(Some(self.stream.free));
         }
     }
@@ -363,7 +365,9 @@ impl Session {
     /// No `Seek` tells during a pause that a segment has been sent, so what its buffer lacks is reported here:
     /// else a node whose buffers all lack something would wait for the host, and the host for the node.
     pub(super) fn renew_hold<P>(&mut self, io: &mut Io<'_, P>) -> Option<Micros> {
-        self.stream.held?;
+        if !self.stream.holding {
+            return None;
+        }
         self.hold(io);
         if io.now.since(self.stream.heard) >= STALL {
             self.stream.heard = io.now;
@@ -371,15 +375,15 @@ impl Session {
                 self.stream.flag(&mut io.manifest[usize::from(buffer.segment)]);
             }
         }
-        let renewal = self.stream.held.map(|at| at + HOLD_PERIOD);
-        renewal.into_iter().chain([self.stream.heard + STALL]).min_by_key(|at| at.since(io.now))
+        let (renewal, stall) = (self.stream.held + HOLD_PERIOD, self.stream.heard + STALL);
+        Some(if stall.is_before(renewal) { stall } else { renewal })
     }
 
     pub(super) fn buffer_freed(&mut self, out: &mut Outbox) {
         self.stream.free += 1;
         let enough = (RESERVE + 2).max(self.stream.total / 4).min(self.stream.total);
-        if self.stream.held.is_some() && self.stream.free >= enough {
-            self.stream.held = None;
+        if self.stream.holding && self.stream.free >= enough {
+            self.stream.holding = false;
             out.flow(None);
         }
     }

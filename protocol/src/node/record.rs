@@ -22,7 +22,7 @@
 use super::port::{EraseUnit, NodePort, Seals};
 use super::slot;
 use crate::CRC32;
-use crate::block::{Begin, MAX_REGIONS, Region, Seal};
+use crate::block::{Begin, MAX_REGIONS, Seal};
 use crate::bytes::Reader;
 use crate::reply::ImageState;
 
@@ -122,8 +122,9 @@ impl Mark {
         match kind {
             SEAL => begin.seal().into_iter().for_each(|seal| record.put_seal(number, seal)),
             REGION => {
-                let region = regions.get(usize::from(number)).unwrap_or(&Region::EMPTY);
-                record.put([region.address, region.len, region.crc], &region.sha256);
+                if let Some(region) = regions.get(usize::from(number)) {
+                    record.put([region.address, region.len, region.crc], &region.sha256);
+                }
             }
             FLOOR => record.set(CONTENT, self.floor),
             TRUSTED | INSTALLED => return self.remark(kind),
@@ -297,16 +298,16 @@ impl Scan {
                 (self.free, self.free_slots) = (address, rest / RECORD as u32);
                 return;
             }
-            if !slot.read(port, address) {
-                slot.0 = [0; RECORD]; // no record, and not blank: a power cut left it so
-            }
-            if slot == Record::BLANK {
+            if port.is_blank(address, RECORD as u32) {
                 if self.free_slots == 0 {
                     self.free = address;
                 }
                 self.free_slots += 1;
             } else {
                 self.free_slots = 0; // slots before a used one are never used again
+                if !slot.read(port, address) {
+                    slot.0 = [0; RECORD]; // no record, and not blank: a power cut left it so
+                }
                 self.newest.follow(port, &slot, address);
             }
             address += RECORD as u32;

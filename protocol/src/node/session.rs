@@ -34,6 +34,7 @@ pub(super) struct Io<'a, P> {
 #[repr(C)]
 pub(super) struct Session {
     pub(super) state: NodeState,
+    pub(super) failed: Option<ErrorReport>,
     /// Regions whose check the host waits for, one bit each; those that are read back; those that are right.
     pub(super) checks_requested: u8,
     pub(super) checked: u8,
@@ -48,7 +49,6 @@ pub(super) struct Session {
     /// The record area was erased, and the floor that stood there is to be written first.
     pub(super) floor: bool,
     pub(super) op: Op,
-    pub(super) failed: Option<ErrorReport>,
     /// Below it all of the image is erased.
     pub(super) erase_address: u32,
     pub(super) segments: u16,
