@@ -8,7 +8,22 @@
 
 __attribute__((used)) const uint8_t ballast[BALLAST] = {[0 ... BALLAST - 1] = 0x5A};
 
-// The registers that it uses (RM0090; RM0440 for G4, RM0444 for G0).
+// The registers that it uses (RM0090; RM0440 for G4, RM0444 for G0, RM0008 for F1).
+#ifdef F103xE
+#define USART_BRR REG(0x40013808)
+#define USART_CR1 REG(0x4001380C)
+#define USART_ON (1u << 13 | 1u << 3)
+#define USART_STATUS REG(0x40013800)
+#define USART_DATA REG(0x40013804)
+static void set_up(void) {
+    REG(0x40021018) |= 1u << 2 | 1u << 4 | 1u << 14; // RCC_APB2ENR: ports A and C, USART1
+    REG(0x40011000) = (REG(0x40011000) & ~(0xFu << 4)) | 2u << 4; // PC1 output
+    REG(0x40011010) = 1u << 1;
+    REG(0x40010804) = (REG(0x40010804) & ~(0xFu << 4)) | 0xBu << 4; // PA9: USART1
+    USART_BRR = 69; // 8 MHz / 115200
+    USART_CR1 = USART_ON;
+}
+#else
 #if defined G431 || defined G474 || defined G0B1
 #ifdef G0B1
 #define GPIOA 0x50000000u
@@ -41,7 +56,7 @@ __attribute__((used)) const uint8_t ballast[BALLAST] = {[0 ... BALLAST - 1] = 0x
 #endif
 #define GPIOC (GPIOA + 0x800)
 
-int main(void) {
+static void set_up(void) {
     GPIO_CLOCKS |= 1u << 0 | 1u << 2; // ports A and C
     USART_CLOCK |= 1u << USART_CLOCK_BIT;
     REG(GPIOC) = (REG(GPIOC) & ~(3u << 2)) | 1u << 2; // PC1 output
@@ -50,6 +65,11 @@ int main(void) {
     REG(GPIOA) = (REG(GPIOA) & ~(3u << 18)) | 2u << 18;
     USART_BRR = 139; // 16 MHz / 115200
     USART_CR1 = USART_ON;
+}
+#endif
+
+int main(void) {
+    set_up();
     for (const char *text = "application " VERSION "\r\n"; *text; text++) {
         while (!(USART_STATUS & 1u << 7)) {} // TXE
         USART_DATA = (uint8_t)*text;

@@ -13,6 +13,7 @@ use panel_simulator::{CanPort, Device, RomLink};
 use unicorn_engine::unicorn_const::uc_error;
 
 use crate::elf::Program;
+use crate::f1::F103;
 use crate::f4::F405;
 use crate::flash::{Flash, Noise};
 use crate::g0g4::{G0G4, chips};
@@ -30,6 +31,8 @@ const POWER_UP: u64 = 1_500_000;
 /// Which chip a board carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Chip {
+    /// STM32F103xE, a Cortex-M3.
+    F103,
     /// STM32F405.
     F405,
     /// STM32G431.
@@ -44,6 +47,7 @@ impl Chip {
     /// As `panel-simulator` calls it.
     pub(crate) fn name(self) -> &'static str {
         match self {
+            Self::F103 => "F103xE",
             Self::F405 => "F405",
             Self::G431 => "G431",
             Self::G474 => "G474",
@@ -57,6 +61,7 @@ impl Chip {
                 Ram { address: 0x2000_0000, size: 128 * 1024 },
                 Ram { address: 0x1000_0000, size: 64 * 1024 },
             ],
+            Self::F103 => &[Ram { address: 0x2000_0000, size: 64 * 1024 }],
             // SRAM1, SRAM2 and the CCM's second address follow each other (RM0440 2.4); its first is not mapped.
             Self::G431 => &[Ram { address: 0x2000_0000, size: 32 * 1024 }],
             Self::G474 => &[Ram { address: 0x2000_0000, size: 128 * 1024 }],
@@ -91,7 +96,7 @@ impl BoardConfig {
         let can_rx = match chip {
             Chip::F405 => (1, 5),
             Chip::G431 | Chip::G474 => (0, 11),
-            Chip::G0B1 => (1, 8),
+            Chip::F103 | Chip::G0B1 => (1, 8),
         };
         Self { chip, uid, crystal: None, seed: u64::from(number), fill: None, can_rx }
     }
@@ -134,6 +139,7 @@ impl Board {
     /// If unicorn cannot be set up.
     pub fn new(config: BoardConfig) -> Result<Self, uc_error> {
         let soc: Box<dyn Soc> = match config.chip {
+            Chip::F103 => Box::new(F103::new(config.uid, config.crystal)),
             Chip::F405 => Box::new(F405::new(config.uid, config.crystal)),
             Chip::G431 => Box::new(G0G4::new(&chips::G431, config.uid, config.crystal)),
             Chip::G474 => Box::new(G0G4::new(&chips::G474, config.uid, config.crystal)),

@@ -1,6 +1,7 @@
 //! What a block of Thumb code costs: instructions and processor cycles.
 //!
-//! Model, stated once for every figure this crate prints: the tables of the Cortex-M4 TRM (ARM DDI 0439B, 3.3.1) and
+//! Model, stated once for every figure this crate prints: the tables of the Cortex-M4 TRM (ARM DDI 0439B, 3.3.1), of which
+//! M3's (DDI 0337I, 3.3.1) is taken to be no row slower, and
 //! that of the Cortex-M0+ TRM (DDI 0484C, 3.3), at zero wait states, taken pessimistically. A load or store is never pipelined (2), every branch is taken and refills in P = 3 (M0+: 1), a divide
 //! takes 12. So emulated code is never faster than the chip's, and a budget kept here is kept there.
 

@@ -60,6 +60,7 @@ impl Nvic {
     pub(crate) fn new(core: Core) -> Self {
         let (priority_mask, cpuid) = match core {
             Core::M0Plus => (0xC0, 0x410C_C601),
+            Core::M3 => (0xF0, 0x411F_C231),
             Core::M4 => (0xF0, 0x410F_C241),
         };
         Self {

@@ -189,6 +189,7 @@ impl Processor {
         let mut uc = Unicorn::new_with_data(Arch::ARM, Mode::THUMB | Mode::MCLASS, inner)?;
         uc.ctl_set_cpu_model(match core {
             Core::M0Plus => ArmCpuModel::UC_CPU_ARM_CORTEX_M0 as i32,
+            Core::M3 => ArmCpuModel::UC_CPU_ARM_CORTEX_M3 as i32,
             Core::M4 => ArmCpuModel::UC_CPU_ARM_CORTEX_M4 as i32,
         })?;
         let flash_size = uc.get_data().soc.flash().data().len() as u32;

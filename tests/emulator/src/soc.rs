@@ -58,6 +58,8 @@ pub struct CanCounters {
 pub(crate) enum Core {
     /// Cortex-M0+.
     M0Plus,
+    /// Cortex-M3.
+    M3,
     /// Cortex-M4 with floating point.
     M4,
 }

@@ -172,10 +172,10 @@ pub(crate) struct Lane {
 /// Error frames without a frame in between that make a bus useless: an error-active controller is off the bus
 /// after 32 of its own.
 const DISTURBED: u32 = 64;
-/// From Go until an agent listens to its bus: the shipped ones, which unpack themselves and are then at 16 MHz; on G0, whose
-/// processor is slower at it (docs/node.md, "Measured").
+/// From Go until an agent listens to its bus: the shipped ones, which unpack themselves and are then at 16 MHz; on chips that do
+/// that at 64 MHz (docs/node.md, "Measured").
 const AGENT_START: Span = Span::from_millis(100);
-const AGENT_START_G0: Span = Span::from_millis(150);
+const AGENT_START_SLOW: Span = Span::from_millis(150);
 /// Time for clearing up after a pass that used up its own.
 const CLEARING: Span = Span::from_millis(5000);
 
@@ -340,7 +340,10 @@ impl Lane {
             return;
         }
         let agents = self.group.iter().filter(|s| self.boards.get(s).is_some_and(|b| b.loaded));
-        let start = if self.plan.recipe.chip.family == "G0" { AGENT_START_G0 } else { AGENT_START };
+        let start = match self.plan.recipe.chip.family {
+            "G0" | "F1" => AGENT_START_SLOW,
+            _ => AGENT_START,
+        };
         let waits = |s: &Slot| match self.plan.ways.get(s) {
             Some(way) if way.rom_on_bus() => start + JOIN_SILENCE,
             _ => start,

@@ -40,6 +40,7 @@ const CR_HSERDY: u32 = 1 << 17;
 const CR_PLLON: u32 = 1 << 24;
 const CR_PLLRDY: u32 = 1 << 25;
 const CFGR: u32 = 0x04;
+const CFGR_SW: u32 = 0b11;
 const CFGR_SWS: u32 = 0b11 << 2;
 const CFGR_PLLSRC: u32 = 1 << 16;
 const APB2RSTR: u32 = 0x0C;
@@ -65,9 +66,10 @@ const PLL_MHZ: u32 = 48;
 pub(crate) fn calm() {
     RCC.set(CR, CR_HSION);
     RCC.wait(CR, CR_HSIRDY, CR_HSIRDY);
-    RCC.write(CFGR, 0);
+    RCC.clear(CFGR, CFGR_SW);
     RCC.wait(CFGR, CFGR_SWS, 0);
     RCC.clear(CR, CR_PLLON | CR_HSEON);
+    RCC.write(CFGR, 0); // factor and source of a PLL that runs cannot be changed
     FLASH_ACR.replace(0, 0b111, 0);
     RCC.pulse(APB1RSTR, CANEN);
     RCC.pulse(APB2RSTR, USART1EN | PORTS);
@@ -86,25 +88,25 @@ pub(crate) fn start_clock() -> bool {
     // A crystal starts within 2 ms; a broken one must not keep the board from its host.
     let crystal = RCC.wait(CR, CR_HSERDY, CR_HSERDY);
     let (input, select) = if crystal { (mhz, CFGR_PLLSRC) } else { (4, 0) };
-    start_pll(select, input)
+    start_pll(select, PLL_MHZ / input)
 }
 
-/// From the internal oscillator, for the unpacking; a PLL that runs already is left alone.
+/// 64 MHz, the most that can be had of the internal oscillator, for the unpacking; a PLL that runs already is left alone.
 pub(crate) fn hurry() {
     if RCC.read(CR) & CR_PLLON == 0 {
-        start_pll(0, 4);
+        start_pll(0, 16);
     }
 }
 
-/// Takes the clock from the PLL, whose input is `input` MHz from `select`.
-fn start_pll(select: u32, input: u32) -> bool {
-    let pll = select | (PLL_MHZ / input - 2) << 18 | 0b100 << 8; // APB1 / 2
+/// Takes the clock from the PLL, which multiplies what comes from `select`: 4 MHz or the crystal.
+fn start_pll(select: u32, factor: u32) -> bool {
+    let pll = select | (factor - 2) << 18 | 0b100 << 8; // APB1 / 2
     RCC.write(CFGR, pll);
     RCC.set(CR, CR_PLLON);
     if !RCC.wait(CR, CR_PLLRDY, CR_PLLRDY) {
         return false;
     }
-    FLASH_ACR.replace(0, 0b111, 1); // one wait state (PM0075 3.1)
+    FLASH_ACR.replace(0, 0b111, 2); // two wait states, for up to 72 MHz (PM0075 3.1)
     RCC.write(CFGR, pll | 0b10);
     RCC.wait(CFGR, CFGR_SWS, 0b10 << 2)
 }

@@ -58,10 +58,8 @@ impl F405 {
     pub(crate) fn new(uid: Uid, crystal: Option<u32>) -> Self {
         let lines = |base: u8| Lines { transmit: base, receive: [base + 1, base + 2], status: base + 3 };
         let usart = |irq| Usart::new(Layout::Old, irq);
-        let mut rcc = Rcc::new();
-        rcc.crystal = crystal;
         Self {
-            rcc,
+            rcc: Rcc::new(crystal),
             flash: FlashInterface::new(),
             gpio: std::array::from_fn(fresh_port),
             can: [BxCan::new(lines(19), false), BxCan::new(lines(63), true)],

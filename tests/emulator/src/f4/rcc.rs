@@ -3,6 +3,7 @@
 //! Oscillators and the PLL are ready after the longest start-up times of DS8626 (tables 33, 35, 37); switching to
 //! one that is not ready is refused and noted. Clock gates are enforced: a peripheral without clock does not answer.
 
+use crate::oscillators::{Oscillators, shift};
 use crate::wires::{NEVER, Reset, Wires};
 
 const HSI: u32 = 16_000_000;
@@ -12,18 +13,9 @@ const HSE_START: u64 = 2_000_000;
 const PLL_LOCK: u64 = 200_000;
 const LSI_START: u64 = 40_000;
 
-/// Oscillators that take time to start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Source {
-    enable: u32,
-    ready: u32,
-    start: u64,
-    at: u64,
-}
-
 #[derive(Debug, Clone)]
 pub(crate) struct Rcc {
-    cr: u32,
+    pub(crate) oscillators: Oscillators,
     pllcfgr: u32,
     cfgr: u32,
     cir: u32,
@@ -31,29 +23,24 @@ pub(crate) struct Rcc {
     enabled: [u32; 6],
     bdcr: u32,
     csr: u32,
-    sources: [Source; 3],
     lsi_at: u64,
-    /// Frequency of the crystal on the board, if one is fitted.
-    pub(crate) crystal: Option<u32>,
     pwr_cr: u32,
     /// Peripherals of AHB1 to APB2 that were reset by software since the last look.
     pub(crate) software_reset: [u32; 6],
 }
 
 impl Rcc {
-    pub(crate) fn new() -> Self {
-        let source = |bit: u32, start| Source { enable: 1 << bit, ready: 2 << bit, start, at: NEVER };
+    pub(crate) fn new(crystal: Option<u32>) -> Self {
+        let starts = [HSI_START, HSE_START, PLL_LOCK];
         Self {
-            cr: 0x83,
+            oscillators: Oscillators::new(0x83, [1, 2], starts, crystal),
             pllcfgr: 0x2400_3010,
             cfgr: 0,
             cir: 0,
             enabled: [0x0010_0000, 0, 0, 0, 0, 0],
             bdcr: 0,
             csr: 0,
-            sources: [source(0, HSI_START), source(16, HSE_START), source(24, PLL_LOCK)],
             lsi_at: NEVER,
-            crystal: None,
             pwr_cr: 0xC000,
             software_reset: [0; 6],
         }
@@ -69,7 +56,7 @@ impl Rcc {
         };
         let old = if cause == Reset::Power { 0 } else { self.csr & 0xFE00_0000 };
         let bdcr = if cause == Reset::Power { 0 } else { self.bdcr };
-        *self = Self { csr: old | flags, crystal: self.crystal, bdcr, ..Self::new() };
+        *self = Self { csr: old | flags, bdcr, ..Self::new(self.oscillators.crystal) };
     }
 
     /// Whether the gate `bit` of bus register `bus` (0 AHB1 ... 4 APB1, 5 APB2) is open.
@@ -83,16 +70,11 @@ impl Rcc {
     }
 
     pub(crate) fn next_event(&self) -> u64 {
-        self.sources.iter().map(|s| s.at).min().unwrap_or(NEVER).min(self.lsi_at)
+        self.oscillators.next_event().min(self.lsi_at)
     }
 
     pub(crate) fn tick(&mut self, wires: &mut Wires) {
-        for source in &mut self.sources {
-            if source.at <= wires.now.ns {
-                source.at = NEVER;
-                self.cr |= source.ready;
-            }
-        }
+        self.oscillators.tick(wires.now.ns);
         if self.lsi_at <= wires.now.ns {
             self.lsi_at = NEVER;
             self.csr |= 2;
@@ -101,7 +83,7 @@ impl Rcc {
 
     pub(crate) fn read(&self, wires: &mut Wires, offset: u32) -> u32 {
         match offset {
-            0x00 => self.cr,
+            0x00 => self.oscillators.cr,
             0x04 => self.pllcfgr,
             0x08 => self.cfgr | (self.cfgr & 3) << 2,
             0x0C => self.cir,
@@ -118,9 +100,9 @@ impl Rcc {
 
     pub(crate) fn write(&mut self, wires: &mut Wires, offset: u32, value: u32, latency: u32) {
         match offset {
-            0x00 => self.control(wires, value),
+            0x00 => self.oscillators.write(wires, value),
             0x04 => {
-                if self.cr & 1 << 24 != 0 {
+                if self.oscillators.cr & 1 << 24 != 0 {
                     wires.complain("RCC_PLLCFGR written while the PLL runs");
                 }
                 self.pllcfgr = value;
@@ -174,30 +156,12 @@ impl Rcc {
         self.csr = self.csr & !1 | u32::from(on);
     }
 
-    fn control(&mut self, wires: &mut Wires, value: u32) {
-        for source in &mut self.sources {
-            let (was, is) = (self.cr & source.enable != 0, value & source.enable != 0);
-            if is && !was {
-                let starts = match source.enable {
-                    0x1_0000 => self.crystal.is_some() || value & 1 << 18 != 0,
-                    _ => true,
-                };
-                source.at = if starts { wires.now.ns + source.start } else { NEVER };
-            } else if was && !is {
-                source.at = NEVER;
-                self.cr &= !source.ready;
-            }
-        }
-        let ready = self.cr & 0x0202_0002;
-        self.cr = value & !0x0202_0002 | ready;
-    }
-
     fn switch(&mut self, wires: &mut Wires, value: u32, latency: u32) {
         let source = value & 3;
         let ready = match source {
-            0 => self.cr & 2 != 0,
-            1 => self.cr & 1 << 17 != 0,
-            2 => self.cr & 1 << 25 != 0,
+            0 => self.oscillators.cr & 2 != 0,
+            1 => self.oscillators.cr & 1 << 17 != 0,
+            2 => self.oscillators.cr & 1 << 25 != 0,
             _ => false,
         };
         if !ready {
@@ -207,15 +171,12 @@ impl Rcc {
         self.cfgr = value & !0xC;
         let sysclk = match source {
             0 => HSI,
-            1 => self.crystal.unwrap_or(HSI),
+            1 => self.oscillators.crystal.unwrap_or(HSI),
             _ => self.pll(wires),
         };
-        let divide = |field: u32, first: u32, shift: [u32; 8]| {
-            if field < first { 0 } else { shift[(field - first) as usize] }
-        };
-        wires.hclk = sysclk >> divide(value >> 4 & 0xF, 8, [1, 2, 3, 4, 6, 7, 8, 9]);
-        wires.pclk1 = wires.hclk >> divide(value >> 10 & 7, 4, [1, 2, 3, 4, 0, 0, 0, 0]);
-        wires.pclk2 = wires.hclk >> divide(value >> 13 & 7, 4, [1, 2, 3, 4, 0, 0, 0, 0]);
+        wires.hclk = sysclk >> shift(value, 4, 4);
+        wires.pclk1 = wires.hclk >> shift(value, 10, 3);
+        wires.pclk2 = wires.hclk >> shift(value, 13, 3);
         // RM0090 table 10, 2.7 to 3.6 V: one wait state for every 30 MHz.
         let needed = wires.hclk.saturating_sub(1) / 30_000_000;
         if latency < needed {
@@ -235,7 +196,7 @@ impl Rcc {
 
     /// RM0090 7.3.2: VCO input 1 to 2 MHz, VCO output 100 to 432 MHz.
     fn pll(&self, wires: &mut Wires) -> u32 {
-        let source = if self.pllcfgr & 1 << 22 != 0 { self.crystal.unwrap_or(0) } else { HSI };
+        let source = if self.pllcfgr & 1 << 22 != 0 { self.oscillators.crystal.unwrap_or(0) } else { HSI };
         let (m, n) = (self.pllcfgr & 0x3F, self.pllcfgr >> 6 & 0x1FF);
         let p = 2 * ((self.pllcfgr >> 16 & 3) + 1);
         let input = source / m.max(1);
@@ -253,7 +214,7 @@ mod tests {
 
     #[test]
     fn the_pll_is_ready_after_its_lock_time_and_not_before() {
-        let (mut rcc, mut wires) = (Rcc::new(), Wires::new(HSI));
+        let (mut rcc, mut wires) = (Rcc::new(None), Wires::new(HSI));
         rcc.write(&mut wires, 0x04, 1 << 24 | 8 | 168 << 6, 0); // HSI / 8 * 168 / 2
         rcc.write(&mut wires, 0x00, 0x83 | 1 << 24, 0);
         rcc.write(&mut wires, 0x08, 2 | 0b101 << 10 | 0b100 << 13, 5);
@@ -269,8 +230,8 @@ mod tests {
 
     #[test]
     fn too_few_wait_states_are_noticed() {
-        let (mut rcc, mut wires) = (Rcc::new(), Wires::new(HSI));
-        rcc.crystal = Some(40_000_000);
+        let (mut rcc, mut wires) = (Rcc::new(None), Wires::new(HSI));
+        rcc.oscillators.crystal = Some(40_000_000);
         rcc.write(&mut wires, 0x00, 0x83 | 1 << 16, 0);
         wires.now.ns = HSE_START;
         rcc.tick(&mut wires);
@@ -280,7 +241,7 @@ mod tests {
 
     #[test]
     fn the_cause_of_a_reset_stays_until_it_is_cleared() {
-        let (mut rcc, mut wires) = (Rcc::new(), Wires::new(HSI));
+        let (mut rcc, mut wires) = (Rcc::new(None), Wires::new(HSI));
         rcc.reset(Reset::Power);
         rcc.reset(Reset::Watchdog);
         assert_eq!(rcc.read(&mut wires, 0x74) >> 24, 0b10_1110);

@@ -54,11 +54,9 @@ enum Block {
 impl G0G4 {
     /// A chip with this unique ID and a crystal of this frequency on its board.
     pub(crate) fn new(model: &'static Model, uid: Uid, crystal: Option<u32>) -> Self {
-        let mut rcc = Rcc::new(model.family);
-        rcc.crystal = crystal;
         Self {
             model,
-            rcc,
+            rcc: Rcc::new(model.family, crystal),
             flash: FlashInterface::new(&model.flash),
             gpio: (0..model.gpio.1 as usize).map(|n| fresh_port(model, n)).collect(),
             can: FdCan::new(model.can_irqs),

@@ -5,6 +5,7 @@
 
 use std::ops::RangeInclusive;
 
+use crate::oscillators::{HSERDY, Oscillators, PLLON, PLLRDY, shift};
 use crate::wires::{NEVER, Reset, Wires};
 
 const HSI: u32 = 16_000_000;
@@ -14,10 +15,6 @@ const PLL_LOCK: u64 = 40_000;
 const LSI_START: u64 = 130_000;
 
 const HSIRDY: u32 = 1 << 10;
-const HSERDY: u32 = 1 << 17;
-const HSEBYP: u32 = 1 << 18;
-const PLLON: u32 = 1 << 24;
-const PLLRDY: u32 = 1 << 25;
 
 /// Whose registers they are. The oscillators and the reset flags have the same bits in both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,56 +48,37 @@ impl Family {
     }
 }
 
-/// An oscillator that takes time to start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Source {
-    enable: u32,
-    ready: u32,
-    start: u64,
-    at: u64,
-}
-
 #[derive(Debug, Clone)]
 pub(crate) struct Rcc {
     family: Family,
-    cr: u32,
+    oscillators: Oscillators,
     pllcfgr: u32,
     cfgr: u32,
     enabled: [u32; 7],
     /// CCIPR, and CCIPR2 of G0.
     select: [u32; 2],
     csr: u32,
-    sources: [Source; 3],
     lsi_at: u64,
-    /// Frequency of the crystal on the board, if one is fitted.
-    pub(crate) crystal: Option<u32>,
     power: [u32; 36],
     /// Peripherals that were reset by software since the last look, by bus.
     pub(crate) software_reset: [u32; 7],
 }
 
 impl Rcc {
-    pub(crate) fn new(family: Family) -> Self {
-        let source = |enable: u32, ready, start| Source { enable, ready, start, at: NEVER };
+    pub(crate) fn new(family: Family, crystal: Option<u32>) -> Self {
         let g4 = family == Family::G4;
         let mut power = [0; 36];
         power[0] = if g4 { 0x200 } else { 0x208 }; // PWR_CR1: range 1
         power[0x80 / 4] = if g4 { 0x100 } else { 0 }; // PWR_CR5: normal mode, no boost
         Self {
             family,
-            cr: 1 << 8 | HSIRDY,
+            oscillators: Oscillators::new(0x500, [1 << 8, HSIRDY], [HSI_START, HSE_START, PLL_LOCK], crystal),
             pllcfgr: 0x1000,
             cfgr: u32::from(g4),
             enabled: if g4 { [0x100, 0, 0, 0, 0x400, 0, 0] } else { [0, 0x100, 0, 0, 0, 0, 0] },
             select: [0; 2],
             csr: 0,
-            sources: [
-                source(1 << 8, HSIRDY, HSI_START),
-                source(1 << 16, HSERDY, HSE_START),
-                source(PLLON, PLLRDY, PLL_LOCK),
-            ],
             lsi_at: NEVER,
-            crystal: None,
             power,
             software_reset: [0; 7],
         }
@@ -116,7 +94,7 @@ impl Rcc {
             Reset::Watchdog => 1 << 29 | 1 << 26,
         };
         let old = if cause == Reset::Power { 0 } else { self.csr & 0xFE00_0000 };
-        *self = Self { csr: old | flags, crystal: self.crystal, ..Self::new(self.family) };
+        *self = Self { csr: old | flags, ..Self::new(self.family, self.oscillators.crystal) };
     }
 
     /// Whether the gate `bit` of bus register `bus` is open.
@@ -126,14 +104,15 @@ impl Rcc {
 
     /// FDCAN's kernel clock, Hz; 0: none (FDCANSEL).
     pub(crate) fn fdcan_clock(&self, wires: &Wires) -> u32 {
-        let crystal = if self.cr & HSERDY != 0 { self.crystal.unwrap_or(0) } else { 0 };
+        let crystal =
+            if self.oscillators.cr & HSERDY != 0 { self.oscillators.crystal.unwrap_or(0) } else { 0 };
         let (_, vco) = self.vco();
         match (self.family, self.select[0] >> 24 & 3, self.select[1] >> 8 & 3) {
             (Family::G4, 0, _) | (Family::G0, _, 2) => crystal,
-            (Family::G4, 1, _) if self.cr & PLLRDY != 0 && self.pllcfgr & 1 << 20 != 0 => {
+            (Family::G4, 1, _) if self.oscillators.cr & PLLRDY != 0 && self.pllcfgr & 1 << 20 != 0 => {
                 vco / (2 * ((self.pllcfgr >> 21 & 3) + 1))
             }
-            (Family::G0, _, 1) if self.cr & PLLRDY != 0 && self.pllcfgr & 1 << 24 != 0 => {
+            (Family::G0, _, 1) if self.oscillators.cr & PLLRDY != 0 && self.pllcfgr & 1 << 24 != 0 => {
                 vco / ((self.pllcfgr >> 25 & 7) + 1)
             }
             (Family::G4, 2, _) | (Family::G0, _, 0) => wires.pclk1,
@@ -152,16 +131,11 @@ impl Rcc {
     }
 
     pub(crate) fn next_event(&self) -> u64 {
-        self.sources.iter().map(|s| s.at).min().unwrap_or(NEVER).min(self.lsi_at)
+        self.oscillators.next_event().min(self.lsi_at)
     }
 
     pub(crate) fn tick(&mut self, wires: &mut Wires) {
-        for source in &mut self.sources {
-            if source.at <= wires.now.ns {
-                source.at = NEVER;
-                self.cr |= source.ready;
-            }
-        }
+        self.oscillators.tick(wires.now.ns);
         if self.lsi_at <= wires.now.ns {
             self.lsi_at = NEVER;
             self.csr |= 2;
@@ -172,7 +146,7 @@ impl Rcc {
         let map = self.family.map();
         let word = |range: &RangeInclusive<u32>| ((offset - range.start()) / 4) as usize;
         match offset {
-            0x00 => self.cr,
+            0x00 => self.oscillators.cr,
             0x08 if self.family == Family::G4 => self.cfgr | (self.cfgr & 3) << 2,
             0x08 => self.cfgr | (self.cfgr & 7) << 3,
             0x0C => self.pllcfgr,
@@ -193,10 +167,10 @@ impl Rcc {
         let map = self.family.map();
         let word = |range: &RangeInclusive<u32>| ((offset - range.start()) / 4) as usize;
         match offset {
-            0x00 => self.control(wires, value),
+            0x00 => self.oscillators.write(wires, value),
             0x08 => self.switch(wires, value, latency),
             0x0C => {
-                if self.cr & PLLON != 0 {
+                if self.oscillators.cr & PLLON != 0 {
                     wires.complain("RCC_PLLCFGR written while the PLL runs");
                 }
                 self.pllcfgr = value;
@@ -248,22 +222,6 @@ impl Rcc {
         self.csr = self.csr & !1 | u32::from(on);
     }
 
-    fn control(&mut self, wires: &mut Wires, value: u32) {
-        for source in &mut self.sources {
-            let (was, is) = (self.cr & source.enable != 0, value & source.enable != 0);
-            if is && !was {
-                let crystal = source.ready == HSERDY;
-                let starts = !crystal || self.crystal.is_some() || value & HSEBYP != 0;
-                source.at = if starts { wires.now.ns + source.start } else { NEVER };
-            } else if was && !is {
-                source.at = NEVER;
-                self.cr &= !source.ready;
-            }
-        }
-        let ready = self.cr & (HSIRDY | HSERDY | PLLRDY);
-        self.cr = value & !(HSIRDY | HSERDY | PLLRDY) | ready;
-    }
-
     fn switch(&mut self, wires: &mut Wires, value: u32, latency: u32) {
         let (source, field) = match self.family {
             // G0's first source is HSISYS, the internal oscillator divided by HSIDIV.
@@ -276,30 +234,26 @@ impl Rcc {
             3 => PLLRDY,
             _ => 0,
         };
-        if self.cr & ready == 0 {
+        if self.oscillators.cr & ready == 0 {
             wires.complain(format!("RCC_CFGR.SW switched to {:#x}, which is not ready", value & 7));
             return;
         }
         self.cfgr = value & !field;
         let sysclk = match source {
             1 => HSI,
-            2 => self.crystal.unwrap_or(0),
+            2 => self.oscillators.crystal.unwrap_or(0),
             _ => self.pll(wires),
         };
-        if self.family == Family::G0 && self.cr >> 11 & 7 != 0 {
+        if self.family == Family::G0 && self.oscillators.cr >> 11 & 7 != 0 {
             wires.complain("RCC_CR.HSIDIV is not modelled");
         }
-        let divide = |field: u32, first: u32, shift: [u32; 8]| {
-            if field < first { 0 } else { shift[(field - first) as usize] }
-        };
         let [ahb, apb1, apb2] = match self.family {
             Family::G0 => [8, 12, 12],
             Family::G4 => [4, 8, 11],
         };
-        let apb = |at: u32| divide(value >> at & 7, 4, [1, 2, 3, 4, 0, 0, 0, 0]);
-        wires.hclk = sysclk >> divide(value >> ahb & 0xF, 8, [1, 2, 3, 4, 6, 7, 8, 9]);
-        wires.pclk1 = wires.hclk >> apb(apb1);
-        wires.pclk2 = wires.hclk >> apb(apb2);
+        wires.hclk = sysclk >> shift(value, ahb, 4);
+        wires.pclk1 = wires.hclk >> shift(value, apb1, 3);
+        wires.pclk2 = wires.hclk >> shift(value, apb2, 3);
         if wires.hclk != sysclk && self.select[0] & 0b11 == 1 {
             wires.complain("USART1 from SYSCLK with an AHB divider is not modelled");
         }
@@ -328,7 +282,7 @@ impl Rcc {
     fn vco(&self) -> (u32, u32) {
         let source = match self.pllcfgr & 3 {
             2 => HSI,
-            3 => self.crystal.unwrap_or(0),
+            3 => self.oscillators.crystal.unwrap_or(0),
             _ => 0,
         };
         let most = if self.family == Family::G4 { 0xF } else { 7 };
@@ -359,7 +313,7 @@ mod tests {
 
     #[test]
     fn the_pll_gives_what_its_dividers_say_when_it_is_locked() {
-        let (mut rcc, mut wires) = (Rcc::new(Family::G4), Wires::new(HSI));
+        let (mut rcc, mut wires) = (Rcc::new(Family::G4, None), Wires::new(HSI));
         rcc.write(&mut wires, 0x0C, 1 << 24 | 40 << 8 | 3 << 4 | 2, 0); // HSI / 4 * 40 / 2
         rcc.write(&mut wires, 0x00, 0x500 | PLLON, 0);
         rcc.write(&mut wires, 0x08, 3, 4);
@@ -374,7 +328,7 @@ mod tests {
 
     #[test]
     fn the_pll_of_g0_divides_by_each_number() {
-        let (mut rcc, mut wires) = (Rcc::new(Family::G0), Wires::new(HSI));
+        let (mut rcc, mut wires) = (Rcc::new(Family::G0, None), Wires::new(HSI));
         rcc.write(&mut wires, 0x0C, 3 << 29 | 1 << 28 | 40 << 8 | 3 << 4 | 2, 0); // HSI / 4 * 40 / 4
         rcc.write(&mut wires, 0x00, 0x500 | PLLON, 0);
         wires.now.ns = PLL_LOCK;
@@ -387,7 +341,7 @@ mod tests {
 
     #[test]
     fn fdcan_has_the_clock_that_is_selected_or_none() {
-        let (mut rcc, mut wires) = (Rcc::new(Family::G4), Wires::new(HSI));
+        let (mut rcc, mut wires) = (Rcc::new(Family::G4, None), Wires::new(HSI));
         assert_eq!(rcc.fdcan_clock(&wires), 0, "HSE is off");
         rcc.write(&mut wires, 0x88, 2 << 24, 0);
         assert_eq!(rcc.fdcan_clock(&wires), HSI);
@@ -395,7 +349,7 @@ mod tests {
 
     #[test]
     fn the_cause_of_a_reset_stays_until_it_is_cleared() {
-        let (mut rcc, mut wires) = (Rcc::new(Family::G4), Wires::new(HSI));
+        let (mut rcc, mut wires) = (Rcc::new(Family::G4, None), Wires::new(HSI));
         rcc.reset(Reset::Power);
         rcc.reset(Reset::Options);
         assert_eq!(rcc.read(&mut wires, 0x94) >> 24, 0b1110);

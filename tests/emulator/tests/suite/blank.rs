@@ -7,7 +7,7 @@ use panel_engine::{Event, Finishing, SlotState};
 use panel_protocol::time::Span;
 use panel_simulator::RomLink;
 
-use crate::tools::{F405, G0B1, G474, Kit, Station, all_pass};
+use crate::tools::{F103, F405, G0B1, G474, Kit, Station, all_pass};
 
 /// Blank boards that are reached by this way.
 fn blank(kit: &Kit, count: u8, way: Way) -> Station {
@@ -61,6 +61,11 @@ fn blank_f405_boards_get_bootloader_and_application_through_the_agent_and_their_
 #[test]
 fn blank_f405_boards_get_bootloader_and_application_through_the_agent_and_their_shared_bus() {
     filled(&F405, 4, Way::RomCanAgent);
+}
+
+#[test]
+fn blank_f103_boards_get_bootloader_and_application_through_the_agent_and_their_own_ports() {
+    filled(&F103, 2, Way::RomUartAgent);
 }
 
 #[test]

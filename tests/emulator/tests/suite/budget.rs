@@ -5,13 +5,18 @@
 
 use panel_emulator::{Board, BoardConfig};
 
-use crate::tools::{F405, G0B1, G474, Kit, Station, all_pass};
+use crate::tools::{F103, F405, G0B1, G474, Kit, Station, all_pass};
 
 const MS: u64 = 1_000_000;
 
 #[test]
 fn an_f405_listens_soon_after_power_up_and_keeps_within_its_stack() {
     listens(&F405);
+}
+
+#[test]
+fn an_f103_listens_soon_after_power_up_and_keeps_within_its_stack() {
+    listens(&F103);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use panel_emulator::Program;
 use panel_engine::{Finishing, Lock, Outcome};
 use panel_protocol::time::Span;
 
-use crate::tools::{F405, G0B1, G431, G474, Kit, Station, all_pass};
+use crate::tools::{F103, F405, G0B1, G431, G474, Kit, Station, all_pass};
 
 #[test]
 fn four_f405_boards_are_programmed_verified_and_start_their_application() {
@@ -15,6 +15,12 @@ fn four_f405_boards_are_programmed_verified_and_start_their_application() {
 #[test]
 fn four_g431_boards_are_programmed_over_can_fd_verified_and_start_their_application() {
     four_boards(&G431);
+}
+
+#[test]
+fn four_f103_boards_are_programmed_verified_and_start_their_application() {
+    // At 8 MHz a start takes longer.
+    programmed(&F103, &F103.application("1.0", 60_000), 1000);
 }
 
 #[test]

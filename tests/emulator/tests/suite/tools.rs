@@ -108,6 +108,18 @@ pub(crate) static G0B1: Kit = Kit {
     ..G431_PLAIN
 };
 
+/// STM32F103xE with a crystal of 8 MHz, on classical CAN.
+pub(crate) static F103: Kit = Kit {
+    chip: Chip::F103,
+    name: "f103",
+    macro_name: "F103xE",
+    engine: "STM32F103xE",
+    cpu: "cortex-m3",
+    crystal: Some(8_000_000),
+    start_up: 200,
+    ..F405_PLAIN
+};
+
 /// The same boards with a second slot.
 pub(crate) static F405_SLOT: Kit = Kit { name: "f405-slot", ..F405_PLAIN };
 pub(crate) static G431_SLOT: Kit = Kit { name: "g431-slot", ..G431_PLAIN };
