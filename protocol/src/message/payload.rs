@@ -98,18 +98,27 @@ impl<'a> Payload<'a> {
         &self.bytes[2..self.len.clamp(2, 2 + BLOCK_PART)]
     }
 
+    /// The ranges of `Seek`; twice the same if it has one. Of one that ends before it begins there is nothing.
+    pub(crate) const fn ranges(&self) -> [ChunkRange; 2] {
+        [self.range(3), self.range(if self.len >= 7 { 5 } else { 3 })]
+    }
+
+    const fn range(&self, at: usize) -> ChunkRange {
+        ChunkRange { first: self.bytes[at], last: self.bytes[at + 1] }
+    }
+
     /// What `Seek` says; `None` if a range ends before it begins.
     pub(crate) fn seek(&self) -> Option<Seek> {
         let segment = self.u16(1);
-        let second = if self.len >= 7 { Some(self.range(5)?) } else { None };
+        let [a, b] = self.ranges();
+        if a.first > a.last || b.first > b.last {
+            return None;
+        }
+        let second = (self.len >= 7).then_some(b);
         Some(Seek {
             segment: segment & !Seek::REPAIR,
             repair: segment & Seek::REPAIR != 0,
-            ranges: (self.range(3)?, second),
+            ranges: (a, second),
         })
-    }
-
-    const fn range(&self, at: usize) -> Option<ChunkRange> {
-        ChunkRange::new(self.bytes[at], self.bytes[at + 1])
     }
 }

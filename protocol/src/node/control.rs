@@ -57,7 +57,7 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
             op::MANIFEST => self.session.manifest(manifest, p.u16(1), p.u32(4)),
             op::SEEK => {
                 if let Some((session, mut io)) = self.session(now) {
-                    session.seek(&mut io, p.seek());
+                    session.seek(&mut io, p.u16(1), p.ranges());
                 }
             }
             op::CENSUS => {

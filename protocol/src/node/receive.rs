@@ -23,11 +23,11 @@ const STALL: Span = Span::from_millis(25);
 const RESERVE: u8 = 2;
 
 /// Chunks of a segment that are not blank.
-type Ranges = (ChunkRange, Option<ChunkRange>);
+type Ranges = [ChunkRange; 2];
 
-const EVERY_CHUNK: Ranges = (ChunkRange { first: 0, last: u8::MAX }, None);
+const EVERY_CHUNK: Ranges = [ChunkRange { first: 0, last: u8::MAX }; 2];
 /// Before a segment has been heard of.
-const NO_CHUNK: Ranges = (ChunkRange { first: 0, last: 0 }, None);
+const NO_CHUNK: Ranges = [ChunkRange { first: 0, last: 0 }; 2];
 
 /// What a node knows of one segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,9 +108,8 @@ impl SegmentBuffer {
 
     /// Of so many chunks those outside of the ranges that `Seek` says are blank, and not sent.
     fn expect(&mut self, ranges: Ranges, chunks: u16) {
-        let inside = |r: ChunkRange, chunk| (r.first..=r.last).contains(&chunk);
         for chunk in 0..=u8::MAX {
-            let sent = inside(ranges.0, chunk) || ranges.1.is_some_and(|r| inside(r, chunk));
+            let sent = ranges.iter().any(|r| (r.first..=r.last).contains(&chunk));
             if !sent || u16::from(chunk) >= chunks {
                 self.take(chunk);
             }
@@ -226,23 +225,24 @@ impl Session {
         }
     }
 
-    pub(super) fn seek<P>(&mut self, io: &mut Io<'_, P>, seek: Option<Seek>) {
-        let Some(seek) = seek else { return };
-        if self.state != NodeState::Receiving || seek.segment >= self.segments {
+    /// Data of this segment follows, and the chunks outside of these ranges are blank.
+    pub(super) fn seek<P>(&mut self, io: &mut Io<'_, P>, word: u16, ranges: Ranges) {
+        let segment = word & !Seek::REPAIR;
+        if self.state != NodeState::Receiving || segment >= self.segments {
             return;
         }
-        self.leave(io, seek.segment);
-        if !seek.repair {
-            self.skip_to(io.manifest, seek.segment);
-            self.stream.next = self.stream.next.max(seek.segment + 1);
+        self.leave(io, segment);
+        if word & Seek::REPAIR == 0 {
+            self.skip_to(io.manifest, segment);
+            self.stream.next = self.stream.next.max(segment + 1);
         }
-        self.stream.current = seek.segment;
-        self.stream.ranges = seek.ranges;
+        self.stream.current = segment;
+        self.stream.ranges = ranges;
         self.stream.open = true;
-        let entry = io.manifest[usize::from(seek.segment)];
+        let entry = io.manifest[usize::from(segment)];
         if entry.state == EntryState::Buffered {
             let buffer = &mut io.buffers[usize::from(entry.buffer)];
-            buffer.expect(seek.ranges, self.stream.chunks());
+            buffer.expect(ranges, self.stream.chunks());
             buffer.check_if_complete();
         }
     }
