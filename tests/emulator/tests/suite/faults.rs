@@ -1,7 +1,8 @@
 //! The faults of a production panel that make sense for a real binary, all on one panel at once.
 //!
 //! The same rows as the simulator's catalogue (`tests/simulator/src/fault.rs`): noise on the bus, frames that one board alone
-//! misses, a board that dies, one whose supply dips, flash that cannot be erased or takes too long, two boards with one UID.
+//! misses, a board that dies, one whose supply dips, one that hangs, flash that cannot be erased or takes too long, two boards
+//! with one UID, a board with another chip.
 //! Cells that fail and boards that are protected are in `panel.rs`. What only a model of a board can have (a node that
 //! babbles, falls mute or lies about its lock) would be another binary.
 
@@ -9,13 +10,16 @@ use panel_codes::Code;
 use panel_emulator::{Board, BoardConfig, FLASH_BASE, Fitted, NEVER, Noise};
 use panel_engine::Outcome;
 use panel_protocol::frame::Frame;
+use panel_protocol::time::Span;
 use panel_simulator::{CanPort, Device};
 
-use crate::tools::{F405, Station, all_pass};
+use crate::tools::{F103, F405, Station, all_pass};
 
 /// What a chip draws whose processor stands still.
 const STOPPED_MA: u32 = 10;
 const DIP_NS: u64 = 20_000_000;
+/// `b .`
+const CIRCLE: [u8; 2] = 0xE7FE_u16.to_le_bytes();
 
 /// What happens to a board from outside.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +31,8 @@ enum Strike {
     Dead(u32),
     /// Its supply dips once when this cell has been programmed.
     BrownOut(u32),
+    /// Its processor runs in circles when this cell has been programmed.
+    Hang(u32),
 }
 
 /// A board to which something happens.
@@ -45,8 +51,15 @@ impl Struck {
     }
 
     fn look(&mut self, now: u64, port: &mut CanPort<'_>) {
-        let (Strike::Dead(at) | Strike::BrownOut(at)) = self.strike else { return };
+        let (Strike::Dead(at) | Strike::BrownOut(at) | Strike::Hang(at)) = self.strike else { return };
         if self.board.board().flash().data()[(at - FLASH_BASE) as usize] == 0xFF {
+            return;
+        }
+        if matches!(self.strike, Strike::Hang(_)) {
+            let mut board = self.board.board();
+            let place = board.program_counter() & !1;
+            assert!(board.spoil_memory(place, &CIRCLE.repeat(16)));
+            self.strike = Strike::Nothing;
             return;
         }
         self.board.set_power(now, false, port);
@@ -169,4 +182,30 @@ fn each_faulty_board_fails_with_its_own_code_and_the_others_pass() {
     let mut station = Station::with(&F405, again.into());
     let reports = station.program(&image, false);
     all_pass(&station, &reports);
+}
+
+#[test]
+fn a_board_with_another_chip_and_one_whose_processor_hangs_fail_and_their_neighbour_passes() {
+    let image = F405.application("1.0", 12_000);
+    let half = image.flat().0 + 6000;
+    let boards = [(1, &F405), (2, &F103), (3, &F405)].map(|(slot, kit)| {
+        let mut board = kit.board(slot);
+        board.program(&kit.bootloader());
+        board
+    });
+    let strike = |slot| if slot == 3 { Strike::Hang(half) } else { Strike::Nothing };
+    let fit = |slot, board| -> Box<dyn Device> { Box::new(Struck::new(board, strike(slot))) };
+    let mut station = Station::troubled(&F405, boards.into(), 0.0, fit);
+    station.start_up = Span::from_millis(F103.start_up.into());
+    let reports = station.program(&image, false);
+    let ends: Vec<_> =
+        reports.iter().filter_map(|r| r.verdict.as_ref()).map(|v| (v.outcome, v.code)).collect();
+    println!("measured: f405, f103 in its panel, f405 that hangs: {ends:?}");
+    let fail = |code| (Outcome::Fail, Some(code));
+    assert_eq!(ends, [(Outcome::Pass, None), fail(Code::WrongChip), fail(Code::BoardSilent)], "{reports:?}");
+    assert_eq!(
+        station.boards[1].board().flash_mut().take_journal(),
+        [],
+        "nothing is written to another chip"
+    );
 }

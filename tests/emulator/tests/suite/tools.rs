@@ -186,7 +186,7 @@ pub(crate) struct Station {
     pub(crate) panel: Panel,
     pub(crate) ways: Ways,
     chip: &'static panel_engine::chip::Chip,
-    start_up: Span,
+    pub(crate) start_up: Span,
     session: u8,
 }
 
