@@ -98,7 +98,7 @@ impl<'a> Payload<'a> {
         &self.bytes[2..self.len.clamp(2, 2 + BLOCK_PART)]
     }
 
-    /// The ranges of `Seek`; twice the same if it has one. Of one that ends before it begins there is nothing.
+    /// The ranges of `Seek` as they came; twice the same if it has one.
     pub(crate) const fn ranges(&self) -> [ChunkRange; 2] {
         [self.range(3), self.range(if self.len >= 7 { 5 } else { 3 })]
     }

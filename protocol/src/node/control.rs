@@ -179,7 +179,6 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
         Ok(())
     }
 
-    #[inline(never)]
     fn start(&mut self, number: u8) -> Answer {
         if !self.session.is_the(number) {
             return Err(Refusal::WrongState.into());

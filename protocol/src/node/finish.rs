@@ -97,7 +97,6 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
     }
 
     /// The flash has ended what it was told: read what is there, and go on; true: it is what is wanted.
-    #[inline(never)]
     fn write_step(&mut self, now: Micros) -> Result<bool, Refusal> {
         let Self { port, write: job, records, session, .. } = self;
         let (address, wanted) = (job.address, job.bytes.get(..usize::from(job.len)).unwrap_or_default());

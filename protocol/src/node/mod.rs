@@ -193,6 +193,7 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
     }
 
     /// Takes one frame from the bus. Frames that are no message for this node are ignored.
+    #[inline(never)]
     pub fn handle_frame(&mut self, now: Micros, frame: &Frame) {
         let Id::Standard(id) = frame.id() else { return };
         if self.muted {

@@ -228,7 +228,8 @@ impl Session {
     /// Data of this segment follows, and the chunks outside of these ranges are blank.
     pub(super) fn seek<P>(&mut self, io: &mut Io<'_, P>, word: u16, ranges: Ranges) {
         let segment = word & !Seek::REPAIR;
-        if self.state != NodeState::Receiving || segment >= self.segments {
+        let whole = ranges.iter().all(|r| r.first <= r.last);
+        if self.state != NodeState::Receiving || segment >= self.segments || !whole {
             return;
         }
         self.leave(io, segment);

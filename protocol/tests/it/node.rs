@@ -134,6 +134,21 @@ fn scattered_losses_go_in_lists_of_six_and_long_runs_in_spans() {
 }
 
 #[test]
+fn a_seek_with_a_range_that_ends_before_it_begins_moves_nothing() {
+    let sample = sample();
+    let mut solo = receiving(&sample, port());
+    for (first, last, second) in [(9, 3, None), (0, 3, Some(ChunkRange { first: 9, last: 8 }))] {
+        let ranges = (ChunkRange { first, last }, second);
+        solo.send(Control::Seek(Seek { segment: 3, repair: false, ranges }));
+    }
+    assert_eq!(solo.heard, []);
+    let missing = solo.status().missing;
+    solo.data(&sample, 0, None);
+    solo.wait(Span::from_millis(5));
+    assert_eq!(solo.status().missing, missing - 1, "the first segment is still the one that data belongs to");
+}
+
+#[test]
 fn segments_that_went_by_unheard_are_reported_as_one_run() {
     let sample = sample();
     let mut solo = receiving(&sample, port());
