@@ -15,8 +15,6 @@ struct Memory {
     /// Flash kept for the resident bootloader.
     resident: Resident,
     stack: u32,
-    /// The program stays in flash: RAM has no room for it.
-    in_place: bool,
     /// Alignment of the vector table: the next power of two above its size.
     align: u32,
 }
@@ -38,16 +36,14 @@ const CHIPS: [Memory; 5] = [
         resident: F4,
         stack: 8 * KIB,
         align: 512,
-        in_place: false,
     },
     Memory {
         chip: "g431",
         ram: (0x2000_0000, 32 * KIB),
         agent: 0x2000_4000,
         resident: G4,
-        stack: 8 * KIB,
+        stack: 2 * KIB,
         align: 512,
-        in_place: true,
     },
     Memory {
         chip: "g474",
@@ -56,7 +52,6 @@ const CHIPS: [Memory; 5] = [
         resident: G4,
         stack: 8 * KIB,
         align: 512,
-        in_place: false,
     },
     Memory {
         chip: "f103",
@@ -65,7 +60,6 @@ const CHIPS: [Memory; 5] = [
         resident: F1,
         stack: 8 * KIB,
         align: 512,
-        in_place: false,
     },
     Memory {
         chip: "g0b1",
@@ -74,7 +68,6 @@ const CHIPS: [Memory; 5] = [
         resident: G0,
         stack: 8 * KIB,
         align: 256,
-        in_place: false,
     },
 ];
 
@@ -105,8 +98,6 @@ fn main() {
     let is_agent = env::var_os("CARGO_FEATURE_AGENT").is_some();
     let program = if is_agent {
         in_ram(memory, memory.agent, memory.end() - memory.agent)
-    } else if memory.in_place {
-        in_flash(memory, size)
     } else {
         in_ram(memory, RESIDENT, size)
     };
@@ -121,12 +112,6 @@ fn main() {
 /// Where the resident bootloader lies.
 const RESIDENT: u32 = 0x0800_0000;
 
-/// Program that runs in flash.
-fn in_flash(m: &Memory, size: u32) -> String {
-    let flash = format!("FLASH (rx) : ORIGIN = {RESIDENT:#x}, LENGTH = {size:#x}");
-    script(m, &flash, "FLASH", "")
-}
-
 /// Program at the beginning of RAM, where the front puts it. `panel-packed` reads from the symbols where the packed image
 /// is loaded, how large it may be, and where it ends when it has moved to unpack.
 fn in_ram(m: &Memory, load: u32, limit: u32) -> String {
@@ -136,7 +121,7 @@ _packed_limit = {limit:#x};
 _packed_end = {:#x};",
         m.end() - FRONT_STACK
     );
-    script(m, "", "RAM", &symbols)
+    script(m, &symbols)
 }
 
 /// What unpacks: instructions only, at 0 because it goes elsewhere.
@@ -155,11 +140,10 @@ ASSERT(SIZEOF(.constants) == 0, \"the front has a constant, which would need an 
     )
 }
 
-fn script(m: &Memory, flash: &str, place: &str, end: &str) -> String {
+fn script(m: &Memory, end: &str) -> String {
     let (ram, len) = (m.ram.0, m.end() - m.ram.0);
     format!(
         "MEMORY {{
-  {flash}
   RAM (rwx) : ORIGIN = {ram:#x}, LENGTH = {len:#x}
 }}
 ENTRY(start)
@@ -173,7 +157,7 @@ SECTIONS {{
     *(.data .data.*)
     . = ALIGN(16);
     _program_end = .;
-  }} > {place}
+  }} > RAM
   .noinit (NOLOAD) : ALIGN(8) {{ *(.noinit .noinit.*) }} > RAM
   .bss (NOLOAD) : ALIGN(4) {{ _bss_start = .; *(.bss .bss.* COMMON) . = ALIGN(4); _bss_end = .; }} > RAM
   .stack (NOLOAD) : ALIGN(8) {{ _stack_limit = .; . = . + {stack:#x}; _stack_top = .; }} > RAM

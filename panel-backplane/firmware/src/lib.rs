@@ -14,7 +14,6 @@ mod can;
 mod chip;
 mod core_registers;
 mod flash;
-#[cfg(not(feature = "g431"))]
 mod front;
 mod gpio;
 mod mailbox;

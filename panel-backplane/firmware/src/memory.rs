@@ -3,6 +3,7 @@
 //! How many buffers fit is a constant per chip; the linker refuses an image that does not fit.
 #![expect(unsafe_code, reason = "statics handed out once")]
 
+use crate::chip;
 use crate::run::Board;
 use panel_protocol::node::{ManifestEntry, NodeMemory, SegmentBuffer};
 
@@ -10,7 +11,7 @@ use panel_protocol::node::{ManifestEntry, NodeMemory, SegmentBuffer};
 const SIZES: (usize, usize) = if cfg!(feature = "f405") {
     (34, 512)
 } else if cfg!(feature = "g431") {
-    (8, 64)
+    (G431_BUFFERS, 64)
 } else if cfg!(feature = "g474") {
     (31, 256)
 } else if cfg!(feature = "g0b1") {
@@ -18,6 +19,9 @@ const SIZES: (usize, usize) = if cfg!(feature = "f405") {
 } else {
     (9, 256)
 };
+
+/// What 32 KiB leave beside the program.
+const G431_BUFFERS: usize = if chip::BOARD.slot.is_some() { 2 } else { 3 };
 
 // All zero, so that they are cleared with the rest of the program's RAM.
 static mut BUFFERS: [SegmentBuffer; SIZES.0] = [const { SegmentBuffer::empty() }; SIZES.0];
@@ -37,20 +41,13 @@ impl NodeMemory for Memory {
     }
 }
 
-/// Linked as it is when it starts; G431's, whose program stays in flash, is put into RAM.
-#[cfg(not(feature = "g431"))]
+/// Linked as it is when it starts.
 static mut BOARD: Board = Board::ASLEEP;
-#[cfg(feature = "g431")]
-#[unsafe(link_section = ".noinit.board")]
-static mut BOARD: core::mem::MaybeUninit<Board> = core::mem::MaybeUninit::uninit();
 
 /// The board. To be called once, by the program's first function.
 pub(crate) fn board() -> &'static mut Board {
     // SAFETY: called once; no interrupt knows of it.
-    let board = unsafe { &mut *(&raw mut BOARD) };
-    #[cfg(feature = "g431")]
-    let board = board.write(Board::ASLEEP);
-    board
+    unsafe { &mut *(&raw mut BOARD) }
 }
 
 unsafe extern "C" {

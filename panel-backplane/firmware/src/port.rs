@@ -145,9 +145,7 @@ impl NodePort for Port {
     }
 
     fn reset(&mut self) {
-        if !IS_AGENT {
-            chip::reset_with_options(); // an agent writes none
-        }
+        chip::reset_with_options();
         core_registers::reset();
     }
 }

@@ -6,9 +6,8 @@ use crate::watchdog;
 use panel_protocol::block::SEALED;
 use panel_protocol::node::Seals;
 
-// Without the multiplier of a Cortex-M4 (UMAAL) the curve takes longer than a host waits.
-const _: () =
-    assert!(BOARD.seal.is_none() || cfg!(any(feature = "f405", feature = "g431", feature = "g474")));
+// Without the multiplier of a Cortex-M4 (UMAAL) the curve takes longer than a host waits; G431's RAM has no room for it.
+const _: () = assert!(BOARD.seal.is_none() || cfg!(any(feature = "f405", feature = "g474")));
 
 /// What this program does with seals. An agent judges none: it keeps them for the resident that may come.
 pub(crate) const DUTY: Seals = if BOARD.seal.is_some() && !IS_AGENT { Seals::Demanded } else { Seals::Kept };

@@ -21,7 +21,7 @@ use panel_protocol::frame::{Frame, Id};
 const DATA_WORDS: usize = if cfg!(any(feature = "f405", feature = "f103")) { 2 } else { 16 };
 /// Frames in the ring: what comes at 1 Mbit/s while the longest step runs (CRC-32 over 2 KiB, about 2 ms at 16
 /// MHz), and as much again. Where RAM is short the processor is faster.
-const RING: usize = if cfg!(feature = "g431") { 24 } else { 64 };
+const RING: usize = if cfg!(feature = "g431") { 16 } else { 64 };
 
 /// Head word of a received frame: identifier, and above it format and length.
 const EXTENDED: u32 = 1 << 29;

@@ -101,7 +101,6 @@ pub(crate) fn start_clock() -> bool {
 }
 
 /// 148 MHz from the internal oscillator, for the unpacking; a PLL that runs already is left alone.
-#[cfg(not(feature = "g431"))]
 pub(crate) fn hurry() {
     if RCC.read(CR) & CR_PLLON == 0 {
         start_pll(INTERNAL, 74);

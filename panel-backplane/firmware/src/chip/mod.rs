@@ -23,8 +23,6 @@ include!(env!("PANELFLASH_BOARD_FILE"));
 pub(crate) const FLASH_BASE: u32 = 0x0800_0000;
 /// Flash kept for the resident bootloader (`build.rs` knows it from the same place as the linker script).
 pub(crate) const RESIDENT_SIZE: u32 = include!(concat!(env!("OUT_DIR"), "/resident_size.rs"));
-/// Whether the program lies in RAM, so that it goes on while the flash is busy. G431's RAM is too small.
-const RUNS_FROM_RAM: bool = !cfg!(feature = "g431");
 /// Major * 256 + minor.
 const VERSION: u16 = 0x0001;
 
@@ -76,7 +74,7 @@ const fn capabilities() -> Capabilities {
     let mut all = Capabilities::empty();
     let has = [
         (!IS_AGENT, Capabilities::OPTIONS), // an agent would not outlive the restart that loads them
-        (RUNS_FROM_RAM, Capabilities::RECEIVES_WHILE_BUSY),
+        (true, Capabilities::RECEIVES_WHILE_BUSY), // the program lies in RAM
         (IS_AGENT, Capabilities::AGENT),
         (!BOARD.straps.is_empty(), Capabilities::STRAPS),
         (BOARD.can.data_bitrate != 0, Capabilities::FD),
