@@ -46,6 +46,8 @@ pub struct Bound {
     pub program_ns: u64,
     /// The shortest proof that every board holds the image.
     pub verify_ns: u64,
+    /// Bringing the image from a second slot to its place, where boards have one; 0 otherwise.
+    pub install_ns: u64,
     /// What the adapter's latency adds; 0 unless the job says otherwise.
     pub latency_ns: u64,
     /// The whole job. Less than the sum of the parts where they overlap.
@@ -54,6 +56,17 @@ pub struct Bound {
     pub frames: u64,
     /// Bits in `bus_ns`, stuffing and interframe space included.
     pub bits: u64,
+}
+
+impl Bound {
+    /// The bound of boards that received the image into a second slot: it is erased for and programmed once more, at its
+    /// place, after it was verified.
+    #[must_use]
+    pub const fn installed(mut self) -> Self {
+        self.install_ns = self.erase_ns.saturating_add(self.program_ns);
+        self.total_ns = self.total_ns.saturating_add(self.install_ns);
+        self
+    }
 }
 
 /// Bit rates of a CAN bus, in bits per second.

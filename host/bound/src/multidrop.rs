@@ -72,6 +72,7 @@ impl Multidrop<'_> {
             erase_ns: image.erase_ns(flash).saturating_mul(times),
             program_ns: image.program_ns(flash).saturating_mul(times),
             verify_ns: bus.ns(&verify.times(boards)),
+            install_ns: 0,
             latency_ns: 0,
             total_ns: 0,
             frames: data.frames * times,

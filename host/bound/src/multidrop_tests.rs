@@ -42,6 +42,14 @@ fn bound(bus: BusSpeed, boards: u32, regions: &[(u32, &[u8])]) -> Bound {
 }
 
 #[test]
+fn an_image_that_waits_in_a_second_slot_is_erased_for_and_programmed_once_more() {
+    let direct = bound(CLASSICAL, 3, &[(START + 0x2000, &[7; 64])]);
+    let staged = direct.installed();
+    assert_eq!((direct.install_ns, staged.install_ns), (0, 16_000 + 8 * 10));
+    assert_eq!(staged.total_ns, direct.total_ns + staged.install_ns);
+}
+
+#[test]
 fn two_frames_to_two_boards_cost_what_the_hand_adds_up() {
     // Identifiers 0x400 and 0x401; 127 bits are those of eight zeros under 0x400, see the frame tests.
     let second = crate::frame::classical(Id::Standard(0x401), &[1, 2]).nominal;
@@ -56,6 +64,7 @@ fn two_frames_to_two_boards_cost_what_the_hand_adds_up() {
             erase_ns: 1_000,
             program_ns: 2 * 10,
             verify_ns: 2 * 111_000,
+            install_ns: 0,
             latency_ns: 0,
             total_ns: 377 + 544_000 + (127 + u64::from(second)) * 1000 + 222_000,
             frames: 2,

@@ -173,6 +173,7 @@ impl Rom<'_> {
             erase_ns: by_unit.min(mass_erase_ns.unwrap_or(u64::MAX)).saturating_mul(times),
             program_ns: programmed.saturating_mul(flash.program_typical_ns).saturating_mul(times),
             verify_ns: link.ns(&verify).saturating_mul(times),
+            install_ns: 0,
             latency_ns: latency_ns.saturating_mul(waits).saturating_mul(times),
             total_ns: 0,
             frames: write.frames * times,

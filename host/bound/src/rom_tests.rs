@@ -42,6 +42,7 @@ fn a_block_on_a_uart_is_268_characters_each_way_and_its_flash_time() {
             erase_ns: 30_000_000,
             program_ns: 6_720_000,
             verify_ns: 26_800_000,
+            install_ns: 0,
             latency_ns: 0,
             total_ns: 511 + 900_000 + 27_500_000 + 30_000_000 + 6_720_000 + 26_800_000,
             frames: 275,

@@ -12,13 +12,13 @@ use panel_engine::{Finishing, Plan};
 use stm32_rom_bootloader::device::{FlashTiming, Parallelism, SupplyVoltage};
 
 /// The bound of the whole panel with what the factory part adds: buses and ports work in parallel, so the slowest counts. Also the bound for
-/// sending the same image to each board in turn. `start_up_ns` is that of boards with a bootloader of their own.
-pub(crate) fn of(plan: &Plan, start_up_ns: u64) -> (Bound, Bound) {
+/// sending the same image to each board in turn.
+pub(crate) fn of(plan: &Plan) -> (Bound, Bound) {
     let mut all = (Bound::default(), Bound::default());
     for (n, bus) in plan.panel.buses.iter().enumerate() {
         let slots: Vec<&PanelSlot> =
             plan.panel.on_bus(BusIndex(n as u8)).filter(|s| way(plan, s) != Way::RomUart).collect();
-        keep_longer(&mut all, of_bus(plan, bus, &slots, start_up_ns));
+        keep_longer(&mut all, of_bus(plan, bus, &slots));
     }
     let ports = plan.panel.slots.iter().filter(|s| !s.bad && way(plan, s) == Way::RomUart).count() as u32;
     if let Some(rom) = plan.rom.as_ref().filter(|_| ports > 0) {
@@ -28,7 +28,7 @@ pub(crate) fn of(plan: &Plan, start_up_ns: u64) -> (Bound, Bound) {
         let bound = if longest > 1 { through_rom(plan, rom, uart(plan), longest as u32).1 } else { at_once };
         keep_longer(&mut all, (bound, one_by_one));
     }
-    let added = factory(plan, start_up_ns).total_ns;
+    let added = factory(plan).total_ns;
     all.0.total_ns += added;
     all.1.total_ns += added;
     all
@@ -47,7 +47,7 @@ fn way(plan: &Plan, slot: &PanelSlot) -> Way {
     plan.ways.get(&slot.slot).copied().unwrap_or(Way::Multidrop)
 }
 
-fn of_bus(plan: &Plan, bus: &Bus, slots: &[&PanelSlot], start_up_ns: u64) -> (Bound, Bound) {
+fn of_bus(plan: &Plan, bus: &Bus, slots: &[&PanelSlot]) -> (Bound, Bound) {
     let boards = slots.len() as u32;
     let count = |wanted: &[Way]| slots.iter().filter(|s| wanted.contains(&way(plan, s))).count() as u32;
     let on_bus = count(&[Way::RomCan, Way::RomFdcan, Way::RomCanAgent, Way::RomFdcanAgent]);
@@ -58,7 +58,7 @@ fn of_bus(plan: &Plan, bus: &Bus, slots: &[&PanelSlot], start_up_ns: u64) -> (Bo
         Some(rom) if on_bus > 0 => through_rom(plan, rom, link, boards),
         _ => {
             let (flash, regions) = (flash(plan), regions(plan));
-            let job = multidrop(bus, boards, &regions, &flash, power(plan, start_up_ns));
+            let job = multidrop(bus, boards, &regions, &flash, power(plan, start_up_ns(plan)));
             (job.bound(), job.one_by_one())
         }
     }
@@ -116,6 +116,11 @@ fn power(plan: &Plan, start_up_ns: u64) -> PowerOn {
     PowerOn { fixture_ns: plan.panel.power_on_time().0 * 1000, start_up_ns }
 }
 
+/// From power until a board with a bootloader of its own listens.
+fn start_up_ns(plan: &Plan) -> u64 {
+    plan.recipe.chip.listens_after.0 * 1000
+}
+
 fn rate(bits_per_second: u32) -> NonZeroU32 {
     NonZeroU32::new(bits_per_second).unwrap_or(NonZeroU32::MIN)
 }
@@ -149,7 +154,7 @@ fn speed(bus: &Bus) -> BusSpeed {
 }
 
 /// What identities, option bytes and lock add, on the slowest bus.
-pub(crate) fn factory(plan: &Plan, start_up_ns: u64) -> FactoryBound {
+pub(crate) fn factory(plan: &Plan) -> FactoryBound {
     let recipe = &plan.recipe;
     let Finishing { identity, options, lock, .. } = &recipe.finishing;
     let locks = u32::from(lock.level().is_some());
@@ -167,7 +172,7 @@ pub(crate) fn factory(plan: &Plan, start_up_ns: u64) -> FactoryBound {
             option_writes: writes,
             option_write_ns: option_write_ns(recipe.chip.family),
             restarts: writes,
-            restart_ns: plan.panel.power_on_time().0 * 1000 + start_up_ns,
+            restart_ns: plan.panel.power_on_time().0 * 1000 + start_up_ns(plan),
             proof: locks > 0,
         };
         each.bound()

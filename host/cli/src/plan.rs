@@ -12,7 +12,7 @@ use crate::{bounds, setup};
 pub(crate) fn plan(args: &PlanArgs) -> Result<u8, Failure> {
     let setup = setup::load(args.job.job.as_deref(), args.job.panel.as_deref(), None)?;
     let plan = &setup.plan;
-    let (bound, in_turn) = bounds::of(plan, setup::START_UP_NS);
+    let (bound, in_turn) = bounds::of(plan);
     let secs = |ns: u64| ns as f64 / 1e9;
     if args.json {
         let value = json!({
@@ -53,7 +53,7 @@ pub(crate) fn plan(args: &PlanArgs) -> Result<u8, Failure> {
         ("erase, typical", bound.erase_ns),
         ("program, typical", bound.program_ns),
         ("verify", bound.verify_ns),
-        ("identity and lock", bounds::factory(plan, setup::START_UP_NS).total_ns),
+        ("identity and lock", bounds::factory(plan).total_ns),
     ];
     for (name, ns) in parts.into_iter().filter(|(name, ns)| *ns > 0 || *name != "agents") {
         line(&format!("  {name:<20} {:>8.3} s", secs(ns)));

@@ -49,12 +49,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<u8, Failure> {
     books.permit(args.permit.as_deref());
     let mut watcher = Watcher {
         stop: stop_flag()?,
-        view: View::new(
-            &plan,
-            crate::bounds::of(&plan, setup::START_UP_NS).0,
-            books.recorder.doubtful(),
-            args.json,
-        ),
+        view: View::new(&plan, crate::bounds::of(&plan).0, books.recorder.doubtful(), args.json),
         books,
         log,
     };
@@ -73,7 +68,8 @@ fn finish(
     traffic: &Traffic,
     mut watcher: Watcher,
 ) -> Result<u8, Failure> {
-    let bound = crate::bounds::of(run.plan(), setup::START_UP_NS).0;
+    let planned = crate::bounds::of(run.plan()).0;
+    let bound = if run.has_installed() { planned.installed() } else { planned };
     let mut result = RunResult::new(start, run, bound.total_ns, traffic);
     watcher.books.correct(&mut result);
     let interrupted = watcher.stop.load(Ordering::Relaxed);

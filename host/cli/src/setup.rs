@@ -184,7 +184,7 @@ fn recipe(job: &Job, image: Image) -> Result<Recipe, Failure> {
         digest: job.verify == Verify::Digest,
         start_application: job.start_application,
         finishing: finishing(job, chip)?,
-        limits: limits(&job.limits),
+        limits: limits(&job.limits, chip),
     })
 }
 
@@ -215,9 +215,9 @@ pub(crate) fn finishing(job: &Job, chip: &Chip) -> Result<Finishing, Failure> {
 }
 
 /// The job's waits and budgets, as a run takes them.
-pub(crate) fn limits(limits: &panel_job::Limits) -> Limits {
+pub(crate) fn limits(limits: &panel_job::Limits, chip: &Chip) -> Limits {
     Limits {
-        start_up: limits.startup,
+        start_up: limits.startup.unwrap_or_else(|| chip.start_up()),
         quiet: limits.quiet,
         answer: limits.answer,
         patience: limits.straggler_wait,
@@ -293,9 +293,6 @@ pub(crate) fn with_latency(config: WorldConfig, latency: Span) -> WorldConfig {
     let queue = crate::sim_drive::in_flight(latency, fastest);
     WorldConfig { adapter: AdapterConfig { latency, queue }, ..config }
 }
-
-/// What a simulated board needs at most from power to listening.
-pub(crate) const START_UP_NS: u64 = 20_000_000;
 
 /// Processor time of this process so far, in seconds; 0 where the system does not tell.
 pub(crate) fn cpu_seconds() -> f64 {

@@ -24,6 +24,9 @@ pub struct Chip {
     pub flash: FlashFacts,
     /// Flash that the bootloader keeps.
     pub resident: Resident,
+    /// What the shipped bootloader needs from power-on or the end of reset until it listens, on its internal clock and with
+    /// unpacking (docs/node.md, "Measured").
+    pub listens_after: Span,
     /// One-time programmable memory: first address and bytes; 0 bytes without one. Readout protection does not hide
     /// it on every family.
     pub otp: (u32, u32),
@@ -122,6 +125,7 @@ pub const CHIPS: &[Chip] = &[
         ram: &[(0x2000_0000, 128 * 1024), (0x1000_0000, 64 * 1024)],
         flash: f4(runs([F4_16K, F4_64K, F4_128K])),
         resident: panel_layout::F4,
+        listens_after: Span::from_millis(75),
         otp: F4_OTP,
         options: &F4,
         fd: false,
@@ -133,6 +137,7 @@ pub const CHIPS: &[Chip] = &[
         ram: &[(0x2000_0000, 192 * 1024), (0x1000_0000, 64 * 1024)],
         flash: f4(runs([F4_16K, F4_64K, F4_128K, F4_16K, F4_64K, F4_128K])),
         resident: panel_layout::F4,
+        listens_after: Span::from_millis(75),
         otp: F4_OTP,
         options: &F4,
         fd: false,
@@ -144,6 +149,7 @@ pub const CHIPS: &[Chip] = &[
         ram: &[(0x2000_0000, 32 * 1024)],
         flash: g4(64),
         resident: panel_layout::G4,
+        listens_after: Span::from_millis(75),
         otp: OTP,
         options: &G4,
         fd: true,
@@ -155,6 +161,7 @@ pub const CHIPS: &[Chip] = &[
         ram: &[(0x2000_0000, 128 * 1024)],
         flash: g4(256),
         resident: panel_layout::G4,
+        listens_after: Span::from_millis(75),
         otp: OTP,
         options: &G4,
         fd: true,
@@ -167,6 +174,7 @@ pub const CHIPS: &[Chip] = &[
         // DS13560: 22 to 40 ms a page, 85 to 125 us a double word.
         flash: pages(panel_layout::G0, 256, (22_000, 40_000), 8, (85, 125)),
         resident: panel_layout::G0,
+        listens_after: Span::from_millis(130),
         otp: OTP,
         options: &G0,
         fd: true,
@@ -178,6 +186,7 @@ pub const CHIPS: &[Chip] = &[
         ram: &[(0x2000_0000, 320 * 1024)],
         flash: g4(512),
         resident: panel_layout::L4,
+        listens_after: Span::from_millis(75),
         otp: OTP,
         options: &L4,
         fd: false,
@@ -189,6 +198,7 @@ pub const CHIPS: &[Chip] = &[
         ram: &[(0x2000_0000, 64 * 1024)],
         flash: f1(256),
         resident: panel_layout::F1,
+        listens_after: Span::from_millis(160),
         otp: (0, 0),
         options: &F1,
         fd: false,
@@ -200,6 +210,7 @@ pub const CHIPS: &[Chip] = &[
         ram: &[(0x2000_0000, 96 * 1024)],
         flash: f1(512),
         resident: panel_layout::F1,
+        listens_after: Span::from_millis(160),
         otp: (0, 0),
         options: &F1,
         fd: false,
@@ -233,6 +244,12 @@ impl Chip {
         self.flash.base + self.resident.bytes(sealed)
     }
 
+    /// How long a run waits for boards to listen unless its job says otherwise: a third more than they need.
+    #[must_use]
+    pub const fn start_up(&self) -> Span {
+        Span(self.listens_after.0 * 4 / 3)
+    }
+
     /// Address behind the last byte of flash.
     #[must_use]
     pub fn flash_end(&self) -> u32 {
@@ -261,10 +278,11 @@ mod tests {
     }
 
     #[test]
-    fn the_planned_layout_is_that_of_simulated_boards() {
+    fn the_planned_layout_and_start_are_those_of_simulated_boards() {
         for chip in CHIPS {
             let simulated =
                 panel_simulator::Chip::by_name(chip.name.trim_start_matches("STM32")).expect("known");
+            assert_eq!(chip.listens_after, simulated.start_up, "{}", chip.name);
             for sealed in [false, true] {
                 let board = simulated.flash_facts(sealed);
                 let planned = (chip.images_from(sealed), chip.flash.record_base);

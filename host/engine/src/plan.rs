@@ -46,7 +46,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            start_up: Span::from_millis(21),
+            start_up: Span::from_millis(100),
             quiet: Span::from_millis(3),
             answer: Span::from_millis(40),
             patience: Span::from_millis(100),

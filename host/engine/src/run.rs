@@ -365,6 +365,12 @@ impl Run {
         reports
     }
 
+    /// Whether a board got the image into its second slot, and so had to install it.
+    #[must_use]
+    pub fn has_installed(&self) -> bool {
+        self.lanes.iter().flat_map(|lane| lane.boards.values()).any(|board| board.staged == Some(true))
+    }
+
     /// Data frames of a bus.
     #[must_use]
     pub fn counters(&self, bus: BusIndex) -> StreamCounters {

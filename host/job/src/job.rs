@@ -103,8 +103,8 @@ pub enum Verify {
 /// Waits and budgets of a run, as data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// From power (or the end of reset) until a board must listen.
-    pub startup: Span,
+    /// From power (or the end of reset) until a board must listen; `None`: what its chip's bootloader needs, and a third more.
+    pub startup: Option<Span>,
     /// Silence on the bus after which nobody has more to say.
     pub quiet: Span,
     /// How long one answer may take, beside what the request itself needs.
@@ -129,7 +129,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            startup: Span::from_millis(30),
+            startup: None,
             quiet: Span::from_millis(4),
             answer: Span::from_millis(40),
             tries: 3,

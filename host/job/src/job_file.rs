@@ -150,15 +150,17 @@ fn read_images(root: &mut Section<'_>, directory: &Path) -> Vec<ImageFile> {
 fn read_limits(mut section: Section<'_>) -> Limits {
     let usual = Limits::default();
     let link_wait = section.get::<Duration>("link_wait").map_or(usual.link_wait, |wait| wait.value.0);
-    let mut time = |key, usual: Span| {
-        let Some(Located { value: Duration(span), at }) = section.get::<Duration>(key) else { return usual };
+    let mut said = |key| {
+        let Located { value: Duration(span), at } = section.get::<Duration>(key)?;
         if span == Span::ZERO {
             section.bad_value(key, at, "no time at all is not enough");
         }
-        span
+        Some(span)
     };
+    let startup = said("startup");
+    let mut time = |key, usual: Span| said(key).unwrap_or(usual);
     Limits {
-        startup: time("startup", usual.startup),
+        startup,
         quiet: time("quiet", usual.quiet),
         answer: time("answer", usual.answer),
         census: time("census", usual.census),

@@ -48,6 +48,9 @@ pub struct Chip {
     pub(crate) otp: (u32, u32),
     /// Flash of the resident bootloader.
     pub(crate) resident: Resident,
+    /// Longest time from power-on or the end of reset until that bootloader listens, unpacking included (docs/node.md,
+    /// "Measured").
+    pub start_up: Span,
     /// 2 KiB buffers in RAM.
     pub segments: usize,
     /// SHA-256 in software, ns per byte.
@@ -83,6 +86,7 @@ const F4: Chip = Chip {
     rule: WriteRule::ClearsBits,
     otp: (0x1FFF_7800, 512), // RM0090 3.7
     resident: panel_layout::F4,
+    start_up: Span::from_millis(75),
     segments: 48,
     digest_ns: 170,
     checksum_ns: 45,
@@ -102,6 +106,7 @@ const G4: Chip = Chip {
     rule: WriteRule::Once,
     otp: (0x1FFF_7000, 1024), // RM0440, RM0444, RM0351: 3.3.1
     resident: panel_layout::G4,
+    start_up: Span::from_millis(75),
     segments: 32,
     digest_ns: 170,
     checksum_ns: 45,
@@ -121,6 +126,7 @@ const F1: Chip = Chip {
     rule: WriteRule::Erased,
     otp: (0, 0),
     resident: panel_layout::F1,
+    start_up: Span::from_millis(160),
     segments: 20,
     digest_ns: 420,
     checksum_ns: 105,
@@ -145,6 +151,7 @@ pub static CHIPS: [Chip; 9] = [
         program_ns: 85_000,
         program_longest_ns: 125_000,
         resident: panel_layout::G0,
+        start_up: Span::from_millis(130),
         segments: 48,
         digest_ns: 420,
         checksum_ns: 105,

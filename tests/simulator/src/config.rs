@@ -127,7 +127,7 @@ pub struct SlotConfig {
 }
 
 impl SlotConfig {
-    /// A sound board: straps carry the slot number, revision 1, 6 us per frame, 20 ms to start.
+    /// A sound board: straps carry the slot number, revision 1, 6 us per frame, the time of its chip to start.
     #[must_use]
     pub fn new(slot: u16, bus: usize, chip: &'static Chip) -> Self {
         Self {
@@ -139,7 +139,7 @@ impl SlotConfig {
             hardware_revision: 1,
             receives_while_busy: true,
             service: Span(6),
-            start_up: Span::from_millis(20),
+            start_up: chip.start_up,
             rom: None,
         }
     }

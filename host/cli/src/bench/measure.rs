@@ -76,8 +76,8 @@ pub(super) fn measure(point: &Point) -> Result<Measured, Failure> {
     let busy: f64 = stats.iter().map(|s| s.busy().as_secs_f64()).sum();
     Ok(Measured {
         seconds: ended,
-        bound_seconds: bounds::of(&plan, setup::START_UP_NS).0.total_ns as f64 / 1e9,
-        own_seconds: bounds::factory(&plan, setup::START_UP_NS).boards_ns as f64 / 1e9,
+        bound_seconds: bounds::of(&plan).0.total_ns as f64 / 1e9,
+        own_seconds: bounds::factory(&plan).boards_ns as f64 / 1e9,
         frames: stats.iter().map(|s| s.frames).sum(),
         frames_repeated: crate::run::buses(&run).map(|b| run.counters(b).repeated).sum(),
         bus_load: busy / (ended * f64::from(point.buses)),
@@ -96,7 +96,7 @@ fn plan(point: &Point) -> Result<Plan, Failure> {
     let chip = firmware::chip_for(point.family, point.image).ok_or_else(nothing)?;
     let internal = |e: &dyn core::fmt::Display| Failure::new(Code::Internal, format!("{point}: {e}"));
     let (image, release) = firmware::image(point.family, point.image).map_err(|e| internal(&e))?;
-    let limits = setup::limits(&panel_job::Limits::default());
+    let limits = setup::limits(&panel_job::Limits::default(), chip);
     let round_trip = Span(2 * latency(point).0);
     let recipe = Recipe {
         job: "bench".to_owned(),

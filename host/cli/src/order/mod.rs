@@ -230,7 +230,7 @@ fn recipe(
         digest: true,
         start_application: manifest.images.iter().any(|image| image.role == ImageRole::Application),
         finishing: finishing(order, release, chip, now)?,
-        limits: Limits::default(),
+        limits: Limits { start_up: chip.start_up(), ..Limits::default() },
     })
 }
 

@@ -63,6 +63,8 @@ fn a_board_that_dies_in_the_download_has_its_application_and_the_others_have_the
     // Nothing of it has to be sent again, and it starts: only a board with a valid mark does.
     let back = run(&place, false, FIRST, "");
     back.assert_all_pass();
+    let ratio = back.json["ratio"].as_f64().unwrap_or_default();
+    assert!((1.0..1.2).contains(&ratio), "the bound counts the installation: {ratio}");
     assert!(
         !back.stderr.contains("slot 7: second-slot"),
         "its image is the one that it kept: {}",

@@ -6,8 +6,10 @@
 //!
 //! `find.rs` and `bind.rs` have everything up to a checked board, `transfer.rs` the image, `own.rs` boards' own images, `factory.rs` what a
 //! factory adds, `finish.rs` the rest, `install.rs` the wait for boards with a second slot,
+//! `agents.rs` the boards that others load or finish through their ROM, `progress.rs` what is told of boards and how attempts end,
 //! `lines.rs` what the fixture is asked for, `flood.rs` the watch over boards that flood the bus.
 
+mod agents;
 mod bind;
 mod factory;
 mod find;
@@ -18,6 +20,7 @@ mod install;
 mod key;
 mod lines;
 mod own;
+mod progress;
 mod protect;
 mod restart;
 mod transfer;
@@ -27,10 +30,8 @@ use std::sync::Arc;
 
 use panel_backplane::{Binding, BusIndex, Request as FixtureRequest, Slot};
 use panel_codes::Code;
-use panel_protocol::agent::JOIN_SILENCE;
 use panel_protocol::frame::Frame;
 use panel_protocol::host::{BusEvent, BusMaster};
-use panel_protocol::ident::NodeId;
 use panel_protocol::node::Uid;
 use panel_protocol::time::{Micros, Span};
 
@@ -39,7 +40,7 @@ use crate::event::{Event, LinkEvent, Phase, Step};
 use crate::finishing::KeyMade;
 use crate::plan::{Home, Plan};
 use crate::rom::is_agent;
-use crate::verdict::{Outcome, Verdict};
+use crate::verdict::Verdict;
 use bind::Rounds;
 use factory::{Factory, Work};
 use flood::Flood;
@@ -172,10 +173,6 @@ pub(crate) struct Lane {
 /// Error frames without a frame in between that make a bus useless: an error-active controller is off the bus
 /// after 32 of its own.
 const DISTURBED: u32 = 64;
-/// From Go until an agent listens to its bus: the shipped ones, which unpack themselves and are then at 16 MHz; on chips that do
-/// that at 64 MHz (docs/node.md, "Measured").
-const AGENT_START: Span = Span::from_millis(100);
-const AGENT_START_SLOW: Span = Span::from_millis(150);
 /// Time for clearing up after a pass that used up its own.
 const CLEARING: Span = Span::from_millis(5000);
 
@@ -247,31 +244,8 @@ impl Lane {
         }
     }
 
-    /// Boards that have been given the agent come back, those that could not with their verdicts.
-    pub(crate) fn handle_loaded(&mut self, now: Micros, boards: BTreeMap<Slot, Board>) {
-        for (slot, mut board) in boards {
-            board.bus = self.bus;
-            if board.verdict.is_some() {
-                self.group.remove(&slot);
-            }
-            self.boards.insert(slot, board);
-        }
-        if self.stage == Stage::RomFinish {
-            self.rom_finished(now);
-            return;
-        }
-        if self.stage != Stage::Load {
-            return;
-        }
-        if self.group.is_empty() {
-            self.begin_attempts(now, BTreeSet::new());
-        } else {
-            self.begin_group(now);
-        }
-    }
-
     /// Boards that run an agent have their attempt already; the others begin theirs.
-    fn begin_group(&mut self, now: Micros) {
+    pub(super) fn begin_group(&mut self, now: Micros) {
         self.phase(Phase::Power);
         for slot in &self.group {
             let Some(board) = self.boards.get_mut(slot).filter(|b| !b.loaded || b.verdict.is_some()) else {
@@ -339,16 +313,7 @@ impl Lane {
         if self.owed > 0 {
             return;
         }
-        let agents = self.group.iter().filter(|s| self.boards.get(s).is_some_and(|b| b.loaded));
-        let start = match self.plan.recipe.chip.family {
-            "G0" | "F1" => AGENT_START_SLOW,
-            _ => AGENT_START,
-        };
-        let waits = |s: &Slot| match self.plan.ways.get(s) {
-            Some(way) if way.rom_on_bus() => start + JOIN_SILENCE,
-            _ => start,
-        };
-        let until = now + agents.map(waits).fold(self.plan.recipe.limits.start_up, Span::max);
+        let until = now + self.start_up_wait();
         match self.stage {
             Stage::Power if self.plan.panel.binding != Binding::Straps => self.begin_binding(now),
             Stage::Power => self.stage = Stage::StartUp(until),
@@ -492,139 +457,8 @@ impl Lane {
         frame
     }
 
-    /// The boards that are to be given the agent, once.
-    pub(crate) fn take_to_load(&mut self) -> Option<Vec<Board>> {
-        let slots = core::mem::take(&mut self.to_load);
-        let boards: Vec<Board> = slots.iter().filter_map(|s| self.boards.remove(s)).collect();
-        (!boards.is_empty()).then_some(boards)
-    }
-
-    /// The boards that are to get option bytes and lock through their ROM, once.
-    pub(crate) fn take_to_finish(&mut self) -> Option<Vec<Board>> {
-        let slots = core::mem::take(&mut self.to_finish);
-        let boards: Vec<Board> = slots.iter().filter_map(|s| self.boards.remove(s)).collect();
-        (!boards.is_empty()).then_some(boards)
-    }
-
-    /// Whether this bus waits for boards that others work on.
-    pub(crate) fn is_loading(&self) -> bool {
-        let by_others = matches!(self.stage, Stage::Load | Stage::RomFinish);
-        by_others || self.stage == Stage::Done && self.loads_agents()
-    }
-
-    fn loads_agents(&self) -> bool {
-        self.plan.ways.iter().any(|(slot, way)| {
-            is_agent(*way) && self.plan.panel.slot(*slot).is_some_and(|s| s.bus == Some(self.bus))
-        })
-    }
-
     pub(crate) fn is_done(&self) -> bool {
         self.stage == Stage::Done
-    }
-
-    // Shared by the stages
-
-    pub(crate) fn phase(&mut self, phase: Phase) {
-        self.events.push_back(Event::Phase { bus: self.bus, phase });
-    }
-
-    pub(crate) fn note(&mut self, slot: Option<Slot>, topic: &'static str, text: String) {
-        self.events.push_back(Event::Note { slot, topic, text });
-    }
-
-    pub(crate) fn slot_of(&self, node: NodeId) -> Option<Slot> {
-        self.boards.values().find(|b| b.node == Some(node)).map(|b| b.slot)
-    }
-
-    /// Nodes of the group that still take part, in order.
-    pub(crate) fn active(&self) -> Vec<NodeId> {
-        let mut nodes: Vec<NodeId> = self
-            .group
-            .iter()
-            .filter_map(|s| self.boards.get(s))
-            .filter(|b| b.is_active() && b.state != SlotState::Straggling)
-            .filter_map(|b| b.node)
-            .collect();
-        nodes.sort_unstable();
-        nodes
-    }
-
-    pub(crate) fn set_state(&mut self, slot: Slot, state: SlotState) {
-        if let Some(board) = self.boards.get_mut(&slot)
-            && board.state != state
-        {
-            board.state = state;
-            self.events.push_back(Event::State { slot, state });
-        }
-    }
-
-    /// Ends the running step of every active board well and begins the next.
-    pub(crate) fn advance_step(&mut self, step: Step, state: SlotState) {
-        let nodes = self.active();
-        for node in nodes {
-            if let Some(slot) = self.slot_of(node) {
-                self.enter_step(slot, step);
-                self.set_state(slot, state);
-            }
-        }
-    }
-
-    pub(crate) fn enter_step(&mut self, slot: Slot, step: Step) {
-        let Some(board) = self.boards.get_mut(&slot).filter(|b| b.is_active()) else { return };
-        if board.step != step {
-            self.events.push_back(Event::StepEnded { slot, step: board.step, ok: true });
-            board.step = step;
-            self.events.push_back(Event::StepBegan { slot, step });
-        }
-    }
-
-    /// The board's attempt ends with a failure at its present step.
-    pub(crate) fn fail(&mut self, now: Micros, slot: Slot, code: Code, detail: impl Into<String>) {
-        let step = self.boards.get(&slot).map_or(Step::Power, |b| b.step);
-        self.conclude(now, slot, Verdict::failure(code, step, detail));
-    }
-
-    pub(crate) fn conclude(&mut self, now: Micros, slot: Slot, verdict: Verdict) {
-        let retries = self.plan.recipe.retries;
-        let again = self.boards.get(&slot).is_some_and(|b| b.attempt > 0 && b.attempt <= retries)
-            && verdict.is_worth_a_retry()
-            && !self.interrupted;
-        self.end_attempt(now, slot, verdict, again);
-    }
-
-    /// Ends an attempt; `again`: another one follows.
-    pub(crate) fn end_attempt(&mut self, now: Micros, slot: Slot, mut verdict: Verdict, again: bool) {
-        let locks = self.plan.recipe.finishing.lock.level().is_some();
-        let Some(board) = self.boards.get_mut(&slot).filter(|b| b.verdict.is_none()) else { return };
-        if verdict.outcome == Outcome::Pass && locks && !board.proved {
-            verdict = Verdict::failure(Code::LockNotProven, board.step, "no proof of its lock");
-        }
-        let ok = verdict.code.is_none();
-        if !ok {
-            verdict.detail += board.after_failure();
-        }
-        if board.attempt > 0 {
-            self.events.push_back(Event::StepEnded { slot, step: board.step, ok });
-        }
-        board.ended = now;
-        board.state = SlotState::Ended;
-        if let Some(reserved) = &mut board.reserved {
-            reserved.identity = None; // nobody needs it any more, and it may hold a key
-        }
-        let node = board.node.take();
-        let powered = board.attempt > 0;
-        board.verdict = Some(verdict.clone());
-        self.events.push_back(Event::Ended { slot, verdict, again });
-        if let Some(node) = node {
-            self.master.drop_node(node);
-            self.master.release(node);
-        }
-        if again {
-            self.again.insert(slot);
-        }
-        if powered && !ok {
-            self.cut(slot);
-        }
     }
 
     /// Supply currents have been read.

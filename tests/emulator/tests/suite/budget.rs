@@ -63,7 +63,7 @@ fn listens(kit: &Kit) {
         place.contains(&lonely.program_counter())
     });
     let unpacks = unpacks.expect("it ends");
-    let allowed = u64::from(kit.start_up);
+    let allowed = kit.planned().listens_after.0 / 1000;
     let (unpacks_ms, name) = (unpacks.div_ceil(10), kit.name);
     println!(
         "budget: {name}: the program runs {unpacks_ms} ms after power-up, {} allowed",
@@ -102,9 +102,9 @@ fn listens(kit: &Kit) {
     assert!(untouched >= SPARE_STACK, "{untouched} bytes were never touched");
 }
 
-/// Of the time that a job allows from power-up until a board listens, what is left for clocks and controllers when it has
-/// unpacked itself.
-const CLOCKS_MS: u64 = 25;
+/// Of the time that plans and simulated boards count from power-up until a board listens, what is left for clocks and
+/// controllers when it has unpacked itself.
+const CLOCKS_MS: u64 = 15;
 /// Stack that a board may use while it waits for something to do.
 const IN_USE: u32 = 1024;
 /// Stack that must be left after a run.

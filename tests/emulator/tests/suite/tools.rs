@@ -60,8 +60,6 @@ pub(crate) struct Kit {
     script: &'static str,
     crystal: Option<u32>,
     speed: BusSpeed,
-    /// What its job says of the time from power-up until it listens, ms.
-    pub(crate) start_up: u32,
 }
 
 /// STM32F405 without a crystal, on classical CAN.
@@ -75,7 +73,6 @@ const F405_PLAIN: Kit = Kit {
     script: "app.ld",
     crystal: None,
     speed: BusSpeed::CAN_1M,
-    start_up: 100,
 };
 
 /// STM32G431 with a crystal of 8 MHz, on CAN FD.
@@ -89,7 +86,6 @@ const G431_PLAIN: Kit = Kit {
     script: "app.ld",
     crystal: Some(8_000_000),
     speed: BusSpeed::FD_1M_5M,
-    start_up: 100,
 };
 
 /// STM32G474 on the same bus.
@@ -104,7 +100,6 @@ pub(crate) static G0B1: Kit = Kit {
     engine: "STM32G0B1",
     cpu: "cortex-m0plus",
     script: "app-g0b1.ld",
-    start_up: 200,
     ..G431_PLAIN
 };
 
@@ -116,7 +111,6 @@ pub(crate) static F103: Kit = Kit {
     engine: "STM32F103xE",
     cpu: "cortex-m3",
     crystal: Some(8_000_000),
-    start_up: 200,
     ..F405_PLAIN
 };
 
@@ -128,6 +122,11 @@ pub(crate) static G431_SLOT: Kit = Kit { name: "g431-slot", ..G431_PLAIN };
 pub(crate) static F405_CRYSTAL: Kit = Kit { name: "f405-crystal", crystal: Some(8_000_000), ..F405_PLAIN };
 
 impl Kit {
+    /// The chip as jobs are planned for it.
+    pub(crate) fn planned(&self) -> &'static panel_engine::chip::Chip {
+        panel_engine::chip::Chip::by_name(self.engine).expect("known")
+    }
+
     /// Its resident bootloader.
     pub(crate) fn bootloader(&self) -> Program {
         firmware(&format!("{}-bootloader", self.name))
@@ -233,9 +232,8 @@ impl Station {
         for (slot, board) in (1..).zip(&boards) {
             assert!(world.install(slot, fit(slot, board.clone())));
         }
-        let chip = panel_engine::chip::Chip::by_name(kit.engine).expect("known");
-        let start_up = Span::from_millis(kit.start_up.into());
-        Self { world, boards, panel, ways: Ways::default(), chip, start_up, session: 1 }
+        let chip = kit.planned();
+        Self { world, boards, panel, ways: Ways::default(), chip, start_up: chip.start_up(), session: 1 }
     }
 
     /// Programs every board with `image` by the real engine; how each slot ended.

@@ -84,7 +84,7 @@ fn a_babbling_board_fills_the_bus_until_its_power_is_cut() {
     assert_eq!(slots_of(&answers(&wait(&mut world, 10_000))), [1, 2]);
     assert_eq!(world.bus_stats(0).broken, 1, "the frame it was sending broke off");
     world.set_power(&[3], true);
-    wait(&mut world, 25_000);
+    wait(&mut world, START_UP);
     assert!(echo(&mut world).is_empty(), "it babbles as soon as it starts again");
     world.set_reset(&[3], true);
     assert_eq!(slots_of(&answers(&wait(&mut world, 10_000))), [1, 2]);
@@ -113,7 +113,7 @@ fn a_board_can_fall_mute_after_its_first_erase_and_still_hear() {
     assert_eq!(world.board_counters(1).unwrap().received, heard + 2);
     world.set_reset(&[1], true);
     world.set_reset(&[1], false);
-    wait(&mut world, 25_000);
+    wait(&mut world, START_UP);
     assert_eq!(slots_of(&echo(&mut world)), [1, 2]);
 }
 

@@ -22,6 +22,8 @@ const PROGRAM: u16 = 0x182;
 const RESET: u16 = 0x183;
 const START: u16 = 0x184;
 const READ: u16 = 0x185;
+/// More than boards need to start, us.
+const START_UP: u64 = 80_000;
 /// What they are told to erase, program and start: where images begin.
 const PLACE: u32 = 0x0800_8000;
 
@@ -98,7 +100,7 @@ fn powered(boards: u16, faults: &[(u16, Fault)]) -> Panel {
     let mut world = panel(boards, faults);
     let slots = world.slots().to_vec();
     world.set_power(&slots, true);
-    wait(&mut world, 25_000);
+    wait(&mut world, START_UP);
     world
 }
 
@@ -144,7 +146,7 @@ fn slots_of(answers: &[(u16, u8, u8)]) -> Vec<u16> {
 fn boards_hear_only_after_their_start_up_time() {
     let mut world = panel(3, &[]);
     world.set_power(&[1, 2, 3], true);
-    wait(&mut world, 19_000);
+    wait(&mut world, 73_400);
     world.host_send(0, &frame(ECHO)).unwrap();
     let seen = wait(&mut world, 400);
     assert!(matches!(seen[..], [HostEvent::NoAck { bus: 0, .. }]), "{seen:?}");
@@ -171,7 +173,7 @@ fn code_in_flash_hears_three_frames_of_those_sent_during_an_erase() {
     config.slots[1].receives_while_busy = false;
     let mut world: Panel = World::with_firmware(config, 1).unwrap();
     world.set_power(&[1, 2], true);
-    wait(&mut world, 25_000);
+    wait(&mut world, START_UP);
     world.host_send(0, &frame(ERASE)).unwrap();
     wait(&mut world, 1000);
     for _ in 0..10 {
@@ -214,7 +216,7 @@ fn what_the_host_sees_is_late_by_the_adapters_latency_and_its_queue_is_short() {
     let adapter = AdapterConfig { latency: Span::from_millis(1), queue: 10 };
     let mut world: Panel = World::with_firmware(WorldConfig { adapter, ..config(1) }, 1).unwrap();
     world.set_power(&[1], true);
-    wait(&mut world, 25_000);
+    wait(&mut world, START_UP);
     let start = world.now();
     for _ in 0..10 {
         world.host_send(0, &frame(0x400)).unwrap();
@@ -251,18 +253,18 @@ fn power_and_reset_are_told_apart_by_the_reset_cause() {
     world.set_reset(&[1], true);
     assert_eq!(slots_of(&echo(&mut world)), [2]);
     world.set_reset(&[1], false);
-    wait(&mut world, 25_000);
+    wait(&mut world, START_UP);
     world.host_send(0, &frame(RESET)).unwrap();
     wait(&mut world, 1000);
-    wait(&mut world, 25_000);
+    wait(&mut world, START_UP);
     assert!(echo(&mut world).iter().all(|a| a.1 == ResetCause::Software as u8));
     world.set_reset(&[1], true);
     world.set_power(&[1, 2], false);
     world.set_power(&[1, 2], true);
-    wait(&mut world, 25_000);
+    wait(&mut world, START_UP);
     assert_eq!(slots_of(&echo(&mut world)), [2], "slot 1 is still held in reset");
     world.set_reset(&[1], false);
-    wait(&mut world, 25_000);
+    wait(&mut world, START_UP);
     assert_eq!(echo(&mut world)[0].1, ResetCause::Pin as u8);
 }
 
@@ -292,7 +294,7 @@ fn a_board_without_straps_reads_its_select_line_when_it_is_asked() {
     let mut world: Panel = World::with_firmware(config, 1).unwrap();
     world.set_select(2, true);
     world.set_power(&[2], true);
-    wait(&mut world, 25_000);
+    wait(&mut world, START_UP);
     assert_eq!(slots_of(&echo(&mut world)), [1]);
 }
 
@@ -303,7 +305,7 @@ fn the_same_seed_gives_the_same_events_and_another_seed_others() {
         let mut world: Panel = World::with_firmware(WorldConfig { scenario, ..config(21) }, seed).unwrap();
         world.record_trace();
         world.set_power(&(1..=21).collect::<Vec<_>>(), true);
-        wait(&mut world, 25_000);
+        wait(&mut world, START_UP);
         for _ in 0..20 {
             echo(&mut world);
         }
@@ -322,7 +324,7 @@ fn buses_run_side_by_side_in_the_order_of_time() {
     config.buses[1] = BusSpeed::CAN_500K;
     let mut world: Panel = World::with_firmware(config, 1).unwrap();
     world.set_power(&[1, 2, 3, 4], true);
-    wait(&mut world, 25_000);
+    wait(&mut world, START_UP);
     world.host_send(0, &frame(ECHO)).unwrap();
     world.host_send(1, &frame(ECHO)).unwrap();
     let seen = wait(&mut world, 10_000);
@@ -356,7 +358,7 @@ fn flash_is_found_again_by_the_next_world_that_uses_the_directory() {
     };
     let mut world = build(1);
     world.set_power(&[2], true);
-    wait(&mut world, 25_000);
+    wait(&mut world, START_UP);
     world.host_send(0, &frame(PROGRAM)).unwrap();
     wait(&mut world, 2000);
     assert!(world.store_error().is_none());

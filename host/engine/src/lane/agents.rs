@@ -1,0 +1,81 @@
+//! Boards that others work on through their ROM: they leave the lane to be given the RAM agent, or for option bytes and lock
+//! when the agent has done its part, and come back with or without a verdict.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use panel_backplane::Slot;
+use panel_protocol::agent::JOIN_SILENCE;
+use panel_protocol::time::{Micros, Span};
+
+use super::{Lane, Stage};
+use crate::board::Board;
+use crate::rom::is_agent;
+
+/// From Go until an agent listens to its bus: the shipped ones, which unpack themselves and are then at 16 MHz; on chips that do
+/// that at 64 MHz (docs/node.md, "Measured").
+const AGENT_START: Span = Span::from_millis(100);
+const AGENT_START_SLOW: Span = Span::from_millis(150);
+
+impl Lane {
+    /// The boards that are to be given the agent, once.
+    pub(crate) fn take_to_load(&mut self) -> Option<Vec<Board>> {
+        let slots = core::mem::take(&mut self.to_load);
+        let boards: Vec<Board> = slots.iter().filter_map(|s| self.boards.remove(s)).collect();
+        (!boards.is_empty()).then_some(boards)
+    }
+
+    /// The boards that are to get option bytes and lock through their ROM, once.
+    pub(crate) fn take_to_finish(&mut self) -> Option<Vec<Board>> {
+        let slots = core::mem::take(&mut self.to_finish);
+        let boards: Vec<Board> = slots.iter().filter_map(|s| self.boards.remove(s)).collect();
+        (!boards.is_empty()).then_some(boards)
+    }
+
+    /// Whether this bus waits for boards that others work on.
+    pub(crate) fn is_loading(&self) -> bool {
+        let by_others = matches!(self.stage, Stage::Load | Stage::RomFinish);
+        by_others || self.stage == Stage::Done && self.loads_agents()
+    }
+
+    fn loads_agents(&self) -> bool {
+        self.plan.ways.iter().any(|(slot, way)| {
+            is_agent(*way) && self.plan.panel.slot(*slot).is_some_and(|s| s.bus == Some(self.bus))
+        })
+    }
+    /// Boards that have been given the agent come back, those that could not with their verdicts.
+    pub(crate) fn handle_loaded(&mut self, now: Micros, boards: BTreeMap<Slot, Board>) {
+        for (slot, mut board) in boards {
+            board.bus = self.bus;
+            if board.verdict.is_some() {
+                self.group.remove(&slot);
+            }
+            self.boards.insert(slot, board);
+        }
+        if self.stage == Stage::RomFinish {
+            self.rom_finished(now);
+            return;
+        }
+        if self.stage != Stage::Load {
+            return;
+        }
+        if self.group.is_empty() {
+            self.begin_attempts(now, BTreeSet::new());
+        } else {
+            self.begin_group(now);
+        }
+    }
+    /// How long boards that have just been switched on are waited for: those that have an agent by now need no power-up.
+    pub(super) fn start_up_wait(&self) -> Span {
+        let limits = &self.plan.recipe.limits;
+        let start = match self.plan.recipe.chip.family {
+            "G0" | "F1" => AGENT_START_SLOW,
+            _ => AGENT_START,
+        };
+        let waits = |s: &Slot| match self.plan.ways.get(s) {
+            _ if self.boards.get(s).is_none_or(|b| !b.loaded) => limits.start_up,
+            Some(way) if way.rom_on_bus() => start + JOIN_SILENCE,
+            _ => start,
+        };
+        self.group.iter().map(waits).max().unwrap_or(limits.start_up)
+    }
+}
