@@ -16,11 +16,11 @@
 //! let mut world = World::new(WorldConfig::panel(21, chip, BusSpeed::CAN_1M), 7)?;
 //! let slots = world.slots().to_vec();
 //! world.set_power(&slots, true);
-//! world.advance(Micros(25_000));
+//! world.advance(Micros(80_000));
 //! let frame = panel_protocol::message::HostMessage::Stop.to_frame();
 //! world.host_send(0, &frame)?;
-//! while world.now() < Micros(30_000) {
-//!     world.advance(Micros(30_000));
+//! while world.now() < Micros(85_000) {
+//!     world.advance(Micros(85_000));
 //!     while let Some(event) = world.poll_host() {
 //!         assert!(matches!(event, HostEvent::Sent { .. }), "nobody answers a stop");
 //!     }

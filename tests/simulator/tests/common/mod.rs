@@ -97,7 +97,7 @@ impl Rig {
     pub(crate) fn power_on(&mut self) {
         let slots = self.world.slots().to_vec();
         self.world.set_power(&slots, true);
-        self.idle(Span::from_millis(21));
+        self.idle(Span::from_millis(161));
     }
 
     /// Discovers on every bus at once.

@@ -40,7 +40,7 @@ fn a_brown_out_restarts_the_board_with_that_cause_and_an_empty_memory() {
 
 #[test]
 fn a_dead_board_never_answers_again_whatever_is_done_to_it() {
-    let mut world = powered(2, &[(1, Fault::Dead { when: Trigger::At(Span::from_millis(60)) })]);
+    let mut world = powered(2, &[(1, Fault::Dead { when: Trigger::At(Span::from_millis(130)) })]);
     assert_eq!(slots_of(&echo(&mut world)), [1, 2]);
     assert_eq!(world.current_ma(1), Some(35));
     wait(&mut world, 60_000);
@@ -92,7 +92,7 @@ fn a_babbling_board_fills_the_bus_until_its_power_is_cut() {
 
 #[test]
 fn a_board_stuck_in_bus_off_neither_hears_nor_acknowledges() {
-    let mut world = powered(2, &[(1, Fault::BusOff { at: Span::from_millis(50) })]);
+    let mut world = powered(2, &[(1, Fault::BusOff { at: Span::from_millis(120) })]);
     assert_eq!(slots_of(&echo(&mut world)), [1, 2]);
     wait(&mut world, 50_000);
     assert_eq!(slots_of(&echo(&mut world)), [2]);
