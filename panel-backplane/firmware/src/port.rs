@@ -145,7 +145,9 @@ impl NodePort for Port {
     }
 
     fn reset(&mut self) {
-        chip::reset_with_options();
+        if !IS_AGENT {
+            chip::reset_with_options(); // an agent writes none
+        }
         core_registers::reset();
     }
 }

@@ -155,8 +155,8 @@ fn is_reserved(port: &impl NodePort, mark: &Mark, session: &Session, from: u32, 
         || shares_unit(flash, from, end, flash.record_base)
         || slot::owns(port, from, end)
         || session.begin.regions().iter().any(|r| from < r.address + r.len && r.address < end)
-        // Of the session's own image the regions are known, gaps and all.
-        || mark.guards(from, end) && *mark.id() != session.id
+        // Of the session's own image the regions are known, gaps and all. An agent brings what replaces any other.
+        || !port.is_agent() && mark.guards(from, end) && *mark.id() != session.id
 }
 
 impl WriteJob {

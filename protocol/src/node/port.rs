@@ -336,9 +336,14 @@ pub trait NodePort {
     /// readable. A board whose record area is large (F4: up to 128 KiB, read at every start) has a faster way.
     fn is_blank(&mut self, address: u32, len: u32) -> bool {
         let mut bytes = [0; 64];
-        (address..address + len)
-            .step_by(bytes.len())
-            .all(|at| self.read(at, &mut bytes) && bytes.iter().all(|&b| b == 0xFF))
+        let mut at = address;
+        while at < address + len {
+            if !self.read(at, &mut bytes) || bytes != [0xFF; 64] {
+                return false;
+            }
+            at += bytes.len() as u32;
+        }
+        true
     }
 
     /// Begins to erase one unit.

@@ -318,13 +318,15 @@ impl Session {
         if self.stream.open && self.stream.current % 4 == u16::from(tag) {
             return true;
         }
-        let from = usize::from(self.stream.next);
-        let ahead = io.manifest[..usize::from(self.segments)]
-            .iter()
-            .skip(from)
-            .position(|e| !matches!(e.state, EntryState::Blank | EntryState::Done))
-            .map(|n| (from + n) as u16);
-        let Some(next) = ahead.filter(|n| n % 4 == u16::from(tag)) else { return false };
+        let entries = &io.manifest[..usize::from(self.segments)];
+        let mut next = self.stream.next;
+        let is_needless = |e: &ManifestEntry| matches!(e.state, EntryState::Blank | EntryState::Done);
+        while entries.get(usize::from(next)).is_some_and(is_needless) {
+            next += 1;
+        }
+        if next >= self.segments || next % 4 != u16::from(tag) {
+            return false;
+        }
         self.leave(io, next);
         self.stream.next = next + 1;
         self.stream.current = next;
