@@ -53,6 +53,18 @@ impl Frame {
         Some(Self::build(id, true, payload, len))
     }
 
+    /// A frame with a base identifier as a controller received it: `len` is a length that its format can carry, at most
+    /// [`MAX_DATA`], and `words` are as many as it has of the payload's words, the first byte lowest.
+    #[must_use]
+    pub fn received(id: u16, fd: bool, len: u8, words: impl Iterator<Item = u32>) -> Self {
+        let mut frame = Self { fd, len: len.min(MAX_DATA as u8), ..Self::empty(Id::Standard(id)) };
+        for (place, word) in frame.data.chunks_exact_mut(4).zip(words) {
+            place.copy_from_slice(&word.to_le_bytes());
+        }
+        frame.data[frame.len.into()..].fill(0xFF);
+        frame
+    }
+
     /// A classical frame without data.
     #[must_use]
     pub const fn empty(id: Id) -> Self {
@@ -68,13 +80,16 @@ impl Frame {
         Some(frame)
     }
 
-    /// Length of the payload.
-    pub(crate) fn len(&self) -> usize {
+    /// Length of the payload, padding included.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "a frame without payload is nothing special")]
+    pub fn len(&self) -> usize {
         self.len.into()
     }
 
     /// The first eight bytes; behind the payload's end they are 0xFF.
-    pub(crate) fn first(&self) -> &[u8; 8] {
+    #[must_use]
+    pub fn first(&self) -> &[u8; 8] {
         const NONE: [u8; 8] = [0xFF; 8];
         self.data.first_chunk().unwrap_or(&NONE)
     }
@@ -140,6 +155,19 @@ mod tests {
         let base = Id::Standard(0x300).arbitration();
         assert!(base < Id::Extended(0x300 << 18).arbitration());
         assert!(Id::Extended(0x2FF << 18 | 0x3_FFFF).arbitration() < base);
+    }
+
+    #[test]
+    fn words_of_a_controller_are_the_frame_that_its_bytes_are() {
+        let words = [0x0403_0201, 0x9999_0605, 0x7777_7777];
+        let bytes = [1, 2, 3, 4, 5, 6];
+        let (received, built) = (
+            Frame::received(0x123, false, 6, words.into_iter()),
+            Frame::classical(Id::Standard(0x123), &bytes),
+        );
+        assert_eq!(Some(received), built);
+        assert_eq!(received.first(), &[1, 2, 3, 4, 5, 6, 0xFF, 0xFF]);
+        assert_eq!(Frame::received(1, false, 200, words.into_iter()).len(), MAX_DATA);
     }
 
     #[test]

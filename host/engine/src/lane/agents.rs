@@ -11,11 +11,6 @@ use super::{Lane, Stage};
 use crate::board::Board;
 use crate::rom::is_agent;
 
-/// From Go until an agent listens to its bus: the shipped ones, which unpack themselves and are then at 16 MHz; on chips that do
-/// that at 64 MHz (docs/node.md, "Measured").
-const AGENT_START: Span = Span::from_millis(100);
-const AGENT_START_SLOW: Span = Span::from_millis(150);
-
 impl Lane {
     /// The boards that are to be given the agent, once.
     pub(crate) fn take_to_load(&mut self) -> Option<Vec<Board>> {
@@ -42,6 +37,7 @@ impl Lane {
             is_agent(*way) && self.plan.panel.slot(*slot).is_some_and(|s| s.bus == Some(self.bus))
         })
     }
+
     /// Boards that have been given the agent come back, those that could not with their verdicts.
     pub(crate) fn handle_loaded(&mut self, now: Micros, boards: BTreeMap<Slot, Board>) {
         for (slot, mut board) in boards {
@@ -64,13 +60,13 @@ impl Lane {
             self.begin_group(now);
         }
     }
+
     /// How long boards that have just been switched on are waited for: those that have an agent by now need no power-up.
     pub(super) fn start_up_wait(&self) -> Span {
         let limits = &self.plan.recipe.limits;
-        let start = match self.plan.recipe.chip.family {
-            "G0" | "F1" => AGENT_START_SLOW,
-            _ => AGENT_START,
-        };
+        // From Go on: an agent has a sixth less to unpack than the bootloader (docs/node.md, "Measured").
+        let listens = self.plan.recipe.chip.listens_after;
+        let start = Span(listens.0 - listens.0 / 8);
         let waits = |s: &Slot| match self.plan.ways.get(s) {
             _ if self.boards.get(s).is_none_or(|b| !b.loaded) => limits.start_up,
             Some(way) if way.rom_on_bus() => start + JOIN_SILENCE,

@@ -4,7 +4,7 @@
 //! lowest mailbox would overtake.
 
 use super::timing::{Timing, timing};
-use super::{EXTENDED, RECEIVED};
+use super::RECEIVED;
 use crate::chip::{BOARD, CLOCKS};
 use crate::regs::Block;
 use panel_protocol::frame::{Frame, Id};
@@ -108,11 +108,8 @@ impl Controller {
             return;
         }
         let mailbox = 0x10 * free.trailing_zeros();
-        let mut bytes = [0; 8];
-        let len = frame.data().len().min(8);
-        bytes[..len].copy_from_slice(&frame.data()[..len]);
-        let [a, b, c, d, e, f, g, h] = bytes;
-        regs.write(TDTR + mailbox, len as u32);
+        let [a, b, c, d, e, f, g, h] = *frame.first();
+        regs.write(TDTR + mailbox, frame.len() as u32);
         regs.write(TDLR + mailbox, u32::from_le_bytes([a, b, c, d]));
         regs.write(TDHR + mailbox, u32::from_le_bytes([e, f, g, h]));
         let id = match frame.id() {
@@ -154,8 +151,7 @@ pub(crate) fn take_received() {
         if state & RF0R_FMP == 0 {
             return;
         }
-        let id = regs.read(RIR);
-        let id = if id & IDE != 0 { id >> 3 | EXTENDED } else { id >> 21 };
+        let id = regs.read(RIR) >> 21; // the filters take base identifiers only
         let len = (regs.read(RDTR) & 0xF).min(8);
         RECEIVED.push(id, len, |n| regs.read(RDLR + 4 * n));
         regs.write(RF0R, RF0R_RFOM);

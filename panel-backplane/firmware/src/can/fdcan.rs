@@ -4,7 +4,7 @@
 //! bytes at most, so the transmitter needs no delay compensation.
 
 use super::timing::{Timing, timing};
-use super::{EXTENDED, FD, RECEIVED};
+use super::{FD, RECEIVED};
 use crate::chip::{self, BOARD, CLOCKS};
 use crate::regs::Block;
 use panel_protocol::frame::{Frame, Id};
@@ -29,12 +29,10 @@ const IR: u32 = 0x50;
 const IR_RECEIVE: u32 = 1 << 0 | 1 << 2;
 const IR_LOST: u32 = 1 << 2;
 const IE: u32 = 0x54;
-const ILS: u32 = 0x58;
 const ILE: u32 = 0x5C;
 const RXGFC: u32 = 0x80;
 const RXF0S: u32 = 0x90;
 const RXF0A: u32 = 0x94;
-const TXBC: u32 = 0xC0;
 const TXFQS: u32 = 0xC4;
 const TXFQS_FULL: u32 = 1 << 21;
 const TXBRP: u32 = 0xC8;
@@ -56,9 +54,7 @@ const LENGTHS: [u8; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 20, 24, 32, 48, 64
 /// Sets it up; it joins the bus after eleven recessive bits. The pins and its clock are on already.
 pub(crate) fn start() {
     const NOMINAL: Timing = timing(CLOCKS.can, BOARD.can.bitrate, (256, 128));
-    FDCAN.write(CCCR, CCCR_INIT);
-    FDCAN.wait(CCCR, CCCR_INIT, CCCR_INIT);
-    FDCAN.write(CCCR, CCCR_INIT | CCCR_CCE);
+    FDCAN.write(CCCR, CCCR_INIT | CCCR_CCE); // it is in initialisation since its reset
     let Timing { prescaler, before_sample, after_sample } = NOMINAL;
     let jump = after_sample - 1;
     FDCAN.write(NBTP, jump << 25 | (prescaler - 1) << 16 | (before_sample - 1) << 8 | jump);
@@ -78,9 +74,6 @@ pub(crate) fn start() {
     }
     // So many standard filters; what they do not take, extended and remote frames are rejected.
     FDCAN.write(RXGFC, (HOST_FILTERS.len() as u32) << 16 | 0b1010 << 2 | 0b11);
-    FDCAN.write(TXBC, 0);
-    FDCAN.write(IR, u32::MAX);
-    FDCAN.write(ILS, 0);
     FDCAN.write(IE, IR_RECEIVE);
     FDCAN.write(ILE, 1);
     FDCAN.clear(CCCR, CCCR_INIT);
@@ -113,16 +106,13 @@ impl Controller {
         }
         let free = state >> 16 & 0b11;
         let buffer = RAM_SEND + ELEMENT * free;
-        let mut bytes = [0; 8];
-        let len = frame.data().len().min(8);
-        bytes[..len].copy_from_slice(&frame.data()[..len]);
-        let [a, b, c, d, e, f, g, h] = bytes;
+        let [a, b, c, d, e, f, g, h] = *frame.first();
         let id = match frame.id() {
             Id::Standard(id) => u32::from(id) << 18,
             Id::Extended(id) => id | XTD,
         };
         RAM.write(buffer, id);
-        RAM.write(buffer + 4, (len as u32) << 16);
+        RAM.write(buffer + 4, (frame.len() as u32) << 16);
         RAM.write(buffer + 8, u32::from_le_bytes([a, b, c, d]));
         RAM.write(buffer + 12, u32::from_le_bytes([e, f, g, h]));
         FDCAN.write(TXBAR, 1 << free);
@@ -161,7 +151,7 @@ pub(crate) fn take_received() {
         let index = state >> 8 & 0b11;
         let element = RAM_RECEIVE + ELEMENT * index;
         let (head, format) = (RAM.read(element), RAM.read(element + 4));
-        let id = if head & XTD != 0 { head & 0x1FFF_FFFF | EXTENDED } else { head >> 18 & 0x7FF };
+        let id = head >> 18; // extended frames are rejected
         let len = LENGTHS[(format >> 16 & 0xF) as usize];
         let (id, len) = if format & FDF != 0 { (id | FD, len) } else { (id, len.min(8)) };
         RECEIVED.push(id, len.into(), |n| RAM.read(element + 8 + 4 * n));

@@ -15,7 +15,7 @@ use crate::core_registers::Clock;
 use crate::{gpio, regs, vectors, watchdog};
 use core::sync::atomic::{AtomicU32, Ordering};
 use panel_protocol::agent::{JOIN_AT_ONCE, JOIN_SILENCE, JOIN_WORD};
-use panel_protocol::frame::{Frame, Id};
+use panel_protocol::frame::Frame;
 
 /// Longest payload the controller receives, in words.
 const DATA_WORDS: usize = if cfg!(any(feature = "f405", feature = "f103")) { 2 } else { 16 };
@@ -23,8 +23,7 @@ const DATA_WORDS: usize = if cfg!(any(feature = "f405", feature = "f103")) { 2 }
 /// MHz), and as much again. Where RAM is short the processor is faster.
 const RING: usize = if cfg!(feature = "g431") { 16 } else { 64 };
 
-/// Head word of a received frame: identifier, and above it format and length.
-const EXTENDED: u32 = 1 << 29;
+/// With the identifier of a received frame, which is a base one because the filters take no other: it is an FD frame.
 const FD: u32 = 1 << 30;
 
 struct Slot {
@@ -59,7 +58,7 @@ static RECEIVED: Ring = Ring {
 };
 
 impl Ring {
-    /// From the interrupt: one frame. `id` carries [`EXTENDED`] and [`FD`].
+    /// From the interrupt: one frame. `id` carries [`FD`].
     fn push(&self, id: u32, len: u32, mut word: impl FnMut(u32) -> u32) {
         let head = self.head.load(Ordering::Relaxed);
         let next = if head as usize + 1 == RING { 0 } else { head + 1 };
@@ -91,20 +90,12 @@ impl Ring {
             return None;
         }
         let slot = self.slots.get(tail as usize)?;
-        let mut bytes = [0; DATA_WORDS * 4];
-        for (place, word) in bytes.chunks_exact_mut(4).zip(&slot.data) {
-            place.copy_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
-        }
-        let head = slot.id.load(Ordering::Relaxed);
-        let len = (slot.len.load(Ordering::Relaxed) as usize).min(bytes.len());
+        let words = slot.data.iter().map(|word| word.load(Ordering::Relaxed));
+        let (id, len) = (slot.id.load(Ordering::Relaxed), slot.len.load(Ordering::Relaxed));
+        let frame = Frame::received(id as u16 & 0x7FF, id & FD != 0, len as u8, words);
         let next = if tail as usize + 1 == RING { 0 } else { tail + 1 };
         self.tail.store(next, Ordering::Release);
-        let id = match head & EXTENDED {
-            0 => Id::Standard((head & 0x7FF) as u16),
-            _ => Id::Extended(head & 0x1FFF_FFFF),
-        };
-        let data = bytes.get(..len)?;
-        if head & FD == 0 { Frame::classical(id, data) } else { Frame::fd(id, data) }
+        Some(frame)
     }
 }
 

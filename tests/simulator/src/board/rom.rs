@@ -23,9 +23,6 @@ use crate::hardware::{Hardware, OptionWrite};
 use crate::loader::Loader;
 use crate::timers::NEVER;
 
-/// From Go until an agent listens, or begins to listen for silence: unpacking, clocks, vectors, controller (docs/node.md,
-/// "Measured").
-const AGENT_START: u64 = 90_000_000;
 /// What a ROM's write of option bytes takes (rom-simulator).
 const OPTION_WRITE: u64 = 30_000_000;
 /// Silence on the bus after which an agent takes part in it.
@@ -194,7 +191,9 @@ impl<F: Firmware> Board<F> {
             rom.patient = told(JOIN_WORD) != Some(JOIN_AT_ONCE);
             hardware.strap = told(SLOT_WORD).and_then(slot_in).or(hardware.strap);
             let silence = if rom.patient { AGENT_SILENCE } else { 0 };
-            self.state = State::Starting { hardware, at: now + AGENT_START + silence };
+            // A sixth less than the bootloader is unpacked (docs/node.md, "Measured").
+            let start = self.start_up - self.start_up / 5;
+            self.state = State::Starting { hardware, at: now + start + silence };
             return;
         }
         let mut vectors = [0xFF; 8];
