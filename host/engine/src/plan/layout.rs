@@ -61,7 +61,7 @@ pub(super) fn check_image(recipe: &Recipe, room: &Range<u32>, sealed: bool) -> R
     Ok(())
 }
 
-/// SHA-256 over the table of regions of this image as it is laid on this chip: what [`Plan::image_id`] of such a run is.
+/// SHA-256 over the table of regions of this image as it is laid on this chip: what [`Plan::image_id`](super::Plan::image_id) of such a run is.
 ///
 /// # Errors
 /// [`host::ImageError`]: the protocol cannot express the image.
