@@ -159,7 +159,8 @@ def real_host():
         port = any_port.getsockname()[1]
     image = flash()
     number = int.from_bytes(image[RECORDS - BASE + 64 + 24:][:4], "little")
-    with Board(image, serial=f"tcp:127.0.0.1:{port},server=on,wait=off"):
+    with Board(image, serial=f"tcp:127.0.0.1:{port},server=on,wait=on"):
+        # QEMU waits for the first connection: the line is said once.
         yield "the application runs behind a socket", hears(port, LINE)
         boards = scan(port)  # the first question brings the bootloader back
         told = [(b["device_id"], b["uid"], b["bootloader_version"], b["image"], b["image_id"]) for b in boards]
