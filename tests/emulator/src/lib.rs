@@ -12,6 +12,7 @@
 mod board;
 mod bxcan;
 mod cost;
+mod csr;
 mod elf;
 mod f1;
 mod f4;

@@ -3,8 +3,9 @@
 //! Start-up times of DS5792 (tables 22, 24, 27). Switching to a source that is not ready is refused and noted; a peripheral
 //! without clock does not answer.
 
+use crate::csr::Csr;
 use crate::oscillators::{HSERDY, Oscillators, PLLON, PLLRDY, shift};
-use crate::wires::{NEVER, Reset, Wires};
+use crate::wires::{Reset, Wires};
 
 const HSI: u32 = 8_000_000;
 const HSI_START: u64 = 2_000;
@@ -22,8 +23,7 @@ pub(crate) struct Rcc {
     cfgr: u32,
     ahb: u32,
     enabled: [u32; 2],
-    csr: u32,
-    lsi_at: u64,
+    pub(crate) csr: Csr,
     /// Peripherals of APB2 and APB1 that were reset by software since the last look.
     pub(crate) software_reset: [u32; 2],
 }
@@ -35,8 +35,7 @@ impl Rcc {
             cfgr: 0,
             ahb: 0x14,
             enabled: [0; 2],
-            csr: 0,
-            lsi_at: NEVER,
+            csr: Csr::new(1 << 24, LSI_START),
             software_reset: [0; 2],
         }
     }
@@ -48,8 +47,7 @@ impl Rcc {
             Reset::Software | Reset::Options => 1 << 28 | 1 << 26,
             Reset::Watchdog => 1 << 29 | 1 << 26,
         };
-        let old = if cause == Reset::Power { 0 } else { self.csr & 0xFE00_0000 };
-        *self = Self { csr: old | flags, ..Self::new(self.oscillators.crystal) };
+        *self = Self { csr: self.csr.after(cause, flags), ..Self::new(self.oscillators.crystal) };
     }
 
     pub(crate) fn is_enabled(&self, bus: usize, bit: u32) -> bool {
@@ -57,15 +55,12 @@ impl Rcc {
     }
 
     pub(crate) fn next_event(&self) -> u64 {
-        self.oscillators.next_event().min(self.lsi_at)
+        self.oscillators.next_event().min(self.csr.next_event())
     }
 
     pub(crate) fn tick(&mut self, wires: &mut Wires) {
         self.oscillators.tick(wires.now.ns);
-        if self.lsi_at <= wires.now.ns {
-            self.lsi_at = NEVER;
-            self.csr |= 2;
-        }
+        self.csr.tick(wires.now.ns);
     }
 
     pub(crate) fn read(&self, wires: &mut Wires, offset: u32) -> u32 {
@@ -75,7 +70,7 @@ impl Rcc {
             0x08..=0x10 => 0,
             0x14 => self.ahb,
             0x18 | 0x1C => self.enabled[(offset as usize - 0x18) / 4],
-            0x24 => self.csr,
+            0x24 => self.csr.value,
             _ => {
                 wires.complain(format!("read of unmodelled RCC register {offset:#x}"));
                 0
@@ -91,26 +86,9 @@ impl Rcc {
             0x0C | 0x10 => self.software_reset[(offset as usize - 0x0C) / 4] |= value,
             0x14 => self.ahb = value,
             0x18 | 0x1C => self.enabled[(offset as usize - 0x18) / 4] = value,
-            0x24 => {
-                if value & 1 << 24 != 0 {
-                    self.csr &= 0x00FF_FFFF;
-                }
-                self.lsi(wires.now.ns, value & 1 != 0);
-            }
+            0x24 => self.csr.write(wires.now.ns, value),
             _ => wires.complain(format!("write of unmodelled RCC register {offset:#x}")),
         }
-    }
-
-    /// The watchdog forces the LSI on.
-    pub(crate) fn force_lsi(&mut self, now: u64) {
-        self.lsi(now, true);
-    }
-
-    fn lsi(&mut self, now: u64, on: bool) {
-        if on && self.csr & 3 == 0 {
-            self.lsi_at = now + LSI_START;
-        }
-        self.csr = self.csr & !1 | u32::from(on);
     }
 
     fn switch(&mut self, wires: &mut Wires, value: u32, latency: u32) {

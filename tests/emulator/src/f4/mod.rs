@@ -250,7 +250,7 @@ impl Soc for F405 {
             Block::Iwdg => {
                 self.iwdg.write(wires, offset, value);
                 if offset == 0 && value == 0xCCCC {
-                    self.rcc.force_lsi(wires.now.ns);
+                    self.rcc.csr.force_lsi(wires.now.ns);
                 }
             }
             Block::Usart(n) => {

@@ -3,8 +3,9 @@
 //! Oscillators and the PLL are ready after the longest start-up times of DS8626 (tables 33, 35, 37); switching to
 //! one that is not ready is refused and noted. Clock gates are enforced: a peripheral without clock does not answer.
 
+use crate::csr::Csr;
 use crate::oscillators::{Oscillators, shift};
-use crate::wires::{NEVER, Reset, Wires};
+use crate::wires::{Reset, Wires};
 
 const HSI: u32 = 16_000_000;
 /// DS8626, table 35 and 37; a crystal takes about 2 ms (table 33).
@@ -22,8 +23,7 @@ pub(crate) struct Rcc {
     /// AHB1, AHB2, AHB3, -, APB1, APB2.
     enabled: [u32; 6],
     bdcr: u32,
-    csr: u32,
-    lsi_at: u64,
+    pub(crate) csr: Csr,
     pwr_cr: u32,
     /// Peripherals of AHB1 to APB2 that were reset by software since the last look.
     pub(crate) software_reset: [u32; 6],
@@ -39,8 +39,7 @@ impl Rcc {
             cir: 0,
             enabled: [0x0010_0000, 0, 0, 0, 0, 0],
             bdcr: 0,
-            csr: 0,
-            lsi_at: NEVER,
+            csr: Csr::new(1 << 24, LSI_START),
             pwr_cr: 0xC000,
             software_reset: [0; 6],
         }
@@ -54,9 +53,8 @@ impl Rcc {
             Reset::Software | Reset::Options => 1 << 28 | 1 << 26,
             Reset::Watchdog => 1 << 29 | 1 << 26,
         };
-        let old = if cause == Reset::Power { 0 } else { self.csr & 0xFE00_0000 };
         let bdcr = if cause == Reset::Power { 0 } else { self.bdcr };
-        *self = Self { csr: old | flags, bdcr, ..Self::new(self.oscillators.crystal) };
+        *self = Self { csr: self.csr.after(cause, flags), bdcr, ..Self::new(self.oscillators.crystal) };
     }
 
     /// Whether the gate `bit` of bus register `bus` (0 AHB1 ... 4 APB1, 5 APB2) is open.
@@ -70,15 +68,12 @@ impl Rcc {
     }
 
     pub(crate) fn next_event(&self) -> u64 {
-        self.oscillators.next_event().min(self.lsi_at)
+        self.oscillators.next_event().min(self.csr.next_event())
     }
 
     pub(crate) fn tick(&mut self, wires: &mut Wires) {
         self.oscillators.tick(wires.now.ns);
-        if self.lsi_at <= wires.now.ns {
-            self.lsi_at = NEVER;
-            self.csr |= 2;
-        }
+        self.csr.tick(wires.now.ns);
     }
 
     pub(crate) fn read(&self, wires: &mut Wires, offset: u32) -> u32 {
@@ -90,7 +85,7 @@ impl Rcc {
             0x10..=0x24 => 0,
             0x30..=0x44 => self.enabled[(offset as usize - 0x30) / 4],
             0x70 => self.bdcr,
-            0x74 => self.csr,
+            0x74 => self.csr.value,
             _ => {
                 wires.complain(format!("read of unmodelled RCC register {offset:#x}"));
                 0
@@ -114,12 +109,7 @@ impl Rcc {
             // AHB1LPENR to APB2LPENR: clocks in sleep, as after reset.
             0x50..=0x64 => {}
             0x70 => self.bdcr = value,
-            0x74 => {
-                if value & 1 << 24 != 0 {
-                    self.csr &= 0x00FF_FFFF;
-                }
-                self.lsi(wires.now.ns, value & 1 != 0);
-            }
+            0x74 => self.csr.write(wires.now.ns, value),
             _ => wires.complain(format!("write of unmodelled RCC register {offset:#x}")),
         }
     }
@@ -142,18 +132,6 @@ impl Rcc {
             0x04 => {}
             _ => wires.complain(format!("write of unmodelled PWR register {offset:#x}")),
         }
-    }
-
-    /// The watchdog forces the LSI on.
-    pub(crate) fn force_lsi(&mut self, now: u64) {
-        self.lsi(now, true);
-    }
-
-    fn lsi(&mut self, now: u64, on: bool) {
-        if on && self.csr & 3 == 0 {
-            self.lsi_at = now + LSI_START;
-        }
-        self.csr = self.csr & !1 | u32::from(on);
     }
 
     fn switch(&mut self, wires: &mut Wires, value: u32, latency: u32) {

@@ -5,8 +5,9 @@
 
 use std::ops::RangeInclusive;
 
+use crate::csr::Csr;
 use crate::oscillators::{HSERDY, Oscillators, PLLON, PLLRDY, shift};
-use crate::wires::{NEVER, Reset, Wires};
+use crate::wires::{Reset, Wires};
 
 const HSI: u32 = 16_000_000;
 const HSI_START: u64 = 3_800;
@@ -57,8 +58,7 @@ pub(crate) struct Rcc {
     enabled: [u32; 7],
     /// CCIPR, and CCIPR2 of G0.
     select: [u32; 2],
-    csr: u32,
-    lsi_at: u64,
+    pub(crate) csr: Csr,
     power: [u32; 36],
     /// Peripherals that were reset by software since the last look, by bus.
     pub(crate) software_reset: [u32; 7],
@@ -77,8 +77,7 @@ impl Rcc {
             cfgr: u32::from(g4),
             enabled: if g4 { [0x100, 0, 0, 0, 0x400, 0, 0] } else { [0, 0x100, 0, 0, 0, 0, 0] },
             select: [0; 2],
-            csr: 0,
-            lsi_at: NEVER,
+            csr: Csr::new(1 << 23, LSI_START),
             power,
             software_reset: [0; 7],
         }
@@ -93,8 +92,8 @@ impl Rcc {
             Reset::Options => 1 << 25 | 1 << 26,
             Reset::Watchdog => 1 << 29 | 1 << 26,
         };
-        let old = if cause == Reset::Power { 0 } else { self.csr & 0xFE00_0000 };
-        *self = Self { csr: old | flags, ..Self::new(self.family, self.oscillators.crystal) };
+        *self =
+            Self { csr: self.csr.after(cause, flags), ..Self::new(self.family, self.oscillators.crystal) };
     }
 
     /// Whether the gate `bit` of bus register `bus` is open.
@@ -131,15 +130,12 @@ impl Rcc {
     }
 
     pub(crate) fn next_event(&self) -> u64 {
-        self.oscillators.next_event().min(self.lsi_at)
+        self.oscillators.next_event().min(self.csr.next_event())
     }
 
     pub(crate) fn tick(&mut self, wires: &mut Wires) {
         self.oscillators.tick(wires.now.ns);
-        if self.lsi_at <= wires.now.ns {
-            self.lsi_at = NEVER;
-            self.csr |= 2;
-        }
+        self.csr.tick(wires.now.ns);
     }
 
     pub(crate) fn read(&self, wires: &mut Wires, offset: u32) -> u32 {
@@ -155,7 +151,7 @@ impl Rcc {
             _ if map.enables.contains(&offset) => self.enabled[word(&map.enables)],
             _ if offset == map.select => self.select[0],
             _ if offset == map.select + 4 && self.family == Family::G0 => self.select[1],
-            _ if offset == map.csr => self.csr,
+            _ if offset == map.csr => self.csr.value,
             _ => {
                 wires.complain(format!("read of unmodelled RCC register {offset:#x}"));
                 0
@@ -182,12 +178,7 @@ impl Rcc {
             _ if map.sleeps.contains(&offset) => {}
             _ if offset == map.select => self.select[0] = value,
             _ if offset == map.select + 4 && self.family == Family::G0 => self.select[1] = value,
-            _ if offset == map.csr => {
-                if value & 1 << 23 != 0 {
-                    self.csr &= 0x00FF_FFFF;
-                }
-                self.lsi(wires.now.ns, value & 1 != 0);
-            }
+            _ if offset == map.csr => self.csr.write(wires.now.ns, value),
             _ => wires.complain(format!("write of unmodelled RCC register {offset:#x}")),
         }
     }
@@ -208,18 +199,6 @@ impl Rcc {
             Some(place) if matches!(offset, 0x00 | 0x18 | 0x80) => *place = value,
             _ => wires.complain(format!("write of unmodelled PWR register {offset:#x}")),
         }
-    }
-
-    /// The watchdog forces the LSI on.
-    pub(crate) fn force_lsi(&mut self, now: u64) {
-        self.lsi(now, true);
-    }
-
-    fn lsi(&mut self, now: u64, on: bool) {
-        if on && self.csr & 3 == 0 {
-            self.lsi_at = now + LSI_START;
-        }
-        self.csr = self.csr & !1 | u32::from(on);
     }
 
     fn switch(&mut self, wires: &mut Wires, value: u32, latency: u32) {
