@@ -194,7 +194,7 @@ pub(super) struct Ask {
     pending: BTreeMap<NodeId, Request>,
     /// How many were asked.
     asked: usize,
-    /// Until when nobody is given up as long as nobody answers.
+    /// Until when nobody of several is given up as long as nobody answers.
     standstill: Micros,
     /// Nobody has answered any try: one node is asked at a time, until one answers.
     probing: Option<usize>,
@@ -236,10 +236,9 @@ impl Ask {
         let [answer, quiet] = [timing.answer, timing.quiet].map(|wait| wait + Span(timing.frame.0 * longest));
         let patience = patience + answer + sent;
         let repeatable = pending.values().all(Request::may_be_repeated);
-        let several = if pending.len() > FEW { STANDSTILL } else { Span::ZERO };
         let mut ask = Self {
             asked: pending.len(),
-            standstill: now + patience + several,
+            standstill: now + patience + STANDSTILL,
             probing: None,
             pending,
             patience,
@@ -337,7 +336,7 @@ impl Ask {
         self.probing = Some(turn);
         self.tries = 1;
         self.over = now + self.patience;
-        if let Some((node, request)) = self.pending.iter().nth(turn % self.asked.max(1)) {
+        if let Some((node, request)) = self.pending.iter().nth(turn % self.asked) {
             request.frames(Some(*node), out);
         }
     }
