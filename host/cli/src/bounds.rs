@@ -118,7 +118,7 @@ fn power(plan: &Plan, start_up_ns: u64) -> PowerOn {
 
 /// From power until a board with a bootloader of its own listens.
 fn start_up_ns(plan: &Plan) -> u64 {
-    plan.recipe.chip.listens_after.0 * 1000
+    plan.recipe.chip.listens(plan.is_sealed()).0 * 1000
 }
 
 fn rate(bits_per_second: u32) -> NonZeroU32 {

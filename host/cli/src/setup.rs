@@ -184,7 +184,7 @@ fn recipe(job: &Job, image: Image) -> Result<Recipe, Failure> {
         digest: job.verify == Verify::Digest,
         start_application: job.start_application,
         finishing: finishing(job, chip)?,
-        limits: limits(&job.limits, chip),
+        limits: limits(&job.limits, chip, job.seal.is_some()),
     })
 }
 
@@ -215,9 +215,9 @@ pub(crate) fn finishing(job: &Job, chip: &Chip) -> Result<Finishing, Failure> {
 }
 
 /// The job's waits and budgets, as a run takes them.
-pub(crate) fn limits(limits: &panel_job::Limits, chip: &Chip) -> Limits {
+pub(crate) fn limits(limits: &panel_job::Limits, chip: &Chip, sealed: bool) -> Limits {
     Limits {
-        start_up: limits.startup.unwrap_or_else(|| chip.start_up()),
+        start_up: limits.startup.unwrap_or_else(|| chip.start_up(sealed)),
         quiet: limits.quiet,
         answer: limits.answer,
         patience: limits.straggler_wait,

@@ -24,8 +24,8 @@ pub struct Chip {
     pub flash: FlashFacts,
     /// Flash that the bootloader keeps.
     pub resident: Resident,
-    /// What the shipped bootloader needs from power-on or the end of reset until it listens, on its internal clock and with
-    /// unpacking (docs/node.md, "Measured").
+    /// What the shipped bootloader without a key needs from power-on or the end of reset until it listens, on its internal
+    /// clock and with unpacking (docs/node.md, "Measured").
     pub listens_after: Span,
     /// One-time programmable memory: first address and bytes; 0 bytes without one. Readout protection does not hide
     /// it on every family.
@@ -244,10 +244,17 @@ impl Chip {
         self.flash.base + self.resident.bytes(sealed)
     }
 
+    /// What the shipped bootloader needs until it listens. One that takes only sealed images has the curve to unpack too: a
+    /// third more.
+    #[must_use]
+    pub const fn listens(&self, sealed: bool) -> Span {
+        if sealed { a_third_more(self.listens_after) } else { self.listens_after }
+    }
+
     /// How long a run waits for boards to listen unless its job says otherwise: a third more than they need.
     #[must_use]
-    pub const fn start_up(&self) -> Span {
-        Span(self.listens_after.0 * 4 / 3)
+    pub const fn start_up(&self, sealed: bool) -> Span {
+        a_third_more(self.listens(sealed))
     }
 
     /// Address behind the last byte of flash.
@@ -255,6 +262,10 @@ impl Chip {
     pub fn flash_end(&self) -> u32 {
         self.flash.base + self.flash.size()
     }
+}
+
+const fn a_third_more(span: Span) -> Span {
+    Span(span.0 * 4 / 3)
 }
 
 #[cfg(test)]

@@ -177,6 +177,12 @@ impl Plan {
         Ok(self)
     }
 
+    /// Whether its image is under a seal.
+    #[must_use]
+    pub fn is_sealed(&self) -> bool {
+        self.images.first().is_some_and(|image| image.begin().seal().is_some())
+    }
+
     /// Boards that are reached by their own ports alone are a group beside the buses; its number in events. `None`
     /// if there are none.
     #[must_use]

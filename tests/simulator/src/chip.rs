@@ -48,8 +48,8 @@ pub struct Chip {
     pub(crate) otp: (u32, u32),
     /// Flash of the resident bootloader.
     pub(crate) resident: Resident,
-    /// Longest time from power-on or the end of reset until that bootloader listens, unpacking included (docs/node.md,
-    /// "Measured").
+    /// Longest time from power-on or the end of reset until that bootloader listens if it has no key, unpacking included
+    /// (docs/node.md, "Measured").
     pub start_up: Span,
     /// 2 KiB buffers in RAM.
     pub segments: usize,

@@ -145,6 +145,12 @@ impl Hardware {
         Self::new(identity, Flash::detached(rng.clone()), rng)
     }
 
+    /// How long its bootloader takes to unpack and listen, where one without a key takes so long: the curve is in it, a third
+    /// more (docs/node.md, "Measured").
+    pub(crate) const fn start_up(&self, without_key: u64) -> u64 {
+        if self.seal_key.is_some() { without_key * 4 / 3 } else { without_key }
+    }
+
     /// What a reset or power-on does to the hardware: option bytes are loaded, requests forgotten.
     pub(crate) fn restart(&mut self, now: u64, cause: ResetCause) {
         self.now = now;

@@ -96,7 +96,7 @@ fn plan(point: &Point) -> Result<Plan, Failure> {
     let chip = firmware::chip_for(point.family, point.image).ok_or_else(nothing)?;
     let internal = |e: &dyn core::fmt::Display| Failure::new(Code::Internal, format!("{point}: {e}"));
     let (image, release) = firmware::image(point.family, point.image).map_err(|e| internal(&e))?;
-    let limits = setup::limits(&panel_job::Limits::default(), chip);
+    let limits = setup::limits(&panel_job::Limits::default(), chip, false);
     let round_trip = Span(2 * latency(point).0);
     let recipe = Recipe {
         job: "bench".to_owned(),

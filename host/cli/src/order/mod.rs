@@ -218,6 +218,7 @@ fn recipe(
     }
     let image = Image::merge(&parts).map_err(|e| crate::setup::image_failure(&e))?;
     let retests = order.policy.retests;
+    let sealed = manifest.seals.iter().any(|seal| seal.device_id == chip.device_id);
     Ok(Recipe {
         job: order.id.clone(),
         release: format!("{} {}", manifest.name, manifest.version),
@@ -230,7 +231,7 @@ fn recipe(
         digest: true,
         start_application: manifest.images.iter().any(|image| image.role == ImageRole::Application),
         finishing: finishing(order, release, chip, now)?,
-        limits: Limits { start_up: chip.start_up(), ..Limits::default() },
+        limits: Limits { start_up: chip.start_up(sealed), ..Limits::default() },
     })
 }
 

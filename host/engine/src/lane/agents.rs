@@ -65,7 +65,7 @@ impl Lane {
     pub(super) fn start_up_wait(&self) -> Span {
         let limits = &self.plan.recipe.limits;
         // From Go on: an agent has a sixth less to unpack than the bootloader (docs/node.md, "Measured").
-        let listens = self.plan.recipe.chip.listens_after;
+        let listens = self.plan.recipe.chip.listens(false);
         let start = Span(listens.0 - listens.0 / 8);
         let waits = |s: &Slot| match self.plan.ways.get(s) {
             _ if self.boards.get(s).is_none_or(|b| !b.loaded) => limits.start_up,

@@ -189,7 +189,7 @@ impl Station {
             digest: false,
             start_application: self.start_application,
             finishing: self.finishing.clone(),
-            limits: Limits { start_up: chip.start_up(), ..Limits::default() },
+            limits: Limits { start_up: chip.start_up(false), ..Limits::default() },
         };
         let panel = self.panel();
         let of = panel.slots.iter().map(|slot| (slot.slot, self.way)).collect();

@@ -195,7 +195,7 @@ fn a_board_with_another_chip_and_one_whose_processor_hangs_fail_and_their_neighb
     let strike = |slot| if slot == 3 { Strike::Hang(half) } else { Strike::Nothing };
     let fit = |slot, board| -> Box<dyn Device> { Box::new(Struck::new(board, strike(slot))) };
     let mut station = Station::troubled(&F405, boards.into(), 0.0, fit);
-    station.start_up = F103.planned().start_up();
+    station.start_up = F103.planned().start_up(false);
     let reports = station.program(&image, false);
     let ends: Vec<_> =
         reports.iter().filter_map(|r| r.verdict.as_ref()).map(|v| (v.outcome, v.code)).collect();

@@ -1,11 +1,11 @@
-//! The shipped bootloader of a board with a public key: what it refuses, and what it never starts.
+//! The shipped bootloaders of boards with a public key: what they refuse, and what they never start.
 //!
-//! A host of a few lines speaks to it over the serial port, so that it can announce what the engine never would. Seals
-//! are made by `ed25519-dalek`, with the secret key of RFC 8032, 7.1, test 1, whose public half is in
-//! `boards/f405-sealed.rs`.
+//! A host of a few lines speaks to them over the serial port, so that it can announce what the engine never would. Seals
+//! are made by `ed25519-dalek`, with the secret key of RFC 8032, 7.1, test 1, whose public half is the
+//! boards' example key.
 
 use ed25519_dalek::{Signer, SigningKey};
-use panel_emulator::{Board, BoardConfig, Cells, Chip, FLASH_BASE, Noise};
+use panel_emulator::{Board, BoardConfig, Cells, FLASH_BASE, Noise};
 use panel_protocol::CRC32;
 use panel_protocol::block::{Begin, BeginFlags, MAX_BLOCK, Region, Seal};
 use panel_protocol::ident::{Channel, DataPosition, Discovery, NodeId};
@@ -16,11 +16,10 @@ use panel_protocol::reply::Reply;
 use panel_protocol::stream::{Decoder, MAX_ENCODED, encode};
 use sha2::{Digest, Sha256};
 
-use crate::tools::{F405, firmware};
+use crate::tools::{F405, F405_SEALED, G474, G474_SEALED, Kit};
 use crate::update::{Alive, both, start_within};
 
 const MS: u64 = 1_000_000;
-const DEVICE: u16 = 0x413;
 /// RFC 8032, 7.1, test 1.
 const SECRET: [u8; 32] = [
     0x9D, 0x61, 0xB1, 0x9D, 0xEF, 0xFD, 0x5A, 0x60, 0xBA, 0x84, 0x4A, 0xF4, 0x92, 0xEC, 0x2C, 0xC4, 0x44,
@@ -29,8 +28,19 @@ const SECRET: [u8; 32] = [
 /// The longest that a host waits for an answer (docs/protocol.md, section 4).
 const PATIENCE_MS: u64 = 3000;
 
+/// A board with a key, and the same without.
+#[derive(Debug)]
+struct Product {
+    sealed: &'static Kit,
+    plain: &'static Kit,
+}
+
+const ON_F405: Product = Product { sealed: &F405_SEALED, plain: &F405 };
+const ON_G474: Product = Product { sealed: &G474_SEALED, plain: &G474 };
+
 /// A board that was switched on, and the time.
 struct Dialog {
+    kit: &'static Kit,
     board: Board,
     now: u64,
     decoder: Decoder,
@@ -38,13 +48,13 @@ struct Dialog {
 }
 
 impl Dialog {
-    /// A board with this flash has been given its number.
-    fn new(flash: impl FnOnce(&mut Board)) -> Self {
-        let config = BoardConfig { fill: Some(0xA5), ..BoardConfig::new(Chip::F405, 1) };
+    /// A board with its bootloader alone has been given its number.
+    fn new(kit: &'static Kit) -> Self {
+        let config = BoardConfig { fill: Some(0xA5), ..kit.config(1) };
         let mut board = Board::new(config).expect("unicorn works");
-        flash(&mut board);
+        board.program(&kit.bootloader());
         board.set_power(0, true);
-        let mut dialog = Self { board, now: 0, decoder: Decoder::default(), reply: Vec::new() };
+        let mut dialog = Self { kit, board, now: 0, decoder: Decoder::default(), reply: Vec::new() };
         dialog.wait(200); // it has unpacked itself
         let discover = Control::Discover { min: 1, current: 1, restart: true };
         let first = NodeId::new(0).expect("a number");
@@ -137,88 +147,99 @@ impl Dialog {
 
     /// How the board starts when its power comes back.
     fn starts(&self) -> Alive {
-        starts(self.board.flash().cells()).expect("it is alive")
+        starts(self.kit, self.board.flash().cells()).expect("it is alive")
     }
 }
 
-fn sealed_board(board: &mut Board) {
-    board.program(&firmware("f405-sealed-bootloader"));
-}
-
-fn application(version: &str) -> (Begin, Vec<u8>) {
-    let (address, mut bytes) = F405.linked("app-sealed.ld", version, 100).flat();
+fn application(product: &Product, version: &str) -> (Begin, Vec<u8>) {
+    let (address, mut bytes) = product.sealed.application(version, 100).flat();
     bytes.resize(bytes.len().next_multiple_of(8), 0xFF);
     assert!(bytes.len() <= SEGMENT);
     let (crc, sha256) = (CRC32.checksum(&bytes), Sha256::digest(&bytes).into());
     let region = Region { address, len: bytes.len() as u32, crc, sha256 };
     let session = version.bytes().next().unwrap_or_default();
-    (Begin::new(session, BeginFlags::empty(), DEVICE, &[region]).expect("one region"), bytes)
+    let device = product.sealed.planned().device_id;
+    (Begin::new(session, BeginFlags::empty(), device, &[region]).expect("one region"), bytes)
 }
 
 fn sealed(begin: Begin, counter: u32, floor: u32) -> Begin {
-    let message = Seal::message(DEVICE, counter, floor, &begin.image_id());
+    let message = Seal::message(begin.device_id, counter, floor, &begin.image_id());
     let signature = SigningKey::from_bytes(&SECRET).sign(&message).to_bytes();
     begin.sealed(Seal { counter, floor, signature }).expect("one region")
 }
 
 #[test]
-fn a_board_with_a_key_takes_and_starts_what_is_sealed_and_refuses_everything_else() {
-    let mut dialog = Dialog::new(sealed_board);
-    let (plain, bytes) = application("1");
+fn an_f405_with_a_key_takes_and_starts_what_is_sealed_and_refuses_everything_else() {
+    takes_what_is_sealed(&ON_F405);
+}
+
+#[test]
+fn a_g474_with_a_key_takes_and_starts_what_is_sealed_and_refuses_everything_else() {
+    takes_what_is_sealed(&ON_G474);
+}
+
+fn takes_what_is_sealed(product: &Product) {
+    let mut dialog = Dialog::new(product.sealed);
+    let (plain, bytes) = application(product, "1");
     let good = sealed(plain, 7, 5);
     let seal = *good.seal().expect("it is sealed");
     let mut signature = seal.signature;
     signature[40] ^= 1;
     let wrong = plain.sealed(Seal { signature, ..seal }).expect("one region");
+    let other = application(product, "2").0;
     assert_eq!(dialog.begin(&plain).0, Some(Refusal::NotSealed));
     assert_eq!(dialog.begin(&wrong).0, Some(Refusal::BadSeal));
-    assert_eq!(
-        dialog.begin(&sealed(application("2").0, 7, 5).sealed(seal).expect("one")).0,
-        Some(Refusal::BadSeal)
-    );
+    assert_eq!(dialog.begin(&other.sealed(seal).expect("one")).0, Some(Refusal::BadSeal));
+    assert!(dialog.board.flash_mut().take_journal().is_empty(), "refused before the flash is touched");
     assert_eq!(dialog.starts(), Alive::Bootloader);
     let (refusal, took) = dialog.begin(&good);
-    println!("measured: a seal is looked at in {took} ms, {PATIENCE_MS} allowed");
+    let name = product.sealed.name;
+    println!("measured: {name}: a seal is looked at in {took} ms, {PATIENCE_MS} allowed");
     assert_eq!(refusal, None);
     dialog.transfer(&good, &bytes);
     assert_eq!(dialog.starts(), Alive::Application("1".to_owned()));
     // An older release, sealed as it should be, from before the floor.
-    assert_eq!(dialog.begin(&sealed(application("0").0, 4, 0)).0, Some(Refusal::Downgrade));
+    dialog.board.flash_mut().take_journal();
+    assert_eq!(dialog.begin(&sealed(application(product, "0").0, 4, 0)).0, Some(Refusal::Downgrade));
+    assert!(dialog.board.flash_mut().take_journal().is_empty(), "refused before the flash is touched");
     assert_eq!(dialog.starts(), Alive::Application("1".to_owned()));
 
-    let unpacked = firmware("f405-sealed-bootloader-raw");
+    let unpacked = product.sealed.unpacked();
     let symbol = |name| unpacked.symbol(name).expect("linker script");
     let (limit, top) = (symbol("_stack_limit"), symbol("_stack_top"));
     let memory = dialog.board.memory(limit, (top - limit) as usize);
     let untouched = memory.iter().position(|&b| b != 0xA5).unwrap_or(memory.len());
-    println!("budget: stack {} of {} bytes used with seals", memory.len() - untouched, memory.len());
+    println!("budget: {name}: stack {} of {} bytes used with seals", memory.len() - untouched, memory.len());
     assert!(untouched >= 256, "{untouched} bytes were never touched");
 }
 
 /// Flash of a board that was given this image by whoever looks at no seal (an agent, a bootloader without a key), and after
 /// that the bootloader with the key.
-fn written(begin: &Begin, bytes: &[u8]) -> Cells {
-    let mut dialog = Dialog::new(|board| board.program(&firmware("f405-bootloader")));
+fn written(product: &Product, begin: &Begin, bytes: &[u8]) -> Cells {
+    let mut dialog = Dialog::new(product.plain);
     assert_eq!(dialog.begin(begin).0, None);
     dialog.transfer(begin, bytes);
-    sealed_board(&mut dialog.board);
+    dialog.board.program(&product.sealed.bootloader());
     dialog.board.flash().cells().clone()
 }
 
 /// How a board with this flash starts; a seal that nobody has found good is looked at first.
-fn starts(cells: &Cells) -> Result<Alive, String> {
-    start_within(&F405, cells, 1, 1500)
+fn starts(kit: &Kit, cells: &Cells) -> Result<Alive, String> {
+    start_within(kit, cells, 1, 1500)
 }
 
 #[test]
 fn what_was_written_without_this_bootloader_starts_only_with_a_good_seal() {
-    let (plain, bytes) = application("3");
-    let good = sealed(plain, 7, 5);
-    let seal = *good.seal().expect("it is sealed");
-    let wrong = plain.sealed(Seal { counter: 8, ..seal }).expect("one region");
-    assert_eq!(starts(&written(&plain, &bytes)), Ok(Alive::Bootloader));
-    assert_eq!(starts(&written(&wrong, &bytes)), Ok(Alive::Bootloader));
-    assert_eq!(starts(&written(&good, &bytes)), Ok(Alive::Application("3".to_owned())));
+    for product in [&ON_F405, &ON_G474] {
+        let (plain, bytes) = application(product, "3");
+        let good = sealed(plain, 7, 5);
+        let seal = *good.seal().expect("it is sealed");
+        let wrong = plain.sealed(Seal { counter: 8, ..seal }).expect("one region");
+        let given = |begin| starts(product.sealed, &written(product, begin, &bytes));
+        assert_eq!(given(&plain), Ok(Alive::Bootloader));
+        assert_eq!(given(&wrong), Ok(Alive::Bootloader));
+        assert_eq!(given(&good), Ok(Alive::Application("3".to_owned())));
+    }
 }
 
 /// What is done to a sealed image in flash.
@@ -230,14 +251,12 @@ enum Wrong {
     Bit(u32, u8),
 }
 
-/// First address of the record area, the last sector.
-const RECORDS: u32 = 0x080E_0000;
 /// A record, and where its CRC-32 is (docs/protocol.md, section 13).
 const RECORD: u32 = 64;
 const CRC_AT: usize = 56;
 
 impl Wrong {
-    fn done_to(self, cells: &Cells) -> Cells {
+    fn done_to(self, kit: &Kit, cells: &Cells) -> Cells {
         let (Self::Seal(at, bit) | Self::Bit(at, bit)) = self;
         let mut cells = cells.clone();
         cells.flip(at, bit);
@@ -247,7 +266,7 @@ impl Wrong {
         let record = at & !(RECORD - 1);
         let from = (record - FLASH_BASE) as usize;
         let crc = CRC32.checksum(&cells.bytes()[from..from + CRC_AT]);
-        let mut board = F405.board(1);
+        let mut board = kit.board(1);
         board.flash_mut().set_cells(&cells);
         board.flash_mut().preset(record + CRC_AT as u32, &crc.to_le_bytes());
         board.flash().cells().clone()
@@ -255,35 +274,49 @@ impl Wrong {
 }
 
 #[test]
-fn a_sealed_image_with_a_wrong_bit_in_its_seal_or_its_body_never_starts() {
-    let (plain, bytes) = application("4");
-    let cells = written(&sealed(plain, 7, 5), &bytes);
-    assert_eq!(starts(&cells), Ok(Alive::Application("4".to_owned())));
+fn a_sealed_image_with_a_wrong_bit_in_its_seal_or_its_body_never_starts_on_f405() {
+    wrong_bits(&ON_F405, 1, 1000);
+}
+
+/// The node's code is the same; every 19th bit meets every field of the seal, and every place within a byte.
+#[test]
+fn a_sealed_image_with_a_wrong_bit_in_its_seal_or_its_body_never_starts_on_g474() {
+    wrong_bits(&ON_G474, 19, 50);
+}
+
+/// Every so manieth bit of the seal and its records, and so many of the body.
+fn wrong_bits(product: &Product, every: usize, of_the_body: u32) {
+    let kit = product.sealed;
+    let (plain, bytes) = application(product, "4");
+    let cells = written(product, &sealed(plain, 7, 5), &bytes);
+    assert_eq!(starts(kit, &cells), Ok(Alive::Application("4".to_owned())));
     // Behind the Incomplete record: the seal's two, the region's, Valid.
-    let seal = [RECORDS + RECORD, RECORDS + 2 * RECORD];
+    let records = kit.planned().flash.record_base;
+    let seal = [records + RECORD, records + 2 * RECORD];
     let kinds = seal.map(|at| cells.bytes()[(at - FLASH_BASE) as usize + 4]);
     assert_eq!(kinds, [4, 4], "the seal's records");
     let bits = |from: u32, len: u32| (from..from + len).flat_map(|at| (0..8).map(move |bit| (at, bit)));
     // Counter, floor and half of the signature; the other half.
     let contents = bits(seal[0] + 12, 40).chain(bits(seal[1] + 12, 32));
-    let mut cases: Vec<Wrong> = contents.map(|(at, bit)| Wrong::Seal(at, bit)).collect();
+    let mut cases: Vec<Wrong> = contents.step_by(every).map(|(at, bit)| Wrong::Seal(at, bit)).collect();
     let signed = cases.len();
     // Everything that the CRC-32 of the seal's records covers, and itself; `update.rs` has the region's record and Valid.
     let records = seal.into_iter().flat_map(|at| bits(at, CRC_AT as u32 + 4));
-    cases.extend(records.map(|(at, bit)| Wrong::Bit(at, bit)));
+    cases.extend(records.step_by(every).map(|(at, bit)| Wrong::Bit(at, bit)));
     let covered = cases.len() - signed;
     let mut noise = Noise::new(6);
     let body = plain.regions()[0];
     cases.extend(
-        (0..1000)
+        (0..of_the_body)
             .map(|_| Wrong::Bit(body.address + noise.below(body.len.into()) as u32, noise.below(8) as u8)),
     );
-    let bad = both(&cases, |case| match starts(&case.done_to(&cells)) {
+    let bad = both(&cases, |case| match starts(kit, &case.done_to(kit, &cells)) {
         Ok(Alive::Bootloader) => Ok(()),
         other => Err(format!("{case:x?}: {other:?}")),
     });
     println!(
-        "measured: f405-sealed: {signed} wrong bits of the seal, {covered} of the seal's records, 1000 of the body, {} images started",
+        "measured: {}: {signed} wrong bits of the seal, {covered} of the seal's records, {of_the_body} of the body, {} images started",
+        kit.name,
         bad.len()
     );
     assert!(bad.is_empty(), "{:#?}", &bad[..bad.len().min(5)]);

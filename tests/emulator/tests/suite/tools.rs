@@ -89,7 +89,8 @@ const G431_PLAIN: Kit = Kit {
 };
 
 /// STM32G474 on the same bus.
-pub(crate) static G474: Kit =
+pub(crate) static G474: Kit = G474_PLAIN;
+const G474_PLAIN: Kit =
     Kit { chip: Chip::G474, name: "g474", macro_name: "G474", engine: "STM32G474", ..G431_PLAIN };
 
 /// STM32G0B1, whose bootloader has 40 KiB, on the same bus.
@@ -99,7 +100,7 @@ pub(crate) static G0B1: Kit = Kit {
     macro_name: "G0B1",
     engine: "STM32G0B1",
     cpu: "cortex-m0plus",
-    script: "app-g0b1.ld",
+    script: "app-40k.ld",
     ..G431_PLAIN
 };
 
@@ -117,6 +118,10 @@ pub(crate) static F103: Kit = Kit {
 /// The same boards with a second slot.
 pub(crate) static F405_SLOT: Kit = Kit { name: "f405-slot", ..F405_PLAIN };
 pub(crate) static G431_SLOT: Kit = Kit { name: "g431-slot", ..G431_PLAIN };
+
+/// The same boards with a key: their bootloader takes only sealed images, and keeps more flash.
+pub(crate) static F405_SEALED: Kit = Kit { name: "f405-sealed", script: "app-48k.ld", ..F405_PLAIN };
+pub(crate) static G474_SEALED: Kit = Kit { name: "g474-sealed", script: "app-40k.ld", ..G474_PLAIN };
 
 /// The example of a product with STM32F405: a crystal of 8 MHz, the PLL at 168 MHz, the independent watchdog.
 pub(crate) static F405_CRYSTAL: Kit = Kit { name: "f405-crystal", crystal: Some(8_000_000), ..F405_PLAIN };
@@ -233,7 +238,7 @@ impl Station {
             assert!(world.install(slot, fit(slot, board.clone())));
         }
         let chip = kit.planned();
-        Self { world, boards, panel, ways: Ways::default(), chip, start_up: chip.start_up(), session: 1 }
+        Self { world, boards, panel, ways: Ways::default(), chip, start_up: chip.start_up(false), session: 1 }
     }
 
     /// Programs every board with `image` by the real engine; how each slot ended.

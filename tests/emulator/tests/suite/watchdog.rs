@@ -46,7 +46,7 @@ fn an_update_that_takes_longer_than_the_watchdog_is_not_broken_off_by_it() {
     // Every sector takes as long as the datasheet allows, 2 s for 128 KiB.
     station.boards[0].board().flash_mut().defects.erase_factor = 2;
     // This board keeps the sector behind its bootloader for its identity: images begin where a sealed one's do.
-    let image = F405_CRYSTAL.linked("app-sealed.ld", "long", 360_000);
+    let image = F405_CRYSTAL.linked("app-48k.ld", "long", 360_000);
     let reports = station.program(&image, false);
     all_pass(&station, &reports);
     let mut board = station.boards[0].board();

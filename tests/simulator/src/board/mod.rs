@@ -354,7 +354,8 @@ impl<F: Firmware> Board<F> {
         }
         hardware.restart(now, cause);
         self.state = if hardware.flash.has_bootloader() {
-            let at = now + self.start_up - self.rng.below(self.start_up / START_UP_SPREAD + 1);
+            let start_up = hardware.start_up(self.start_up);
+            let at = now + start_up - self.rng.below(start_up / START_UP_SPREAD + 1);
             State::Starting { hardware, at }
         } else {
             State::Halted(hardware)
