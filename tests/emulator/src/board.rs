@@ -241,6 +241,12 @@ impl Board {
         self.processor.instructions()
     }
 
+    /// How often its processor leapt over code that another board's has executed since the board was made.
+    #[must_use]
+    pub fn leaps(&self) -> u32 {
+        self.processor.leaps()
+    }
+
     /// Processor cycles since the last reset in which the processor was awake.
     #[must_use]
     pub fn cycles_awake(&self) -> u64 {

@@ -4,17 +4,21 @@
 //! the costs of `cost.rs`; a model sees the time of its block's end. Invariants: the flash in unicorn's memory is
 //! the flash model's array; nothing runs while the bus is stalled. Called by the board.
 
+mod crash;
 mod exceptions;
+mod hooks;
+mod leap;
 mod view;
 
-use unicorn_engine::unicorn_const::{Arch, HookType, MemType, Mode, Permission, uc_error};
+use unicorn_engine::unicorn_const::{Arch, Mode, Permission, uc_error};
 use unicorn_engine::{ArmCpuModel, RegisterARM, Unicorn};
 
-use crate::cost::{self, Cost};
 use crate::flash::FLASH_BASE;
 use crate::nvic::{HARD_FAULT, Nvic};
 use crate::soc::{Core, Soc};
-use crate::wires::{Reset, Wires, ns};
+use crate::wires::{Reset, Wires};
+pub use crash::{Crash, CrashKind};
+use hooks::Inner;
 use view::View;
 
 /// Where code never is: `emu_start` wants an end.
@@ -22,10 +26,6 @@ const NO_END: u64 = 0xE800_0000;
 /// unicorn's numbers of the exceptions that code raises (target/arm/cpu.h).
 const EXCP_SWI: u32 = 2;
 const EXCP_EXCEPTION_EXIT: u32 = 8;
-/// Blocks that a fault remembers.
-const TRAIL: usize = 8;
-/// Entries of the direct-mapped cache of block costs.
-const COSTS: usize = 1 << 13;
 
 /// Memory that code sees beside the flash and the peripherals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,127 +36,6 @@ pub(crate) struct Ram {
     pub size: u32,
 }
 
-/// A fault: what happened, and where.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{kind} at {address:#010x}, pc {pc:#010x}, lr {lr:#010x}")]
-pub struct Crash {
-    /// What happened.
-    pub kind: CrashKind,
-    /// Address accessed.
-    pub address: u32,
-    /// Program counter, as far as unicorn knows it.
-    pub pc: u32,
-    /// Link register.
-    pub lr: u32,
-    /// Stack pointer.
-    pub sp: u32,
-    /// Where the last blocks of code began, the latest last.
-    pub trail: [u32; TRAIL],
-}
-
-/// What a processor dies of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum CrashKind {
-    /// An access to an address where nothing is.
-    #[error("bus fault")]
-    Bus,
-    /// An instruction that does not exist.
-    #[error("undefined instruction")]
-    Undefined,
-    /// BKPT without a debugger, or an exception that is not modelled.
-    #[error("exception {0}")]
-    Exception(u32),
-    /// The vector of an exception leads nowhere.
-    #[error("no vector for exception {0}")]
-    Vector(u16),
-}
-
-/// What unicorn's hooks see.
-struct Inner {
-    soc: Box<dyn Soc>,
-    nvic: Nvic,
-    wires: Wires,
-    /// Time counted from here in cycles of the present clock.
-    base: (u64, u64),
-    instructions: u64,
-    stop_at: u64,
-    /// A hook asked unicorn to stop.
-    stopping: bool,
-    raised: Option<u32>,
-    costs: Vec<(u64, Cost)>,
-    crash: Option<Crash>,
-    faults: Vec<Crash>,
-    fault_address: u32,
-    trail: [u32; TRAIL],
-}
-
-impl Inner {
-    /// Lets `cycles` pass.
-    fn pass(&mut self, cycles: u64) {
-        self.wires.now.cycles += cycles;
-        self.wires.now.ns = self.base.1 + ns(self.wires.now.cycles - self.base.0, self.wires.hclk);
-    }
-
-    /// Lets time pass until `at` without an instruction.
-    fn wait(&mut self, at: u64) {
-        if at > self.wires.now.ns {
-            let span = u128::from(at - self.base.1) * u128::from(self.wires.hclk);
-            let cycles = span.div_ceil(1_000_000_000) as u64 + self.base.0;
-            self.wires.now.cycles = cycles.max(self.wires.now.cycles);
-            self.wires.now.ns = at.max(self.wires.now.ns);
-        }
-    }
-
-    fn rebase(&mut self) {
-        self.base = (self.wires.now.cycles, self.wires.now.ns);
-    }
-
-    /// The cycle count at which the time is `at` or later.
-    fn cycles_at(&self, at: u64) -> u64 {
-        let span = u128::from(at.saturating_sub(self.base.1)) * u128::from(self.wires.hclk);
-        self.base.0 + u64::try_from(span.div_ceil(1_000_000_000)).unwrap_or(u64::MAX / 2)
-    }
-
-    /// What the bus stalls for passes before the access is done.
-    fn stall(&mut self) {
-        if self.wires.stall > self.wires.now.ns {
-            self.wires.stalled += self.wires.stall - self.wires.now.ns;
-            self.wait(self.wires.stall);
-        }
-        self.wires.stall = 0;
-        self.soc.tick(&mut self.wires);
-    }
-
-    fn read(&mut self, address: u32, size: usize) -> u32 {
-        let aligned = address & !3;
-        self.soc.tick(&mut self.wires);
-        let value = if address >= 0xE000_0000 && !self.soc.claims(address) {
-            self.nvic.read(&mut self.wires, aligned)
-        } else {
-            self.soc.read(&mut self.wires, aligned)
-        };
-        let shifted = value >> ((address & 3) * 8);
-        if size >= 4 { shifted } else { shifted & ((1 << (8 * size)) - 1) }
-    }
-
-    fn write(&mut self, address: u32, size: usize, value: u32) {
-        let hclk = self.wires.hclk;
-        if address >= 0xE000_0000 && !self.soc.claims(address) {
-            self.nvic.write(&mut self.wires, address, size, value);
-        } else {
-            self.soc.write(&mut self.wires, address, size, value);
-            if self.wires.stall > 0 {
-                self.stall();
-                self.soc.write(&mut self.wires, address, size, value);
-            }
-        }
-        if self.wires.hclk != hclk {
-            self.rebase();
-        }
-        self.stop_at = 0;
-    }
-}
-
 /// A processor with its chip around it.
 pub(crate) struct Processor {
     uc: Unicorn<'static, Inner>,
@@ -165,28 +44,16 @@ pub(crate) struct Processor {
     ram: Vec<Ram>,
     asleep: bool,
     flash_size: u32,
+    /// Stretches that may yet be begun until the next reset (`leap.rs`).
+    attempts: u32,
+    leaps: u32,
 }
 
 impl Processor {
     /// A processor without power.
     pub(crate) fn new(soc: Box<dyn Soc>, ram: &[Ram]) -> Result<Self, uc_error> {
         let core = soc.core();
-        let inner = Inner {
-            wires: Wires::new(soc.reset_clock()),
-            nvic: Nvic::new(core),
-            soc,
-            base: (0, 0),
-            instructions: 0,
-            stop_at: 0,
-            stopping: false,
-            raised: None,
-            costs: vec![(u64::MAX, Cost::default()); COSTS],
-            crash: None,
-            faults: Vec::new(),
-            fault_address: 0,
-            trail: [0; TRAIL],
-        };
-        let mut uc = Unicorn::new_with_data(Arch::ARM, Mode::THUMB | Mode::MCLASS, inner)?;
+        let mut uc = Unicorn::new_with_data(Arch::ARM, Mode::THUMB | Mode::MCLASS, Inner::new(soc))?;
         uc.ctl_set_cpu_model(match core {
             Core::M0Plus => ArmCpuModel::UC_CPU_ARM_CORTEX_M0 as i32,
             Core::M3 => ArmCpuModel::UC_CPU_ARM_CORTEX_M3 as i32,
@@ -198,10 +65,10 @@ impl Processor {
             uc.mem_map(area.address.into(), area.size as usize, Permission::ALL)?;
         }
         uc.mem_map(0x1FFF_0000, 0x1_0000, Permission::READ)?;
-        map_registers(&mut uc, 0x4000_0000, 0x1100_0000)?;
-        map_registers(&mut uc, 0xE000_0000, 0x0010_0000)?;
-        hook(&mut uc, flash_size, core)?;
-        Ok(Self { uc, view, ram: ram.to_vec(), asleep: false, flash_size })
+        hooks::map_registers(&mut uc, 0x4000_0000, 0x1100_0000)?;
+        hooks::map_registers(&mut uc, 0xE000_0000, 0x0010_0000)?;
+        hooks::hook(&mut uc, flash_size, core)?;
+        Ok(Self { uc, view, ram: ram.to_vec(), asleep: false, flash_size, attempts: 0, leaps: 0 })
     }
 
     pub(crate) fn soc(&self) -> &dyn Soc {
@@ -262,7 +129,7 @@ impl Processor {
         if self.uc.ctl_remove_cache(from, from + len as u64).is_err() {
             self.uc.get_data_mut().wires.complain("translated code cannot be forgotten");
         }
-        self.uc.get_data_mut().costs.fill((u64::MAX, Cost::default()));
+        self.uc.get_data_mut().forget_costs();
     }
 
     pub(crate) fn program_counter(&self) -> u32 {
@@ -300,7 +167,7 @@ impl Processor {
         inner.soc.reset(&mut inner.wires, cause);
         (inner.crash, inner.raised, inner.stopping) = (None, None, false);
         inner.rebase();
-        self.asleep = false;
+        (self.asleep, self.attempts) = (false, leap::ATTEMPTS);
         self.copy_system_memory();
     }
 
@@ -353,7 +220,7 @@ impl Processor {
                     self.sleep(until);
                     continue;
                 }
-                self.asleep = false;
+                (self.asleep, self.attempts) = (false, 0);
             }
             let inner = self.uc.get_data_mut();
             if let Some(number) = inner.nvic.take(primask, basepri) {
@@ -364,8 +231,11 @@ impl Processor {
             let target = until.min(inner.soc.next_event()).min(inner.nvic.next_event());
             // With an interrupt held back the masks are looked at after every block.
             let one = inner.wires.now.cycles + 1;
-            inner.stop_at = if masked { one } else { inner.cycles_at(target).max(one) };
-            self.execute();
+            let stop = if masked { one } else { inner.cycles_at(target).max(one) };
+            if !self.leap(stop) {
+                self.uc.get_data_mut().stop_at = stop;
+                self.execute();
+            }
         }
     }
 
@@ -376,6 +246,7 @@ impl Processor {
         let result = self.uc.emu_start(u64::from(pc | 1), NO_END, 0, 0);
         let pc = self.register(RegisterARM::PC);
         let inner = self.uc.get_data_mut();
+        inner.settle();
         match (result, inner.raised.take()) {
             (Ok(()), Some(EXCP_EXCEPTION_EXIT)) => self.leave(pc | 1),
             (Ok(()), Some(EXCP_SWI)) => inner.nvic.call_supervisor(),
@@ -394,7 +265,7 @@ impl Processor {
         let (pc, lr) = (self.register(RegisterARM::PC), self.register(RegisterARM::LR));
         let sp = self.register(RegisterARM::SP);
         let inner = self.uc.get_data_mut();
-        let trail = inner.trail;
+        let trail = inner.trail();
         inner.faults.push(Crash { kind, address, pc, lr, sp, trail });
         if inner.nvic.fault() { self.enter(HARD_FAULT) } else { self.die(kind, address) }
     }
@@ -411,7 +282,7 @@ impl Processor {
         let (pc, lr) = (self.register(RegisterARM::PC), self.register(RegisterARM::LR));
         let sp = self.register(RegisterARM::SP);
         let inner = self.uc.get_data_mut();
-        let crash = Crash { kind, address, pc, lr, sp, trail: inner.trail };
+        let crash = Crash { kind, address, pc, lr, sp, trail: inner.trail() };
         inner.wires.complain(format!("the processor died: {crash}"));
         inner.crash = Some(crash);
     }
@@ -464,95 +335,4 @@ impl Processor {
         }
         self.set_memory(0x1FFF_0000, &bytes);
     }
-}
-
-fn map_registers(uc: &mut Unicorn<'static, Inner>, base: u32, size: usize) -> Result<(), uc_error> {
-    uc.mmio_map(
-        base.into(),
-        size,
-        Some(move |uc: &mut Unicorn<'_, Inner>, offset: u64, size: usize| {
-            u64::from(uc.get_data_mut().read(base + offset as u32, size))
-        }),
-        Some(move |uc: &mut Unicorn<'_, Inner>, offset: u64, size: usize, value: u64| {
-            uc.get_data_mut().write(base + offset as u32, size, value as u32);
-        }),
-    )
-}
-
-fn hook(uc: &mut Unicorn<'static, Inner>, flash_size: u32, core: Core) -> Result<(), uc_error> {
-    let flash = FLASH_BASE..FLASH_BASE + flash_size;
-    let in_flash = flash.clone();
-    uc.add_block_hook(1, 0, move |uc, address, size| {
-        let key = address << 16 | u64::from(size);
-        let slot = (address as usize >> 1) % COSTS;
-        if uc.get_data().costs[slot].0 != key {
-            let code = uc.mem_read_as_vec(address, size as usize).unwrap_or_default();
-            uc.get_data_mut().costs[slot] = (key, cost::block(&code, core));
-        }
-        let inner = uc.get_data_mut();
-        if inner.wires.now.cycles >= inner.stop_at {
-            inner.stopping = true;
-            // The block is not executed: unicorn stops before it. This only sets a flag and cannot fail.
-            let _ = uc.emu_stop();
-            return;
-        }
-        if in_flash.contains(&(address as u32)) {
-            inner.wires.stall = inner.soc.flash().busy_until(address as u32, inner.wires.now.ns);
-            if inner.wires.stall > 0 {
-                inner.stall();
-            }
-        }
-        inner.trail.rotate_left(1);
-        inner.trail[TRAIL - 1] = address as u32;
-        let cost = inner.costs[slot].1;
-        inner.instructions += u64::from(cost.instructions);
-        inner.pass(cost.cycles.into());
-    })?;
-    uc.add_mem_hook(
-        HookType::MEM_READ,
-        FLASH_BASE.into(),
-        u64::from(flash.end - 1),
-        |uc, _, address, _, _| {
-            let inner = uc.get_data_mut();
-            inner.wires.stall = inner.soc.flash().busy_until(address as u32, inner.wires.now.ns);
-            if inner.wires.stall > 0 {
-                inner.stall();
-                if inner.soc.flash().is_unseen(address as u32) {
-                    // unicorn's memory cannot be changed here, so this read would get the cells' old contents.
-                    inner.wires.complain("cells are read in the very block of code that changes them");
-                }
-            }
-            if inner.soc.flash().cells().is_spoilt(address as u32) {
-                inner.soc.ecc_error(&mut inner.wires, address as u32);
-                inner.stop_at = 0;
-            }
-            true
-        },
-    )?;
-    uc.add_mem_hook(HookType::MEM_WRITE_PROT, 1, 0, |uc, _, address, size, value| {
-        let inner = uc.get_data_mut();
-        inner.stop_at = 0;
-        if !(FLASH_BASE..FLASH_BASE + inner.soc.flash().data().len() as u32).contains(&(address as u32)) {
-            inner.fault_address = address as u32;
-            return false;
-        }
-        inner.soc.store(&mut inner.wires, address as u32, size, value as u64);
-        if inner.wires.stall > 0 {
-            inner.stall();
-            inner.soc.store(&mut inner.wires, address as u32, size, value as u64);
-        }
-        true
-    })?;
-    uc.add_mem_hook(HookType::MEM_UNMAPPED, 1, 0, |uc, kind: MemType, address, _, _| {
-        let _ = kind;
-        uc.get_data_mut().fault_address = address as u32;
-        false
-    })?;
-    uc.add_intr_hook(|uc, number| {
-        let inner = uc.get_data_mut();
-        inner.raised = Some(number);
-        inner.stopping = true;
-        let _ = uc.emu_stop();
-    })?;
-    Ok(())
 }

@@ -103,11 +103,11 @@ impl Processor {
         (primask, basepri)
     }
 
-    fn float(&self, n: i32) -> u32 {
+    pub(super) fn float(&self, n: i32) -> u32 {
         self.uc.reg_read(RegisterARM::S0 as i32 + n).unwrap_or(0) as u32
     }
 
-    fn set_float(&mut self, n: i32, value: u32) {
+    pub(super) fn set_float(&mut self, n: i32, value: u32) {
         if self.uc.reg_write(RegisterARM::S0 as i32 + n, value.into()).is_err() {
             self.uc.get_data_mut().wires.complain("a floating point register cannot be set");
         }

@@ -2,7 +2,7 @@
 
 use panel_emulator::{Board, BoardConfig, Chip};
 
-use crate::tools::compile;
+use crate::tools::{F103, F405, G0B1, G431, Kit, compile};
 
 const RESULT: u32 = 0x2000_3000;
 const MS: u64 = 1_000_000;
@@ -53,4 +53,54 @@ fn a_fault_is_an_exception_that_code_can_survive() {
     assert_eq!(words[2], 0x2000_4000, "a good address is read");
     let addresses: Vec<u32> = board.faults().iter().map(|f| f.address).collect();
     assert_eq!(addresses, [0x3000_0000, 0x0C00_0000]);
+}
+
+/// A board that has leapt over code is in every respect as one that has executed it, and goes on as that does.
+#[test]
+fn a_leap_over_code_that_is_known_cannot_be_told_from_its_execution() {
+    for (kit, ram) in [(&F405, 128), (&G431, 32), (&G0B1, 144), (&F103, 64)] {
+        // The first board of a kind in this process is the one that executes and records.
+        started(kit, 1).run(100 * MS, None);
+        // Whoever is looked at every now and then leaps over nothing.
+        let (mut leaping, mut stepping) = (started(kit, 2), started(kit, 2));
+        leaping.run(100 * MS, None);
+        for step in 1..=1000 {
+            stepping.run(step * MS / 10, None);
+        }
+        assert_eq!((leaping.leaps(), stepping.leaps()), (1, 0), "{}", kit.name);
+        for ms in [100, 101, 500, 501] {
+            leaping.run(ms * MS, None);
+            stepping.run(ms * MS, None);
+            assert_eq!(seen(&leaping, ram), seen(&stepping, ram), "{} after {ms} ms", kit.name);
+        }
+        assert_eq!(leaping.usart(1).take_sent(), stepping.usart(1).take_sent());
+    }
+}
+
+#[test]
+fn code_of_which_one_bit_is_another_is_not_leapt_over() {
+    started(&F405, 1).run(100 * MS, None);
+    let mut board = started(&F405, 1);
+    let last =
+        F405.bootloader().segments.iter().map(|(at, bytes)| at + bytes.len() as u32 - 8).max().unwrap();
+    let mut cells = board.flash().cells().clone();
+    cells.flip(last, 0);
+    board.flash_mut().set_cells(&cells);
+    board.run(100 * MS, None);
+    assert_eq!(board.leaps(), 0);
+}
+
+/// A board with its bootloader that was just switched on.
+fn started(kit: &Kit, number: u8) -> Board {
+    let mut board = kit.board(number);
+    board.program(&kit.bootloader());
+    board.set_power(0, true);
+    board
+}
+
+/// What a board with so many KiB of RAM shows to the outside; of its registers what they do later.
+fn seen(board: &Board, ram: usize) -> impl PartialEq + std::fmt::Debug + use<> {
+    let memory = panel_protocol::CRC32.checksum(&board.memory(0x2000_0000, ram * 1024));
+    let counts = (board.instructions(), board.cycles_awake(), board.stalled(), board.program_counter());
+    (memory, counts, board.crash(), board.faults(), board.complaints(), board.resets().to_vec())
 }
