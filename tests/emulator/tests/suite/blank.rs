@@ -7,10 +7,18 @@ use panel_engine::{Event, Finishing, SlotState};
 use panel_protocol::time::Span;
 use panel_simulator::RomLink;
 
-use crate::tools::{F103, F405, G0B1, G474, Kit, Station, all_pass};
+use crate::tools::{F103, F405, G0B1, G431, G474, Kit, Station, all_pass};
+
+/// Blank boards that are given the agent by this way.
+fn blank(kit: &Kit, count: u8, way: Way) -> Station {
+    let mut station = in_rom(kit, count, way);
+    station.panel.binding = Binding::Straps;
+    station.ways.agent = Some(kit.agent());
+    station
+}
 
 /// Blank boards that are reached by this way.
-fn blank(kit: &Kit, count: u8, way: Way) -> Station {
+fn in_rom(kit: &Kit, count: u8, way: Way) -> Station {
     let link = match way {
         Way::RomFdcanAgent => RomLink::Fdcan,
         _ if way.needs_port() => RomLink::Uart,
@@ -22,14 +30,17 @@ fn blank(kit: &Kit, count: u8, way: Way) -> Station {
         board
     });
     let mut station = Station::with(kit, boards.collect());
-    station.panel.binding = Binding::Straps;
+    reach(&mut station, way);
+    station
+}
+
+/// From now on boards are reached by this way.
+fn reach(station: &mut Station, way: Way) {
     for slot in &mut station.panel.slots {
         slot.ways = vec![way];
         slot.port = way.needs_port().then_some(Port::Sim);
     }
     station.ways.of = station.panel.slots.iter().map(|s| (s.slot, way)).collect();
-    station.ways.agent = Some(kit.agent());
-    station
 }
 
 /// Bootloader and application as one image.
@@ -81,6 +92,25 @@ fn blank_g0b1_boards_get_bootloader_and_application_through_the_agent_and_their_
 #[test]
 fn blank_g0b1_boards_get_bootloader_and_application_through_the_agent_and_their_shared_bus() {
     filled(&G0B1, 2, Way::RomFdcanAgent);
+}
+
+/// Their ROM leaves no RAM for an agent, so they take two runs.
+#[test]
+fn blank_g431_boards_get_their_bootloader_through_their_rom_and_by_that_their_application() {
+    let mut station = in_rom(&G431, 2, Way::RomUart);
+    let reports = station.program(&G431.bootloader(), false);
+    all_pass(&station, &reports);
+    let bootloader_ms = station.now().0 / 1000;
+    reach(&mut station, Way::Multidrop);
+    let reports = station.program(&G431.application("1.0", 20_000), false);
+    all_pass(&station, &reports);
+    println!(
+        "measured: 2 blank g431 boards: bootloader by {} after {bootloader_ms} ms, application by {} after {} ms",
+        Way::RomUart,
+        Way::Multidrop,
+        station.now().0 / 1000
+    );
+    start_all(&mut station, "1.0");
 }
 
 fn filled(kit: &Kit, count: u8, way: Way) {
