@@ -41,9 +41,15 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
     /// Answered when the valid mark is written, or now if it is there already.
     pub(super) fn commit(&mut self, number: u8) -> Answer {
         let session = &mut self.session;
+        let locked = !self.port.is_agent() && self.port.protection() != Protection::Open;
         match session.state {
             _ if !session.is_the(number) => Err(Refusal::WrongState.into()),
             NodeState::Committed | NodeState::Installing => Ok(()),
+            // It was read back as the image that its newest record vouches for: nothing is written to a locked board.
+            NodeState::Programmed if locked && session.verified() && session.begin.seal().is_none() => {
+                session.state = NodeState::Committed;
+                Ok(())
+            }
             NodeState::Programmed if session.verified() => {
                 if session.mark == ImageState::None {
                     let staged = P::HAS_SLOT && session.shift != 0;
@@ -102,15 +108,14 @@ impl<P: NodePort, M: NodeMemory> Node<P, M> {
         let (address, wanted) = (job.address, job.bytes.get(..usize::from(job.len)).unwrap_or_default());
         let mut found = [0; MAX_WRITE];
         let found = found.get_mut(..wanted.len()).unwrap_or_default();
-        if !port.read(address, found) {
-            return Err(Refusal::OutsideFlash);
-        }
-        if found == wanted {
+        // A power cut in an earlier write may have left there what cannot be read: its check bits do not fit.
+        let read = port.read(address, found);
+        if read && found == wanted {
             return Ok(true);
         }
         let longest = match job.stage {
             Stage::Program => return Err(Refusal::Flash),
-            Stage::Look if found.iter().any(|&b| b != 0xFF) => {
+            Stage::Look if !read || found.iter().any(|&b| b != 0xFF) => {
                 // There is no unit of OTP that could be erased.
                 let unit = port.facts().flash.erase_unit(address).filter(|_| job.may_erase);
                 let unit = unit.ok_or(Refusal::NotBlank)?;

@@ -129,7 +129,10 @@ impl Session {
     pub(super) fn fail(&mut self, out: &mut Outbox, fault: NodeFault, address: u32, expected: u8, got: u8) {
         self.failed = Some(ErrorReport { fault, address, expected, got });
         self.state = NodeState::Failed;
-        self.op.kind = OpKind::None;
+        // A record that was begun has used its slot, whatever is there now: the end of the session takes note of it.
+        if !self.writes_record() {
+            self.op.kind = OpKind::None;
+        }
         out.error();
     }
 

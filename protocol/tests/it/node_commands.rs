@@ -79,6 +79,34 @@ fn every_fault_of_the_flash_is_reported_with_its_place() {
 }
 
 #[test]
+fn the_slot_of_a_record_that_failed_is_not_programmed_again() {
+    let sample = sample();
+    let mut port = port();
+    port.defects.program_fails = Some(RECORDS + 40);
+    let mut solo = Solo::numbered(port, 6);
+    solo.transfer(&sample);
+    assert_eq!(solo.state(), NodeState::Failed);
+    solo.board.node.port_mut().defects.program_fails = None;
+    solo.transfer(&sample);
+    assert_eq!(solo.state(), NodeState::Programmed);
+    assert!(solo.port().violations.is_empty(), "{:?}", solo.port().violations);
+    assert_ne!(solo.port().at(RECORDS + 64, 64), [0xFF; 64], "the record is in the next slot");
+}
+
+#[test]
+fn an_identity_that_a_power_cut_left_unreadable_is_written_anew_where_it_may_be_erased() {
+    let mut port = port();
+    let place = APP + 8 * 2048;
+    port.flip(place + 1);
+    port.defects.unreadable = Some(place + 1);
+    let mut solo = Solo::numbered(port, 6);
+    let mut identity = |may_erase| write(&mut solo, BlockKind::Identity, place, may_erase, &[1; 16]);
+    assert_eq!([identity(false), identity(true)], [Some(Refusal::NotBlank), None]);
+    assert_eq!(solo.port().at(place, 16), [1; 16]);
+    assert!(solo.port().violations.is_empty(), "{:?}", solo.port().violations);
+}
+
+#[test]
 fn a_flash_that_never_ends_is_reported_and_so_is_the_session_after_it() {
     let sample = sample();
     let mut solo = receiving(&sample, port());

@@ -41,18 +41,24 @@ fn a_locked_node_proves_its_image_without_a_write_to_it() {
     let sample = sample();
     let mut solo = locked(&sample);
     let before = solo.port().at(APP, 9000).to_vec();
+    let operations = solo.port().operations;
     let again = compared(&sample);
     assert_eq!(begin(&mut solo, &again), None);
     solo.manifest(&again);
     solo.send(Control::Start { session: 10 });
     solo.wait(Span::from_millis(200));
     assert_eq!(solo.state(), NodeState::Programmed);
+    let commit = Control::Commit { session: 10 };
     solo.send(Control::Verify { region: 0 });
     solo.wait(Span::from_millis(200));
     let check =
         solo.replies().find_map(|r| if let Reply::RegionCheck(check) = r { Some(check) } else { None });
     assert!(check.expect("a check").matches);
-    assert_eq!(solo.port().at(APP, 9000), before);
+    solo.heard.clear();
+    solo.send(commit);
+    assert_eq!(done(&solo, commit).expect("an answer").0, None);
+    assert_eq!(solo.state(), NodeState::Committed);
+    assert_eq!((solo.port().at(APP, 9000), solo.port().operations), (&before[..], operations));
 }
 
 #[test]

@@ -2,9 +2,10 @@
 //!
 //! One operation at a time, with the datasheet's time; it takes effect when it ends. Power lost in the middle leaves
 //! anything in the bytes of that operation and touches no others. Every operation is kept in a journal, so that a
-//! test can cut the power at each of them. The controllers (`f4/flash.rs`, `g0g4/flash.rs`) enforce the registers' rules.
+//! test can cut the power at each of them. One-time programmable memory and option bytes are cells too, beside the main
+//! flash. The controllers (`f4/flash.rs`, `g0g4/flash.rs`, `f1/flash.rs`) enforce the registers' rules.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use crate::wires::NEVER;
 
@@ -46,8 +47,7 @@ impl Operation {
                     self.spoil(cells, &mut noise);
                     return;
                 }
-                let at = (self.address - FLASH_BASE) as usize;
-                for (i, cell) in cells.bytes[at..at + self.after.len()].iter_mut().enumerate() {
+                for (i, cell) in cells.get_mut(self.address, self.after.len()).iter_mut().enumerate() {
                     *cell = match noise.next() & 3 {
                         0 => self.before[i],
                         1 => self.after[i],
@@ -82,10 +82,27 @@ impl Operation {
 /// Bytes that G4 and G0 keep with common check bits.
 const DOUBLE_WORD: usize = 8;
 
+/// Cells one behind the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Area {
+    base: u32,
+    bytes: Vec<u8>,
+}
+
+impl Area {
+    /// Where in it so many bytes from `address` lie.
+    fn place(&self, address: u32, len: usize) -> Option<usize> {
+        let at = address.wrapping_sub(self.base) as usize;
+        (at < self.bytes.len() && len <= self.bytes.len() - at).then_some(at)
+    }
+}
+
 /// What the cells of a flash hold, its check bits included.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cells {
-    bytes: Vec<u8>,
+    main: Area,
+    /// One-time programmable memory and option bytes.
+    beside: Vec<Area>,
     /// The flash has check bits.
     corrects: bool,
     /// Double words whose check bits do not fit: reading one is an error that the processor is told of.
@@ -95,13 +112,41 @@ pub struct Cells {
 impl Cells {
     /// An erased flash of `size` bytes, with check bits or without.
     pub(crate) fn new(size: u32, corrects: bool) -> Self {
-        Self { bytes: vec![0xFF; size as usize], corrects, spoilt: BTreeSet::new() }
+        let main = Area { base: FLASH_BASE, bytes: vec![0xFF; size as usize] };
+        Self { main, beside: Vec::new(), corrects, spoilt: BTreeSet::new() }
+    }
+
+    /// With these cells beside the main ones.
+    pub(crate) fn and(mut self, base: u32, bytes: Vec<u8>) -> Self {
+        self.beside.push(Area { base, bytes });
+        self
     }
 
     /// The data, from [`FLASH_BASE`].
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+        &self.main.bytes
+    }
+
+    /// Cells beside the main flash: first address and data.
+    pub(crate) fn beside(&self) -> impl Iterator<Item = (u32, &[u8])> {
+        self.beside.iter().map(|area| (area.base, &area.bytes[..]))
+    }
+
+    /// These cells, wherever they are; `None` if there are none.
+    #[must_use]
+    pub fn get(&self, address: u32, len: usize) -> Option<&[u8]> {
+        let found = |area: &'_ Area| area.place(address, len);
+        let area = [&self.main].into_iter().chain(&self.beside).find(|area| found(area).is_some())?;
+        let at = found(area)?;
+        area.bytes.get(at..at + len)
+    }
+
+    fn get_mut(&mut self, address: u32, len: usize) -> &mut [u8] {
+        let areas = [&mut self.main].into_iter().chain(&mut self.beside);
+        let found = areas.filter_map(|area| area.place(address, len).map(|at| (area, at)));
+        let (area, at) = found.last().expect("cells of this chip");
+        &mut area.bytes[at..at + len]
     }
 
     /// Turns one bit over, as if it had been programmed so: check bits fit.
@@ -109,7 +154,7 @@ impl Cells {
     /// # Panics
     /// If the address is outside the flash.
     pub fn flip(&mut self, address: u32, bit: u8) {
-        self.bytes[(address - FLASH_BASE) as usize] ^= 1 << bit;
+        self.get_mut(address, 1)[0] ^= 1 << bit;
     }
 
     /// Whether the double word that holds `address` has check bits that do not fit.
@@ -120,8 +165,7 @@ impl Cells {
 
     /// Puts bytes there, with check bits that fit.
     fn put(&mut self, address: u32, bytes: &[u8]) {
-        let at = (address - FLASH_BASE) as usize;
-        self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
+        self.get_mut(address, bytes.len()).copy_from_slice(bytes);
         let end = address + bytes.len() as u32;
         if self.spoilt.range(address..end).next().is_some() {
             self.spoilt.retain(|a| !(address..end).contains(a));
@@ -156,6 +200,8 @@ pub struct Defects {
 pub struct Flash {
     cells: Cells,
     running: Option<Operation>,
+    /// Operations that the controller does next by itself: address, what they leave there, their time.
+    next: VecDeque<(u32, Vec<u8>, u64)>,
     /// Banks of this size can be read while another is busy; the whole flash if there is one bank.
     bank: u32,
     journal: Vec<Operation>,
@@ -165,12 +211,14 @@ pub struct Flash {
     pub defects: Defects,
     /// The operation that has just ended failed.
     pub(crate) failed: bool,
+    /// No data can be read from the main flash: all of it may be executed only.
+    pub(crate) hidden: bool,
 }
 
 impl Flash {
     /// A flash of one bank.
     pub(crate) fn new(cells: Cells) -> Self {
-        let size = cells.bytes.len() as u32;
+        let size = cells.bytes().len() as u32;
         Self::with_banks(cells, size)
     }
 
@@ -179,18 +227,20 @@ impl Flash {
         Self {
             cells,
             running: None,
+            next: VecDeque::new(),
             bank,
             journal: Vec::new(),
             changes: Vec::new(),
             defects: Defects::default(),
             failed: false,
+            hidden: false,
         }
     }
 
     /// What the cells hold, an operation that runs not counted.
     #[must_use]
     pub fn data(&self) -> &[u8] {
-        &self.cells.bytes
+        self.cells.bytes()
     }
 
     /// The cells, an operation that runs not counted.
@@ -204,11 +254,11 @@ impl Flash {
     /// # Panics
     /// If they are those of another chip.
     pub fn set_cells(&mut self, cells: &Cells) {
-        assert_eq!(
-            (cells.bytes.len(), cells.corrects),
-            (self.cells.bytes.len(), self.cells.corrects),
-            "cells of the same chip"
-        );
+        let shape = |cells: &Cells| {
+            let beside: Vec<_> = cells.beside().map(|(base, bytes)| (base, bytes.len())).collect();
+            (cells.bytes().len(), beside, cells.corrects)
+        };
+        assert_eq!(shape(cells), shape(&self.cells), "cells of the same chip");
         self.cells.clone_from(cells);
     }
 
@@ -231,14 +281,41 @@ impl Flash {
         self.cells.put(address, bytes);
     }
 
+    /// Whether these cells are there, main flash or not.
     pub(crate) fn contains(&self, address: u32, len: u32) -> bool {
-        let at = u64::from(address.wrapping_sub(FLASH_BASE));
-        at + u64::from(len) <= self.cells.bytes.len() as u64
+        self.cells.get(address, len as usize).is_some()
     }
 
+    /// Whether the main flash has this address.
+    pub(crate) fn is_main(&self, address: u32) -> bool {
+        self.cells.main.place(address, 1).is_some()
+    }
+
+    /// These cells.
+    ///
+    /// # Panics
+    /// If there are none.
     pub(crate) fn bytes(&self, address: u32, len: u32) -> &[u8] {
-        let at = (address - FLASH_BASE) as usize;
-        &self.cells.bytes[at..at + len as usize]
+        self.cells.get(address, len as usize).expect("cells of this chip")
+    }
+
+    /// The bank that an address belongs to; what is not main flash belongs to the first.
+    fn bank_of(&self, address: u32) -> u32 {
+        if self.is_main(address) { (address - FLASH_BASE) / self.bank } else { 0 }
+    }
+
+    /// Begins several operations that the controller does one behind the other; false if one runs.
+    pub(crate) fn begin_all(&mut self, now: u64, operations: Vec<(u32, Vec<u8>, u64)>) -> bool {
+        if self.running.is_some() {
+            return false;
+        }
+        self.next = operations.into();
+        self.begin_next(now)
+    }
+
+    fn begin_next(&mut self, now: u64) -> bool {
+        let next = self.next.pop_front();
+        next.is_some_and(|(address, after, time)| self.begin(now, address, after, time))
     }
 
     /// Begins an operation that leaves `after` at `address`; false if one runs.
@@ -268,16 +345,21 @@ impl Flash {
         true
     }
 
-    /// Lets an operation that has ended take effect; true if one did.
+    /// Lets operations that have ended take effect; true if nothing runs any more.
     pub(crate) fn settle(&mut self, now: u64) -> bool {
-        let Some(operation) = self.running.take_if(|o| o.end <= now) else { return false };
-        self.cells.put(operation.address, &operation.after);
-        true
+        while let Some(operation) = self.running.take_if(|o| o.end <= now) {
+            self.cells.put(operation.address, &operation.after);
+            if !self.begin_next(operation.end) {
+                return true;
+            }
+        }
+        false
     }
 
     /// Power or reset cuts off what is running.
     pub(crate) fn interrupt(&mut self, now: u64, seed: u64) {
         self.settle(now);
+        self.next.clear();
         if let Some(operation) = self.running.take() {
             operation.leave(&mut self.cells, Broken::Anything(seed));
         }
@@ -292,12 +374,15 @@ impl Flash {
         self.running.as_ref().map_or(NEVER, |o| o.end)
     }
 
+    /// When what runs and what follows it has ended; 0 if nothing runs.
+    pub(crate) fn idle_from(&self) -> u64 {
+        self.running.as_ref().map_or(0, |o| o.end + self.next.iter().map(|(_, _, time)| time).sum::<u64>())
+    }
+
     /// Until when an access to `address` stalls; 0 if it does not.
     pub(crate) fn busy_until(&self, address: u32, now: u64) -> u64 {
-        let same = |o: &&Operation| {
-            o.end > now && (o.address - FLASH_BASE) / self.bank == (address - FLASH_BASE) / self.bank
-        };
-        self.running.as_ref().filter(same).map_or(0, |o| o.end)
+        let same = |o: &&Operation| o.end > now && self.bank_of(o.address) == self.bank_of(address);
+        self.running.as_ref().filter(same).map_or(0, |_| self.idle_from())
     }
 
     /// What readers see otherwise than at the last call, in order.

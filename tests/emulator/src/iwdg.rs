@@ -62,6 +62,11 @@ impl Iwdg {
         }
     }
 
+    /// Runs from now on, as the option bytes may have it.
+    pub(crate) fn start(&mut self, now: u64) {
+        self.restart(now);
+    }
+
     fn restart(&mut self, now: u64) {
         let divider = 4 << self.prescaler.min(6);
         self.due = now + (u64::from(self.reload) + 1) * divider * 1_000_000_000 / LSI;

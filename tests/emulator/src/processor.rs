@@ -314,7 +314,8 @@ impl Processor {
 
     fn copy_flash(&mut self) {
         self.soc_mut().flash_mut().take_changes();
-        let bytes = self.soc().flash().data().to_vec();
+        let flash = self.soc().flash();
+        let bytes = if flash.hidden { vec![0; flash.data().len()] } else { flash.data().to_vec() };
         for (address, page) in (FLASH_BASE..).step_by(4096).zip(bytes.chunks(4096)) {
             self.show(address, page);
         }
@@ -322,17 +323,21 @@ impl Processor {
 
     /// Cells as readers see them, and nothing of what was translated of them before.
     fn show(&mut self, address: u32, bytes: &[u8]) {
-        if self.view.put(address, bytes) {
+        if !self.soc().flash().is_main(address) {
+            self.set_memory(address, bytes);
+        } else if self.view.put(address, bytes) {
             self.forget_code(address, bytes.len());
         }
     }
 
     fn copy_system_memory(&mut self) {
         let mut bytes = vec![0xFF; 0x1_0000];
-        for (address, part) in self.soc().system_memory() {
+        let mut put = |address: u32, part: &[u8]| {
             let at = (address - 0x1FFF_0000) as usize;
-            bytes[at..at + part.len()].copy_from_slice(&part);
-        }
+            bytes[at..at + part.len()].copy_from_slice(part);
+        };
+        self.soc().system_memory().iter().for_each(|(address, part)| put(*address, part));
+        self.soc().flash().cells().beside().for_each(|(address, part)| put(address, part));
         self.set_memory(0x1FFF_0000, &bytes);
     }
 }

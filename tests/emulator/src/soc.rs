@@ -86,7 +86,8 @@ pub(crate) trait Soc {
     fn tick(&mut self, wires: &mut Wires);
     /// When something is due next, or `NEVER`.
     fn next_event(&self) -> u64;
-    /// Constant contents of the system memory from 0x1FFF_0000: unique ID, flash size, option bytes.
+    /// Constant contents of the system memory from 0x1FFF_0000: unique ID, flash size. What can be programmed there is the
+    /// flash's.
     fn system_memory(&self) -> Vec<(u32, Vec<u8>)>;
     /// The flash.
     fn flash(&self) -> &Flash;

@@ -1,10 +1,11 @@
 //! A test station: the real engine drives a simulated panel whose slots hold emulated boards, in virtual time.
 //!
 //! The same contract as every driver of `panel_engine::Run` (events, then lines, then frames); the world decides
-//! what time it is. Nothing is kept of the events but the list.
+//! what time it is. Nothing is kept of the events but the list. A run that asks for identities gets them from the test.
 
 use panel_backplane::{BusIndex, LineAction, LineFunction, Panel, Slot};
-use panel_engine::{BusRate, Event, LinkEvent, PortIndex, PortOutput, Run};
+use panel_engine::{BusRate, Event, LinkEvent, PortIndex, PortOutput, Refused, Reserved, Run};
+use panel_protocol::node::Uid;
 use panel_protocol::time::{Micros, Span};
 use panel_simulator::{BusSpeed, HostEvent, World};
 
@@ -16,11 +17,21 @@ const IN_FLIGHT: usize = 4;
 /// # Panics
 /// If the run asks for something that this station does not have: identities.
 pub fn drive(run: &mut Run, world: &mut World, limit: Span) -> Vec<Event> {
+    drive_with(run, world, limit, &mut |slot, uid| {
+        panic!("slot {slot:?} ({uid}): no identities are kept here")
+    })
+}
+
+/// Who gives a board of this slot and UID what is its own.
+pub type Issuer<'a> = &'a mut dyn FnMut(Slot, Uid) -> Result<Reserved, Refused>;
+
+/// The same for a run that asks for identities, which `issue` gives.
+pub fn drive_with(run: &mut Run, world: &mut World, limit: Span, issue: Issuer<'_>) -> Vec<Event> {
     let panel = run.plan().panel.clone();
     let end = world.now() + limit;
     let mut events = Vec::new();
     loop {
-        obey(run, world, &panel, &mut events);
+        obey(run, world, &panel, &mut events, issue);
         let now = world.now();
         if run.is_finished() || now >= end {
             return events;
@@ -50,7 +61,7 @@ pub fn wait(world: &mut World, span: Span) {
     }
 }
 
-fn obey(run: &mut Run, world: &mut World, panel: &Panel, events: &mut Vec<Event>) {
+fn obey(run: &mut Run, world: &mut World, panel: &Panel, events: &mut Vec<Event>, issue: Issuer<'_>) {
     let now = world.now();
     loop {
         let known = events.len();
@@ -67,7 +78,11 @@ fn obey(run: &mut Run, world: &mut World, panel: &Panel, events: &mut Vec<Event>
             moved = true;
         }
         moved |= set_rates(run, world, panel) || write_ports(run, world);
-        assert!(run.poll_reserve().is_none(), "this station reserves no identities");
+        if let Some(boards) = run.poll_reserve() {
+            let answers = boards.into_iter().map(|(slot, uid)| (slot, issue(slot, uid))).collect();
+            run.handle_reserved(now, answers);
+            moved = true;
+        }
         for bus in 0..panel.buses.len() {
             while world.host_queue_free(bus) + IN_FLIGHT > 10
                 && let Some(frame) = run.poll_transmit(now, BusIndex(bus as u8))

@@ -37,6 +37,8 @@ pub(crate) struct Defects {
     pub(crate) hangs: bool,
     /// Erasing ends well but changes nothing.
     pub(crate) erase_does_nothing: bool,
+    /// Check bits of this byte do not fit until its unit is erased: it cannot be read.
+    pub(crate) unreadable: Option<u32>,
 }
 
 /// One-time programmable memory of every board.
@@ -263,6 +265,10 @@ impl NodePort for Port {
             }
             self.stalls += 1;
         }
+        if self.defects.unreadable.and_then(|a| self.range_of(a, 1)).is_some_and(|r| range.contains(&r.start))
+        {
+            return false;
+        }
         out.copy_from_slice(&self.bytes[range.clone()]);
         if let Some(stuck) = self.defects.sticks.and_then(|a| self.range_of(a, 1))
             && let Some(byte) = out.get_mut(stuck.start.wrapping_sub(range.start))
@@ -295,7 +301,10 @@ impl NodePort for Port {
             Cut::Before => {}
             Cut::During => self.scramble(range.clone(), |_| 0xFF),
             Cut::After if fails || self.defects.hangs || self.defects.erase_does_nothing => {}
-            Cut::After => self.bytes[range.clone()].fill(0xFF),
+            Cut::After => {
+                self.bytes[range.clone()].fill(0xFF);
+                self.defects.unreadable.take_if(|a| flash.erase_unit(*a) == Some(*unit));
+            }
         }
         let fault = fails.then_some(FlashFault::Erase);
         self.busy = Some(Busy { until: self.now + unit.typical, range, fault });
@@ -328,8 +337,11 @@ impl NodePort for Port {
         match extent {
             Cut::Before => {}
             Cut::During => self.scramble(range.clone(), |i| data[i]),
-            Cut::After if fails.is_some() => {}
-            Cut::After => self.bytes[range.clone()].copy_from_slice(data),
+            Cut::After => {
+                // What an error leaves is half of it.
+                let done = if fails.is_some() { data.len() / 2 } else { data.len() };
+                self.bytes[range.start..range.start + done].copy_from_slice(&data[..done]);
+            }
         }
         let fault = fails.map(|address| FlashFault::Program { address });
         let time = Span(flash.program_typical.0 * (data.len() / unit) as u64);

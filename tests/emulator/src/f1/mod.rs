@@ -21,7 +21,6 @@ use rcc::{APB1, APB2, Rcc};
 const IDCODE: u32 = 0x1003_0414;
 const UID: u32 = 0x1FFF_F7E8;
 const FLASH_SIZE: u32 = 0x1FFF_F7E0;
-const OPTION_BYTES: u32 = 0x1FFF_F800;
 const CAN_LINES: Lines = Lines { transmit: 19, receive: [20, 21], status: 22 };
 const USART1_IRQ: u8 = 37;
 /// Filter banks of a chip with one CAN cell.
@@ -230,8 +229,7 @@ impl Soc for F103 {
 
     fn system_memory(&self) -> Vec<(u32, Vec<u8>)> {
         let kib = (self.flash.cells.data().len() / 1024) as u16;
-        let size = (FLASH_SIZE, kib.to_le_bytes().to_vec());
-        vec![(UID, self.uid.0.to_vec()), size, (OPTION_BYTES, flash::OPTIONS.to_vec())]
+        vec![(UID, self.uid.0.to_vec()), (FLASH_SIZE, kib.to_le_bytes().to_vec())]
     }
 
     fn flash(&self) -> &Flash {
@@ -277,6 +275,6 @@ impl Soc for F103 {
     }
 
     fn option_word(&self) -> u32 {
-        flash::OPTIONS[0].into()
+        self.flash.protection().into()
     }
 }

@@ -1,7 +1,10 @@
-//! Flash interface of F405 (RM0090 sections 3.5 to 3.9): keys, parallelism, sectors, error flags, option bytes.
+//! Flash interface of F405 (RM0090 sections 3.5 to 3.9): keys, parallelism, sectors, error flags, option bytes,
+//! one-time programmable memory.
 //!
 //! Cells can be cleared bit by bit and never set without an erase; no error tells of an attempt. Typical times of
 //! DS8626 (tables 39 and 40) at 2.7 to 3.6 V. A register or array write while busy stalls the bus until the end.
+//! A change of option bytes erases their sector, then programs it (3.6.2). The manual does not say what a chip makes of
+//! option bytes that a power cut left in between: here it takes them as they are, whatever their complements say.
 
 use crate::flash::{Cells, FLASH_BASE, Flash};
 use crate::wires::{Reset, Wires};
@@ -12,6 +15,16 @@ const OPTION_KEYS: [u32; 2] = [0x0819_2A3B, 0x4C5D_6E7F];
 const SECTORS: [u32; 12] = [16, 16, 16, 16, 64, 128, 128, 128, 128, 128, 128, 128];
 /// Option bytes as delivered: no protection, no write protection (RM0090 table 17).
 const FACTORY_OPTIONS: u32 = 0x0FFF_AAEC;
+/// Where they are in memory (3.6.1), and how many bytes; bits of FLASH_OPTCR that are option bits.
+const OPTION_BYTES: u32 = 0x1FFF_C000;
+const OPTION_AREA: u32 = 16;
+const OPTION_BITS: u32 = 0x0FFF_FFEC;
+/// The watchdog is started by software only (WDG_SW).
+const WDG_SW: u32 = 1 << 5;
+/// One-time programmable memory (3.7): blocks of 32 bytes, behind them a lock byte for each; 0 locks.
+const OTP: u32 = 0x1FFF_7800;
+const OTP_BLOCKS: u32 = 16;
+const OTP_DATA: u32 = OTP_BLOCKS * 32;
 
 const OPERR: u32 = 1 << 1;
 const WRPERR: u32 = 1 << 4;
@@ -44,29 +57,29 @@ pub(crate) struct FlashInterface {
     option_keys: usize,
     /// A wrong key locks the register until the next reset.
     jammed: bool,
-    /// Option bytes in their cells, and as the last reset loaded them.
-    options: u32,
+    /// Option bytes as the last reset loaded them.
     loaded: u32,
     /// OPTCR as software left it.
     optcr: u32,
-    option_busy: u64,
     pub(crate) seed: u64,
 }
 
 impl FlashInterface {
     pub(crate) fn new() -> Self {
         Self {
-            cells: Flash::new(Cells::new(1024 * 1024, false)),
+            cells: Flash::new(
+                Cells::new(1024 * 1024, false)
+                    .and(OTP, vec![0xFF; (OTP_DATA + OTP_BLOCKS) as usize])
+                    .and(OPTION_BYTES, option_bytes(FACTORY_OPTIONS)),
+            ),
             acr: 0,
             sr: 0,
             cr: LOCK,
             keys: 0,
             option_keys: 0,
             jammed: false,
-            options: FACTORY_OPTIONS,
             loaded: FACTORY_OPTIONS,
             optcr: FACTORY_OPTIONS | OPTLOCK,
-            option_busy: 0,
             seed: 0,
         }
     }
@@ -75,8 +88,12 @@ impl FlashInterface {
         self.seed = self.seed.wrapping_add(1);
         self.cells.interrupt(wires.now.ns, self.seed);
         (self.acr, self.sr, self.cr) = (0, 0, LOCK);
-        (self.keys, self.option_keys, self.jammed, self.option_busy) = (0, 0, false, 0);
-        self.loaded = self.options;
+        (self.keys, self.option_keys, self.jammed) = (0, 0, false);
+        let half = |at: u32| {
+            let bytes = self.cells.bytes(OPTION_BYTES + at, 2);
+            u32::from(bytes[0]) | u32::from(bytes[1]) << 8
+        };
+        self.loaded = (half(0) | half(8) << 16) & OPTION_BITS;
         self.optcr = self.loaded | OPTLOCK;
     }
 
@@ -87,6 +104,11 @@ impl FlashInterface {
     /// Option bytes in force.
     pub(crate) fn loaded(&self) -> u32 {
         self.loaded
+    }
+
+    /// The option bytes start the independent watchdog with every reset.
+    pub(crate) fn starts_watchdog(&self) -> bool {
+        self.loaded & WDG_SW == 0
     }
 
     pub(crate) fn tick(&mut self, wires: &mut Wires) {
@@ -103,7 +125,7 @@ impl FlashInterface {
         match offset {
             0x00 => self.acr,
             0x04 | 0x08 => 0,
-            0x0C => self.sr | if self.is_busy(wires) { BSY } else { 0 },
+            0x0C => self.sr | if self.cells.is_busy() { BSY } else { 0 },
             0x10 => self.cr,
             0x14 => self.optcr,
             _ => {
@@ -169,15 +191,11 @@ impl FlashInterface {
         self.cells.begin(wires.now.ns, address, after, PROGRAM_US * 1000);
     }
 
-    fn is_busy(&self, wires: &Wires) -> bool {
-        self.cells.is_busy() || self.option_busy > wires.now.ns
-    }
-
     /// Stalls the bus if the flash is busy.
     fn stalls(&self, wires: &mut Wires) -> bool {
         let busy = self.cells.is_busy() && self.cells.end() > wires.now.ns;
         if busy {
-            wires.stall = self.cells.end();
+            wires.stall = self.cells.idle_from();
         }
         busy
     }
@@ -227,16 +245,34 @@ impl FlashInterface {
             if self.loaded >> 8 & 0xFF == 0xCC {
                 return wires.complain("option bytes cannot be changed at protection level 2");
             }
-            self.options = value & 0x0FFF_FFEC;
-            // An option sector is erased and programmed: as long as a 16 KiB sector.
-            self.option_busy = wires.now.ns + ERASE_16K[2] * 1000;
-            if self.loaded >> 8 & 0xFF != 0xAA && self.options >> 8 & 0xFF == 0xAA {
+            let options = value & OPTION_BITS;
+            let erased = vec![0xFF; OPTION_AREA as usize];
+            // An option sector is erased as a 16 KiB sector is.
+            let operations = vec![
+                (OPTION_BYTES, erased, ERASE_16K[2] * 1000),
+                (OPTION_BYTES, option_bytes(options), u64::from(OPTION_AREA / 4) * PROGRAM_US * 1000),
+            ];
+            if !self.cells.begin_all(wires.now.ns, operations) {
+                return wires.complain("OPTSTRT while the flash is busy");
+            }
+            if self.loaded >> 8 & 0xFF != 0xAA && options >> 8 & 0xFF == 0xAA {
                 wires.complain("protection level 1 given up: mass erase");
             }
         }
     }
 
+    /// The block of one-time programmable memory that has this address is locked; option bytes are no store's aim.
+    fn is_locked(&self, address: u32) -> bool {
+        match address.wrapping_sub(OTP) {
+            at if at < OTP_DATA => self.cells.bytes(OTP + OTP_DATA + at / 32, 1) == [0],
+            at => at >= OTP_DATA + OTP_BLOCKS,
+        }
+    }
+
     fn is_write_protected(&self, address: u32) -> bool {
+        if !self.cells.is_main(address) {
+            return self.is_locked(address);
+        }
         let mut end = FLASH_BASE;
         let sector = SECTORS.iter().position(|kib| {
             end += kib * 1024;
@@ -244,6 +280,12 @@ impl FlashInterface {
         });
         sector.is_some_and(|n| self.loaded >> (16 + n) & 1 == 0)
     }
+}
+
+/// Option bytes in memory: each half-word with its complement behind it (3.6.1).
+fn option_bytes(options: u32) -> Vec<u8> {
+    let pair = |half: u32| [(half as u16).to_le_bytes(), (!half as u16).to_le_bytes()].concat();
+    [pair(options), vec![0xFF; 4], pair(options >> 16), vec![0xFF; 4]].concat()
 }
 
 /// Takes one key; true when the second right one came.
@@ -335,7 +377,47 @@ mod tests {
         flash.write(&mut wires, 0x14, value | OPTSTRT);
         assert_ne!(flash.read(&mut wires, 0x0C) & BSY, 0);
         assert_eq!(flash.loaded() >> 8 & 0xFF, 0xAA);
+        finish(&mut flash, &mut wires);
+        assert!(flash.cells.is_busy(), "erased, and yet to be programmed");
+        finish(&mut flash, &mut wires);
+        assert_eq!((flash.cells.is_busy(), flash.loaded() >> 8 & 0xFF), (false, 0xAA));
         flash.reset(&wires, Reset::Pin);
         assert_eq!(flash.loaded() >> 8 & 0xFF, 0x55);
+    }
+
+    #[test]
+    fn a_cut_in_the_erase_of_the_option_bytes_leaves_the_chip_protected_or_as_it_was() {
+        let levels = (0..16).map(|seed| {
+            let (mut flash, mut wires) = unlocked();
+            OPTION_KEYS.iter().for_each(|&k| flash.write(&mut wires, 0x08, k));
+            let value = flash.read(&mut wires, 0x14) & !0xFF00 | 0x5500;
+            flash.write(&mut wires, 0x14, value | OPTSTRT);
+            flash.seed = seed;
+            flash.reset(&wires, Reset::Power);
+            assert!(!flash.cells.is_busy(), "what was to follow does not");
+            flash.loaded() >> 8 & 0xFF
+        });
+        let open = levels.filter(|&level| level == 0xAA).count();
+        assert!((1..16).contains(&open), "{open}");
+    }
+
+    #[test]
+    fn one_time_memory_takes_bits_once_and_a_locked_block_none() {
+        let (mut flash, mut wires) = unlocked();
+        flash.write(&mut wires, 0x10, PG | 2 << 8);
+        for word in [0xFFFF_0F0F, 0xFFFF_00FF] {
+            flash.store(&mut wires, OTP + 32, 4, word);
+            finish(&mut flash, &mut wires);
+        }
+        assert_eq!(flash.cells.bytes(OTP + 32, 4), [0x0F, 0x00, 0xFF, 0xFF]);
+        assert!(wires.complaints().next().unwrap().0.contains("without an erase"));
+        flash.write(&mut wires, 0x10, PG);
+        flash.store(&mut wires, OTP + OTP_DATA + 1, 1, 0);
+        finish(&mut flash, &mut wires);
+        flash.store(&mut wires, OTP + 63, 1, 0);
+        assert_eq!((flash.sr, flash.cells.is_busy()), (WRPERR, false));
+        flash.write(&mut wires, 0x0C, WRPERR);
+        flash.store(&mut wires, OTP + 64, 1, 0);
+        assert!(flash.cells.is_busy(), "the next block is open");
     }
 }

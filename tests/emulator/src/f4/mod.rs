@@ -24,7 +24,6 @@ const APB2: usize = 5;
 const IDCODE: u32 = 0x100F_0413;
 const UID: u32 = 0x1FFF_7A10;
 const FLASH_SIZE: u32 = 0x1FFF_7A22;
-const OPTION_BYTES: u32 = 0x1FFF_C000;
 
 /// Pins that reach a cell, as port and number: receivers, transmitters. Each is chosen by itself.
 type Route = (&'static [(usize, u32)], &'static [(usize, u32)]);
@@ -195,6 +194,10 @@ impl Soc for F405 {
         self.filters = Filters::new(28);
         self.usarts.iter_mut().for_each(Usart::reset);
         self.iwdg = Iwdg::new();
+        if self.flash.starts_watchdog() {
+            self.iwdg.start(wires.now.ns);
+            self.rcc.csr.force_lsi(wires.now.ns);
+        }
         if cause == Reset::Power {
             // No battery on VBAT.
             self.backup = [0; 20];
@@ -289,14 +292,7 @@ impl Soc for F405 {
 
     fn system_memory(&self) -> Vec<(u32, Vec<u8>)> {
         let kib = (self.flash.cells.data().len() / 1024) as u16;
-        // RM0090 3.6.1: each option byte with its complement in the next half-word.
-        let options = self.flash.loaded();
-        let user = (options & 0xFFFF) as u16;
-        let protect = (options >> 16 & 0xFFF) as u16;
-        let mut area = vec![0xFF; 12];
-        area[..4].copy_from_slice(&[user.to_le_bytes(), (!user).to_le_bytes()].concat());
-        area[8..].copy_from_slice(&[protect.to_le_bytes(), (!protect).to_le_bytes()].concat());
-        vec![(UID, self.uid.0.to_vec()), (FLASH_SIZE, kib.to_le_bytes().to_vec()), (OPTION_BYTES, area)]
+        vec![(UID, self.uid.0.to_vec()), (FLASH_SIZE, kib.to_le_bytes().to_vec())]
     }
 
     fn flash(&self) -> &Flash {

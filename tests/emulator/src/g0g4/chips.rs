@@ -3,7 +3,7 @@
 //!
 //! Times of the flash are the typical ones of the datasheets' tables "Flash memory characteristics".
 
-use super::flash::Geometry;
+use super::flash::{Geometry, Mismatch, OptionRegister};
 use super::rcc::Family;
 use crate::gpio::Gpio;
 
@@ -95,45 +95,60 @@ const G4_USARTS: &[Port] = &[
     },
 ];
 
+/// A mismatch protects from readout (level 1), has the lowest brown-out level, and sets every other user option.
+const OPTR_MISMATCH: Mismatch = Mismatch::Word(0xFFFF_F8FF);
+/// It leaves nothing protected from writing, all of the flash execute-only, and the boot from flash forced (BOOT_LOCK).
+const G4_WRP: (u32, Mismatch) = (0xFF80_FFFF, Mismatch::Word(0xFF80_FFFF));
+const G4_PCROP_START: (u32, Mismatch) = (0xFFFF_FFFF, Mismatch::Hides(0));
+const G4_PCROP_END: (u32, Mismatch) = (0x7FFF_0000, Mismatch::Hides(0xFFFF_FFFF));
+const G0_WRP: (u32, Mismatch) = (0x0000_007F, Mismatch::Word(0x0000_007F));
+const G0_PCROP_START: (u32, Mismatch) = (0x0000_01FF, Mismatch::Hides(0));
+const G0_PCROP_END: (u32, Mismatch) = (0, Mismatch::Hides(0x8000_01FF));
+const SECURE: (u32, Mismatch) = (0, Mismatch::Word(1 << 16));
+
+const fn option(offset: u32, (delivered, mismatch): (u32, Mismatch)) -> OptionRegister {
+    (offset, delivered, mismatch)
+}
+
 /// OPTR, PCROP1SR, PCROP1ER, WRP1AR, WRP1BR, SEC1R as delivered: nothing protected, areas empty.
-const G4_OPTIONS: [(u32, Option<u32>, u32); 6] = [
-    (0x20, Some(0x00), 0xFFEF_F8AA),
-    (0x24, Some(0x08), 0xFFFF_FFFF),
-    (0x28, Some(0x10), 0x7FFF_0000),
-    (0x2C, Some(0x18), 0xFF80_FFFF),
-    (0x30, Some(0x20), 0xFF80_FFFF),
-    (0x70, Some(0x28), 0),
+const G4_OPTIONS: [OptionRegister; 6] = [
+    option(0x20, (0xFFEF_F8AA, OPTR_MISMATCH)),
+    option(0x24, G4_PCROP_START),
+    option(0x28, G4_PCROP_END),
+    option(0x2C, G4_WRP),
+    option(0x30, G4_WRP),
+    option(0x70, SECURE),
 ];
-/// The second bank's, whose bytes lie elsewhere: PCROP2SR, PCROP2ER, WRP2AR, WRP2BR, SEC2R.
-const G474_OPTIONS: &[(u32, Option<u32>, u32)] = &[
+/// And the second bank's: PCROP2SR, PCROP2ER, WRP2AR, WRP2BR, SEC2R.
+const G474_OPTIONS: &[OptionRegister] = &[
     G4_OPTIONS[0],
     G4_OPTIONS[1],
     G4_OPTIONS[2],
     G4_OPTIONS[3],
     G4_OPTIONS[4],
     G4_OPTIONS[5],
-    (0x44, None, 0xFFFF_FFFF),
-    (0x48, None, 0x7FFF_0000),
-    (0x4C, None, 0xFF80_FFFF),
-    (0x50, None, 0xFF80_FFFF),
-    (0x74, None, 0),
+    option(0x44, G4_PCROP_START),
+    option(0x48, G4_PCROP_END),
+    option(0x4C, G4_WRP),
+    option(0x50, G4_WRP),
+    option(0x74, (0, Mismatch::Word(0))),
 ];
 /// OPTR, PCROP1ASR and 1AER, WRP1AR and 1BR, PCROP1BSR and 1BER, the same of the second bank, SECR.
-const G0B1_OPTIONS: &[(u32, Option<u32>, u32)] = &[
-    (0x20, Some(0x00), 0xFFFF_FEAA),
-    (0x24, Some(0x08), 0x0000_01FF),
-    (0x28, Some(0x10), 0),
-    (0x2C, Some(0x18), 0x0000_007F),
-    (0x30, Some(0x20), 0x0000_007F),
-    (0x34, Some(0x28), 0x0000_01FF),
-    (0x38, Some(0x30), 0),
-    (0x44, None, 0x0000_01FF),
-    (0x48, None, 0),
-    (0x4C, None, 0x0000_007F),
-    (0x50, None, 0x0000_007F),
-    (0x54, None, 0x0000_01FF),
-    (0x58, None, 0),
-    (0x80, None, 0),
+const G0B1_OPTIONS: &[OptionRegister] = &[
+    option(0x20, (0xFFFF_FEAA, OPTR_MISMATCH)),
+    option(0x24, G0_PCROP_START),
+    option(0x28, G0_PCROP_END),
+    option(0x2C, G0_WRP),
+    option(0x30, G0_WRP),
+    option(0x34, G0_PCROP_START),
+    option(0x38, G0_PCROP_END),
+    option(0x44, G0_PCROP_START),
+    option(0x48, G0_PCROP_END),
+    option(0x4C, G0_WRP),
+    option(0x50, G0_WRP),
+    option(0x54, G0_PCROP_START),
+    option(0x58, G0_PCROP_END),
+    option(0x80, SECURE),
 ];
 
 const G4_FLASH: Geometry = Geometry {

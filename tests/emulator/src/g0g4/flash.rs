@@ -1,9 +1,10 @@
 //! Flash interface of G4 (RM0440 sections 3.3 to 3.7) and G0 (RM0444, the same sections): keys, double words, pages, check
 //! bits, options.
 //!
-//! A double word takes two stores of a word and is programmed once between erases; every error flag that is left
-//! standing refuses the next store (PGSERR). Option bytes come into force by OBL_LAUNCH or power-up, by no other reset
-//! (3.4.2). What one chip has in another way than its relatives is in [`Geometry`]. Not modelled, and noted when asked for:
+//! A double word takes two stores of a word and is programmed once between erases, in one-time programmable memory
+//! (3.3.1) once for ever; every error flag that is left standing refuses the next store (PGSERR). Option bytes come into
+//! force by OBL_LAUNCH or power-up, by no other reset (3.4.2); their page is erased and programmed double word by double
+//! word, and one that does not fit its complement loads as the manual's mismatch value. What one chip has in another way than its relatives is in [`Geometry`]. Not modelled, and noted when asked for:
 //! fast programming, mass erase, another number of banks than as delivered.
 
 use crate::flash::{Cells, FLASH_BASE, Flash};
@@ -32,14 +33,30 @@ pub(crate) struct Geometry {
     /// Typical times of a page's erase and of a double word.
     pub(crate) erase_ns: u64,
     pub(crate) program_ns: u64,
-    /// Option registers, OPTR first: offset, place in the option bytes if it is in the first bank's, value as delivered.
-    pub(crate) options: &'static [(u32, Option<u32>, u32)],
+    /// Option registers, OPTR first.
+    pub(crate) options: &'static [OptionRegister],
     /// Which of them protect pages of each bank from writing.
     pub(crate) protects: [[usize; 2]; 2],
 }
 
-/// First address of the first bank's option bytes.
-pub(crate) const OPTION_BYTES: u32 = 0x1FFF_7800;
+/// An option register: offset, value as delivered, what is loaded where its word and complement do not match.
+pub(crate) type OptionRegister = (u32, u32, Mismatch);
+
+/// What is loaded in the place of option bytes that do not match (3.4.2).
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Mismatch {
+    /// This value.
+    Word(u32),
+    /// A value that makes all of the flash execute-only (PCROP): a program that reads its own constants does not run.
+    Hides(u32),
+}
+
+/// First address of the first bank's option bytes: each word of the registers with its complement behind it (RM0440 table
+/// 14, RM0444 table 12). Those of the second bank, which lie elsewhere in memory, are kept behind them.
+const OPTION_BYTES: u32 = 0x1FFF_7800;
+/// One-time programmable memory (3.3.1).
+const OTP: u32 = 0x1FFF_7000;
+const OTP_SIZE: u32 = 1024;
 const EOP: u32 = 1;
 const OPERR: u32 = 1 << 1;
 const PROGERR: u32 = 1 << 3;
@@ -49,7 +66,8 @@ const SIZERR: u32 = 1 << 6;
 const PGSERR: u32 = 1 << 7;
 /// Flags of software's errors: with one of them set nothing is programmed.
 const SEQUENCE: u32 = PROGERR | WRPERR | PGAERR | SIZERR | PGSERR | 1 << 8 | 1 << 9;
-const FLAGS: u32 = SEQUENCE | EOP | OPERR | 0b11 << 14;
+const OPTVERR: u32 = 1 << 15;
+const FLAGS: u32 = SEQUENCE | EOP | OPERR | 1 << 14 | OPTVERR;
 
 const PG: u32 = 1;
 const PER: u32 = 1 << 1;
@@ -66,6 +84,8 @@ const LOCK: u32 = 1 << 31;
 const ECCIE: u32 = 1 << 24;
 const ECCC: u32 = 1 << 30;
 const ECCD: u32 = 1 << 31;
+/// The error is not in the main flash (SYSF_ECC).
+const SYSF_ECC: u32 = 1 << 22;
 /// The bank in an ECC register that serves both (BK_ECC).
 const ECC_BANK2: u32 = 1 << 21;
 /// The number of banks in OPTR: DBANK of G4, DUAL_BANK of G0.
@@ -85,18 +105,18 @@ pub(crate) struct FlashInterface {
     jammed: bool,
     /// Address and value of the first half of a double word.
     half: Option<(u32, u32)>,
-    /// Option bytes in their cells, in force, and in the registers as software left them.
-    options: Vec<u32>,
+    /// Option bytes in force, and in the registers as software left them.
     loaded: Vec<u32>,
     registers: Vec<u32>,
-    option_busy: u64,
     seed: u64,
 }
 
 impl FlashInterface {
     pub(crate) fn new(geometry: &'static Geometry) -> Self {
-        let factory: Vec<u32> = geometry.options.iter().map(|&(_, _, value)| value).collect();
-        let cells = Cells::new(geometry.bank * geometry.banks, true);
+        let factory: Vec<u32> = geometry.options.iter().map(|&(_, value, _)| value).collect();
+        let cells = Cells::new(geometry.bank * geometry.banks, true)
+            .and(OTP, vec![0xFF; OTP_SIZE as usize])
+            .and(OPTION_BYTES, factory.iter().flat_map(|&word| with_complement(word)).collect());
         Self {
             cells: Flash::with_banks(cells, geometry.bank),
             geometry,
@@ -108,25 +128,23 @@ impl FlashInterface {
             option_keys: 0,
             jammed: false,
             half: None,
-            options: factory.clone(),
             loaded: factory.clone(),
             registers: factory,
-            option_busy: 0,
             seed: 0,
         }
     }
 
     pub(crate) fn reset(&mut self, wires: &mut Wires, cause: Reset) {
         self.seed = self.seed.wrapping_add(1);
-        self.cells.interrupt(wires.now.ns, self.seed);
-        if self.option_busy > wires.now.ns {
+        if self.cells.running().is_some_and(|o| o.address >= OPTION_BYTES && o.end > wires.now.ns) {
             wires.complain("a reset in the middle of a write of option bytes");
         }
+        self.cells.interrupt(wires.now.ns, self.seed);
         (self.acr, self.sr, self.cr, self.eccr) = (0x0004_0600, 0, LOCK | OPTLOCK, [0; 2]);
-        (self.keys, self.option_keys, self.jammed, self.option_busy) = (0, 0, false, 0);
+        (self.keys, self.option_keys, self.jammed) = (0, 0, false);
         self.half = None;
         if matches!(cause, Reset::Power | Reset::Options) {
-            self.loaded.clone_from(&self.options);
+            self.load_options(wires);
         }
         self.registers.clone_from(&self.loaded);
     }
@@ -140,14 +158,30 @@ impl FlashInterface {
         &self.loaded
     }
 
-    /// The first bank's option bytes as memory shows them: each word with its complement behind it (RM0440 table 14, RM0444
-    /// table 12).
-    pub(crate) fn option_bytes(&self) -> Vec<(u32, Vec<u8>)> {
-        let placed = self.geometry.options.iter().zip(&self.loaded);
-        let word = |(&(_, place, _), &w): (&(u32, Option<u32>, u32), &u32)| {
-            place.map(|at| (OPTION_BYTES + at, [w.to_le_bytes(), (!w).to_le_bytes()].concat()))
-        };
-        placed.filter_map(word).collect()
+    /// Option byte loading (3.4.2).
+    fn load_options(&mut self, wires: &mut Wires) {
+        self.cells.hidden = false;
+        for (n, (place, &(_, _, mismatch))) in
+            (OPTION_BYTES..).step_by(8).zip(self.geometry.options).enumerate()
+        {
+            let bytes = self.cells.bytes(place, 8);
+            let word = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+            if bytes == with_complement(word) && !self.cells.cells().is_spoilt(place) {
+                self.loaded[n] = word;
+                continue;
+            }
+            self.sr |= OPTVERR;
+            self.loaded[n] = match mismatch {
+                Mismatch::Word(word) => word,
+                Mismatch::Hides(word) => {
+                    self.cells.hidden = true;
+                    word
+                }
+            };
+        }
+        if self.cells.hidden {
+            wires.complain(HIDDEN);
+        }
     }
 
     pub(crate) fn tick(&mut self, wires: &mut Wires) {
@@ -165,7 +199,7 @@ impl FlashInterface {
         match offset {
             0x00 => self.acr,
             0x04..=0x0C => 0,
-            0x10 => self.sr | self.busy_flags(wires),
+            0x10 => self.sr | self.busy_flags(),
             0x14 => self.cr,
             0x18 => self.eccr[0],
             0x1C if self.geometry.own_ecc => self.eccr[1],
@@ -209,7 +243,7 @@ impl FlashInterface {
     }
 
     fn option_register(&self, offset: u32) -> Option<usize> {
-        self.geometry.options.iter().position(|&(register, _, _)| register == offset)
+        self.geometry.options.iter().position(|&(register, ..)| register == offset)
     }
 
     /// Flags are cleared by writing 1.
@@ -221,8 +255,9 @@ impl FlashInterface {
     /// stands no other address is kept.
     pub(crate) fn ecc_error(&mut self, wires: &mut Wires, address: u32) {
         let bank = self.bank_of(address);
-        let offset = (address - FLASH_BASE) % self.geometry.bank;
+        let offset = address % self.geometry.bank;
         let (n, place) = match self.geometry.own_ecc {
+            _ if !self.cells.is_main(address) => (0, SYSF_ECC),
             true => (bank, offset / 8),
             false => (0, offset & !7 | if bank == 1 { ECC_BANK2 } else { 0 }),
         };
@@ -232,8 +267,9 @@ impl FlashInterface {
         }
     }
 
+    /// The bank of an address; what is not main flash belongs to the first.
     fn bank_of(&self, address: u32) -> usize {
-        ((address - FLASH_BASE) / self.geometry.bank) as usize
+        if self.cells.is_main(address) { ((address - FLASH_BASE) / self.geometry.bank) as usize } else { 0 }
     }
 
     /// A store of code into the array.
@@ -266,29 +302,29 @@ impl FlashInterface {
     }
 
     fn double_word(&mut self, wires: &mut Wires, address: u32, value: u64) {
-        if self.is_write_protected(address) {
+        let main = self.cells.is_main(address);
+        if main && self.is_write_protected(address) || address >= OPTION_BYTES {
             self.sr |= WRPERR;
             return;
         }
         let old = self.cells.bytes(address, 8);
         let used = old.iter().any(|&b| b != 0xFF) || self.cells.cells().is_spoilt(address);
-        if used && value != 0 {
+        if used && (value != 0 || !main) {
             self.sr |= PROGERR;
             return;
         }
         self.cells.begin(wires.now.ns, address, value.to_le_bytes().to_vec(), self.geometry.program_ns);
     }
 
-    fn busy_flags(&self, wires: &Wires) -> u32 {
-        let cells = self.cells.running().map_or(0, |o| self.geometry.busy[self.bank_of(o.address)]);
-        cells | if self.option_busy > wires.now.ns { self.geometry.busy[0] } else { 0 }
+    fn busy_flags(&self) -> u32 {
+        self.cells.running().map_or(0, |o| self.geometry.busy[self.bank_of(o.address)])
     }
 
     /// Stalls the bus if the flash is busy.
     fn stalls(&self, wires: &mut Wires) -> bool {
         let busy = self.cells.is_busy() && self.cells.end() > wires.now.ns;
         if busy {
-            wires.stall = self.cells.end();
+            wires.stall = self.cells.idle_from();
         }
         busy
     }
@@ -353,10 +389,14 @@ impl FlashInterface {
         if self.geometry.banks > 1 && (self.registers[0] ^ self.loaded[0]) & BANKS != 0 {
             wires.complain("another number of banks is not modelled");
         }
-        self.options.clone_from(&self.registers);
-        // The options' page is erased and its double words programmed.
-        let words = self.options.len() as u64;
-        self.option_busy = wires.now.ns + self.geometry.erase_ns + words * self.geometry.program_ns;
+        let page = vec![0xFF; 8 * self.registers.len()];
+        let words = (OPTION_BYTES..).step_by(8).zip(&self.registers);
+        let programs =
+            words.map(|(at, &word)| (at, with_complement(word).to_vec(), self.geometry.program_ns));
+        let operations = [(OPTION_BYTES, page, self.geometry.erase_ns)].into_iter().chain(programs).collect();
+        if !self.cells.begin_all(wires.now.ns, operations) {
+            wires.complain("OPTSTRT while the flash is busy");
+        }
     }
 
     /// WRPxA and WRPxB: first page in bits 6 to 0, last one in bits 22 to 16, counted in their bank; none if the first is
@@ -366,6 +406,16 @@ impl FlashInterface {
         let areas = self.geometry.protects[self.bank_of(address)].map(|n| self.loaded[n]);
         areas.iter().any(|area| (area & 0x7F..=area >> 16 & 0x7F).contains(&page))
     }
+}
+
+/// What a chip says whose option bytes hide its flash. A power cut while they are written can do that (RM0440 3.4.2, RM0444
+/// 3.4.2 with a word of warning), and no program on the chip can undo it.
+const HIDDEN: &str = "option bytes do not match: the flash is execute-only";
+
+/// A word of option bytes in memory.
+fn with_complement(word: u32) -> [u8; 8] {
+    let ([a, b, c, d], [e, f, g, h]) = (word.to_le_bytes(), (!word).to_le_bytes());
+    [a, b, c, d, e, f, g, h]
 }
 
 /// Takes one key; true when the second right one came.
@@ -491,10 +541,49 @@ mod tests {
         flash.write(&mut wires, 0x20, 0xFFEF_F8BB);
         flash.write(&mut wires, 0x14, OPTSTRT);
         assert_ne!(flash.read(&mut wires, 0x10) & 1 << 16, 0);
-        wires.now.ns = flash.option_busy;
+        assert_eq!(flash.cells.running().map(|o| (o.address, o.end)), Some((OPTION_BYTES, 22_020_000)));
+        wires.now.ns = flash.cells.idle_from();
+        flash.tick(&mut wires);
+        assert_eq!((flash.read(&mut wires, 0x10), wires.now.ns), (0, 22_020_000 + 6 * 81_690));
         flash.reset(&mut wires, Reset::Software);
         assert_eq!(flash.loaded()[0] & 0xFF, 0xAA);
         flash.reset(&mut wires, Reset::Options);
         assert_eq!(flash.loaded()[0] & 0xFF, 0xBB);
+    }
+
+    #[test]
+    fn option_bytes_that_do_not_match_load_as_a_protected_chip_and_those_of_pcrop_hide_the_flash() {
+        let (mut flash, mut wires) = unlocked();
+        let spoil = |flash: &mut FlashInterface, n: u32| {
+            let mut cells = flash.cells.cells().clone();
+            cells.flip(OPTION_BYTES + 8 * n, 0);
+            flash.cells.set_cells(&cells);
+        };
+        spoil(&mut flash, 0);
+        flash.reset(&mut wires, Reset::Power);
+        assert_eq!(
+            (flash.loaded()[0] & 0x7FF, flash.cells.hidden),
+            (0x0FF, false),
+            "level 1, lowest brown-out"
+        );
+        assert_eq!(flash.read(&mut wires, 0x10), OPTVERR);
+        assert_eq!(wires.complaints().count(), 0);
+        spoil(&mut flash, 2);
+        flash.reset(&mut wires, Reset::Power);
+        assert!(flash.cells.hidden && wires.complaints().any(|c| c.0 == HIDDEN));
+    }
+
+    #[test]
+    fn a_double_word_of_one_time_memory_is_programmed_once_even_with_zeros() {
+        let (mut flash, mut wires) = unlocked();
+        flash.write(&mut wires, 0x14, PG);
+        for (value, error) in [(0x1122_3344_5566_7788_u64, 0), (0, PROGERR)] {
+            flash.store(&mut wires, OTP + 8, 4, value & 0xFFFF_FFFF);
+            flash.store(&mut wires, OTP + 12, 4, value >> 32);
+            assert_eq!(flash.sr, error);
+            wires.now.ns += 100_000;
+            flash.tick(&mut wires);
+        }
+        assert_eq!(flash.cells.bytes(OTP + 8, 8), 0x1122_3344_5566_7788_u64.to_le_bytes());
     }
 }

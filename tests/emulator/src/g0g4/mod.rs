@@ -253,9 +253,7 @@ impl Soc for G0G4 {
 
     fn system_memory(&self) -> Vec<(u32, Vec<u8>)> {
         let kib = (self.flash.cells.data().len() / 1024) as u16;
-        let mut parts = self.flash.option_bytes();
-        parts.extend([(UID, self.uid.0.to_vec()), (FLASH_SIZE, kib.to_le_bytes().to_vec())]);
-        parts
+        vec![(UID, self.uid.0.to_vec()), (FLASH_SIZE, kib.to_le_bytes().to_vec())]
     }
 
     fn flash(&self) -> &Flash {

@@ -14,6 +14,8 @@ use crate::nvic::Nvic;
 use crate::soc::{Core, Soc};
 use crate::wires::{Wires, ns};
 
+/// First and last address of what holds option bytes and one-time programmable memory.
+const SYSTEM_MEMORY: (u64, u64) = (0x1FFF_0000, 0x1FFF_FFFF);
 /// Entries of the direct-mapped cache of block costs.
 const COSTS: usize = 1 << 13;
 
@@ -193,7 +195,7 @@ impl Inner {
     fn store(&mut self, address: u32, size: usize, value: u64) -> bool {
         self.touch();
         self.stop_at = 0;
-        if !(FLASH_BASE..FLASH_BASE + self.soc.flash().data().len() as u32).contains(&address) {
+        if !self.soc.flash().contains(address, size as u32) {
             self.fault_address = address;
             return false;
         }
@@ -254,7 +256,7 @@ pub(super) fn map_registers(
 
 pub(super) fn hook(uc: &mut Unicorn<'static, Inner>, flash_size: u32, core: Core) -> Result<(), uc_error> {
     let flash = FLASH_BASE..FLASH_BASE + flash_size;
-    let last = u64::from(flash.end - 1);
+    let main = (u64::from(flash.start), u64::from(flash.end - 1));
     uc.add_block_hook(1, 0, move |uc, address, size| {
         let key = address << 16 | u64::from(size);
         let slot = (address as usize >> 1) % COSTS;
@@ -272,10 +274,12 @@ pub(super) fn hook(uc: &mut Unicorn<'static, Inner>, flash_size: u32, core: Core
             Recorder::note(uc, MemType::FETCH, address.into(), size);
         }
     })?;
-    uc.add_mem_hook(HookType::MEM_READ, FLASH_BASE.into(), last, |uc, _, address, _, _| {
-        uc.get_data_mut().load(address as u32);
-        true
-    })?;
+    for (from, to) in [main, SYSTEM_MEMORY] {
+        uc.add_mem_hook(HookType::MEM_READ, from, to, |uc, _, address, _, _| {
+            uc.get_data_mut().load(address as u32);
+            true
+        })?;
+    }
     uc.add_mem_hook(HookType::MEM_WRITE_PROT, 1, 0, |uc, _, address, size, value| {
         uc.get_data_mut().store(address as u32, size, value as u64)
     })?;

@@ -11,6 +11,7 @@
 
 mod blank;
 mod budget;
+mod factory;
 mod faults;
 mod panel;
 mod processor;

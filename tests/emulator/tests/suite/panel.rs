@@ -88,6 +88,12 @@ fn g431_boards_are_locked_and_prove_it_after_the_option_bytes_were_loaded() {
     locked(&G431, |options| options & 0xFF);
 }
 
+#[test]
+fn f103_boards_are_locked_and_prove_it_after_the_option_bytes_were_loaded() {
+    // The protection byte; this chip has no level 2.
+    locked(&F103, |byte| if byte == 0xA5 { 0xAA } else { byte });
+}
+
 fn locked(kit: &Kit, level: fn(u32) -> u32) {
     let mut station = Station::new(kit, 2);
     let image = kit.application("1.0", 3000);
@@ -95,7 +101,7 @@ fn locked(kit: &Kit, level: fn(u32) -> u32) {
     let reports = station.finish(&image, false, finishing);
     all_pass(&station, &reports);
     station.world.set_power(&[1, 2], true);
-    panel_emulator::station::wait(&mut station.world, Span::from_millis(700));
+    panel_emulator::station::wait(&mut station.world, Span::from_millis(900));
     for fitted in &station.boards {
         let mut board = fitted.board();
         assert!(!matches!(level(board.option_word()), 0xAA | 0xCC), "{:#010x}", board.option_word());

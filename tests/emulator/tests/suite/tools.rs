@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use panel_backplane::units::BitRate;
 use panel_backplane::{Binding, Bus, BusKind, Link, Panel, Way};
+use panel_emulator::station::Issuer;
 use panel_emulator::{Board, BoardConfig, Chip, Fitted, Program};
 
 use panel_engine::rom::{Agent, Ways};
@@ -250,6 +251,18 @@ impl Station {
     pub(crate) fn finish(&mut self, image: &Program, start: bool, finishing: Finishing) -> Vec<SlotReport> {
         let mut run = self.begin(image, start, finishing);
         panel_emulator::station::drive(&mut run, &mut self.world, Span::from_millis(120_000));
+        run.reports()
+    }
+
+    /// The same for a release whose units get something of their own, which `issue` gives.
+    pub(crate) fn issue(
+        &mut self,
+        image: &Program,
+        finishing: Finishing,
+        issue: Issuer<'_>,
+    ) -> Vec<SlotReport> {
+        let mut run = self.begin(image, false, Finishing { reserve: true, ..finishing });
+        panel_emulator::station::drive_with(&mut run, &mut self.world, Span::from_millis(120_000), issue);
         run.reports()
     }
 
