@@ -31,11 +31,13 @@ pub const MAX_DATA: usize = if cfg!(feature = "fd") { 64 } else { 8 };
 
 /// One frame: identifier, format and payload.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(C, align(4))]
 pub struct Frame {
+    /// Aligned, so that a board takes it from its controller word by word.
+    data: [u8; MAX_DATA],
     id: Id,
     fd: bool,
     len: u8,
-    data: [u8; MAX_DATA],
 }
 
 impl Frame {
@@ -53,18 +55,16 @@ impl Frame {
         Some(Self::build(id, true, payload, len))
     }
 
-    /// A frame with a base identifier as a controller received it: `len` is a length that its format can carry, at most
-    /// [`MAX_DATA`], and `words` are as many as it has of the payload's words, the first byte lowest.
-    #[must_use]
-    pub fn received(id: u16, fd: bool, len: u8, words: impl Iterator<Item = u32>) -> Self {
-        let len = len.min(MAX_DATA as u8);
-        // Put together where it is aligned: in the frame, words would go byte by byte, too slow for a Cortex-M0+.
-        let mut data = [0xFF; MAX_DATA];
-        for (place, word) in data.chunks_exact_mut(4).zip(words) {
-            place.copy_from_slice(&word.to_le_bytes());
+    /// Becomes a frame with a base identifier as a controller received it: `len` is a length that its format can carry, at most
+    /// [`MAX_DATA`], and `word` gives word after word of the payload, by number, the first byte lowest.
+    pub fn receive(&mut self, id: u16, fd: bool, len: u8, word: impl Fn(usize) -> u32) {
+        (self.id, self.fd, self.len) = (Id::Standard(id), fd, len.min(MAX_DATA as u8));
+        // By number, so that the compiler sees that each is aligned: byte by byte is too slow for a Cortex-M0+.
+        let (places, _) = self.data.as_chunks_mut();
+        for n in 0..usize::from(self.len).div_ceil(4) {
+            places[n] = word(n).to_le_bytes();
         }
-        data[len.into()..].fill(0xFF);
-        Self { id: Id::Standard(id), fd, len, data }
+        self.data[self.len.into()..].fill(0xFF);
     }
 
     /// A classical frame without data.
@@ -161,15 +161,14 @@ mod tests {
 
     #[test]
     fn words_of_a_controller_are_the_frame_that_its_bytes_are() {
-        let words = [0x0403_0201, 0x9999_0605, 0x7777_7777];
+        let words = [0x0403_0201, 0x9999_0605];
         let bytes = [1, 2, 3, 4, 5, 6];
-        let (received, built) = (
-            Frame::received(0x123, false, 6, words.into_iter()),
-            Frame::classical(Id::Standard(0x123), &bytes),
-        );
-        assert_eq!(Some(received), built);
-        assert_eq!(received.first(), &[1, 2, 3, 4, 5, 6, 0xFF, 0xFF]);
-        assert_eq!(Frame::received(1, false, 200, words.into_iter()).len(), MAX_DATA);
+        let mut frame = Frame::fd(Id::Standard(1), &[0; MAX_DATA]).expect("fits");
+        frame.receive(0x123, false, 6, |n| words[n]);
+        assert_eq!(Some(frame), Frame::classical(Id::Standard(0x123), &bytes));
+        assert_eq!(frame.first(), &[1, 2, 3, 4, 5, 6, 0xFF, 0xFF]);
+        frame.receive(1, false, 200, |n| n as u32);
+        assert_eq!(frame.len(), MAX_DATA);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::port::Port;
 use crate::regs::{masked, wait_for_interrupt};
 use crate::usart::{self, Usart};
 use crate::{gpio, mailbox, watchdog};
-use panel_protocol::frame::Frame;
+use panel_protocol::frame::{Frame, Id};
 use panel_protocol::node::{Node, Wake, asks_to_stay};
 use panel_protocol::reply::ImageState;
 use panel_protocol::time::{Micros, Span};
@@ -29,9 +29,10 @@ enum Link {
 }
 
 /// The node and its links.
+#[repr(C)]
 pub(crate) struct Board {
-    clock: Clock,
     node: Node<Port, Memory>,
+    clock: Clock,
     can: Controller,
     uart: Usart,
     link: Link,
@@ -100,8 +101,11 @@ impl Board {
     fn turn(&mut self) {
         watchdog::feed();
         let now = self.clock.now();
+        let mut frame = Frame::empty(Id::Standard(0));
         for _ in 0..FRAMES {
-            let Some(frame) = can::receive() else { break };
+            if !can::receive(&mut frame) {
+                break;
+            }
             self.handle(now, Link::Can, &frame);
         }
         if let Some(frame) = self.uart.receive() {

@@ -93,22 +93,23 @@ enum Farewell {
 }
 
 /// One board on the bus.
+#[repr(C)]
 pub struct Node<P: NodePort, M: NodeMemory> {
-    port: P,
-    memory: M,
+    session: Session,
+    out: Outbox,
     number: Number,
     muted: bool,
-    out: Outbox,
-    block: [u8; MAX_BLOCK],
-    session: Session,
-    write: WriteJob,
-    records: Scan,
-    statistics: Statistics,
+    /// An abandoned session was writing a record: its slot is not blank any more.
+    record_left: bool,
     farewell: Option<Farewell>,
     /// What a write or an abandoned session began in the flash has ended by then, or never will.
     settling: Option<Micros>,
-    /// An abandoned session was writing a record: its slot is not blank any more.
-    record_left: bool,
+    records: Scan,
+    statistics: Statistics,
+    write: WriteJob,
+    block: [u8; MAX_BLOCK],
+    port: P,
+    memory: M,
 }
 
 impl<P: NodePort, M: NodeMemory> Node<P, M> {

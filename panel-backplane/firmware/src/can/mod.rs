@@ -1,7 +1,8 @@
 //! The CAN controller: frames come in by interrupt into a ring in RAM and go out through three mailboxes.
 //!
 //! The hardware's receive FIFO holds three frames, 343 us at 1 Mbit/s; a step of the node may take longer, so the
-//! interrupt empties the FIFO into [`Ring`]. Invariant: only the interrupt pushes, only the main loop pops.
+//! interrupt empties the FIFO into [`Ring`]. Invariant: only the interrupt pushes, only the main loop pops. Both run on
+//! the one core, so it is enough that the compiler keeps the order of what they read and write.
 
 #[cfg_attr(any(feature = "f405", feature = "f103"), path = "bxcan.rs")]
 #[cfg_attr(not(any(feature = "f405", feature = "f103")), path = "fdcan.rs")]
@@ -13,7 +14,7 @@ pub(crate) use controller::{Controller, start, take_received};
 use crate::chip::BOARD;
 use crate::core_registers::Clock;
 use crate::{gpio, regs, vectors, watchdog};
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, Ordering, compiler_fence};
 use panel_protocol::agent::{JOIN_AT_ONCE, JOIN_SILENCE, JOIN_WORD};
 use panel_protocol::frame::Frame;
 
@@ -61,9 +62,9 @@ impl Ring {
     /// From the interrupt: one frame. `id` carries [`FD`].
     fn push(&self, id: u32, len: u32, mut word: impl FnMut(u32) -> u32) {
         let head = self.head.load(Ordering::Relaxed);
-        let next = if head as usize + 1 == RING { 0 } else { head + 1 };
+        let next = (head + 1) % RING as u32;
         let Some(slot) = self.slots.get(head as usize) else { return };
-        if next == self.tail.load(Ordering::Acquire) {
+        if next == self.tail.load(Ordering::Relaxed) {
             self.count_lost();
             return;
         }
@@ -73,7 +74,8 @@ impl Ring {
         for (n, place) in slot.data.iter().enumerate().take(words) {
             place.store(word(n as u32), Ordering::Relaxed);
         }
-        self.head.store(next, Ordering::Release);
+        compiler_fence(Ordering::Release);
+        self.head.store(next, Ordering::Relaxed);
     }
 
     fn count_lost(&self) {
@@ -81,21 +83,19 @@ impl Ring {
     }
 
     fn is_empty(&self) -> bool {
-        self.head.load(Ordering::Acquire) == self.tail.load(Ordering::Relaxed)
+        self.head.load(Ordering::Relaxed) == self.tail.load(Ordering::Relaxed)
     }
 
-    fn pop(&self) -> Option<Frame> {
+    fn pop(&self, frame: &mut Frame) -> bool {
         let tail = self.tail.load(Ordering::Relaxed);
-        if self.is_empty() {
-            return None;
-        }
-        let slot = self.slots.get(tail as usize)?;
-        let words = slot.data.iter().map(|word| word.load(Ordering::Relaxed));
+        let Some(slot) = self.slots.get(tail as usize).filter(|_| !self.is_empty()) else { return false };
+        compiler_fence(Ordering::Acquire);
         let (id, len) = (slot.id.load(Ordering::Relaxed), slot.len.load(Ordering::Relaxed));
-        let frame = Frame::received(id as u16 & 0x7FF, id & FD != 0, len as u8, words);
-        let next = if tail as usize + 1 == RING { 0 } else { tail + 1 };
-        self.tail.store(next, Ordering::Release);
-        Some(frame)
+        let word = |n| slot.data.get(n).map_or(0, |word: &AtomicU32| word.load(Ordering::Relaxed));
+        frame.receive(id as u16 & 0x7FF, id & FD != 0, len as u8, word);
+        compiler_fence(Ordering::Release);
+        self.tail.store((tail + 1) % RING as u32, Ordering::Relaxed);
+        true
     }
 }
 
@@ -117,9 +117,9 @@ pub(crate) fn await_silence(clock: &mut Clock) {
     }
 }
 
-/// The next frame received, if any.
-pub(crate) fn receive() -> Option<Frame> {
-    RECEIVED.pop()
+/// Makes `frame` the next one received; false if there is none.
+pub(crate) fn receive(frame: &mut Frame) -> bool {
+    RECEIVED.pop(frame)
 }
 
 /// Whether a frame waits.

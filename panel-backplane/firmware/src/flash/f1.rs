@@ -64,10 +64,8 @@ pub(super) fn begin_program() {
     FLASH.write(CR, CR_PG);
 }
 
-pub(super) fn program(address: u32, unit: &[u8]) {
-    if let Ok(bytes) = unit.try_into() {
-        program_half_word(address, u16::from_le_bytes(bytes));
-    }
+pub(super) fn program(address: u32, unit: &[u8; 2]) {
+    program_half_word(address, u16::from_le_bytes(*unit));
 }
 
 pub(super) fn outcome() -> Outcome {

@@ -67,10 +67,8 @@ pub(super) fn begin_program() {
     FLASH.write(CR, CR_WORDS | CR_PG);
 }
 
-pub(super) fn program(address: u32, unit: &[u8]) {
-    if let Ok(bytes) = unit.try_into() {
-        program_word(address, u32::from_le_bytes(bytes));
-    }
+pub(super) fn program(address: u32, unit: &[u8; 4]) {
+    program_word(address, u32::from_le_bytes(*unit));
 }
 
 pub(super) fn outcome() -> Outcome {

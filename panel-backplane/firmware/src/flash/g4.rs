@@ -79,11 +79,9 @@ pub(super) fn begin_program() {
     FLASH.write(CR, CR_PG);
 }
 
-pub(super) fn program(address: u32, unit: &[u8]) {
-    if let Ok([a, b, c, d, e, f, g, h]) = <[u8; 8]>::try_from(unit) {
-        program_word(address, u32::from_le_bytes([a, b, c, d]));
-        program_word(address + 4, u32::from_le_bytes([e, f, g, h]));
-    }
+pub(super) fn program(address: u32, &[a, b, c, d, e, f, g, h]: &[u8; 8]) {
+    program_word(address, u32::from_le_bytes([a, b, c, d]));
+    program_word(address + 4, u32::from_le_bytes([e, f, g, h]));
 }
 
 pub(super) fn outcome() -> Outcome {

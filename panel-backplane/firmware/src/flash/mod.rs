@@ -18,38 +18,45 @@ pub(crate) use controller::{forgive_ecc_error, launch_options};
 pub(crate) use controller::{protection, set_protection, write_options};
 use panel_protocol::node::{EraseUnit, FlashFault, FlashState};
 
-/// Bytes of one programming call.
-const PIECE: usize = 256;
+/// Units that one programming call has at most, 256 bytes.
+const UNITS: usize = 256 / UNIT;
+const UNIT: usize = chip::UNIT as usize;
 /// Looks at the controller in one call. At 16 MHz that is 2 ms: a piece is programmed in one go (64 words, 1 ms), while
 /// the interrupt goes on receiving; a turn of the main loop between its words would make it ten times as long.
 const LOOKS: u32 = 2000;
 
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Operation {
     None,
     Erase,
-    Program {
-        address: u32,
-        len: u16,
-        at: u16,
-    },
+    Program,
     /// Refused before it reached the controller.
-    Refused(FlashFault),
+    Refused,
 }
 
 /// The flash and what it is doing.
+#[repr(C)]
 pub(crate) struct Flash {
     operation: Operation,
-    data: [u8; PIECE],
+    /// What is wrong if it fails, or was when it was refused.
+    fault: FlashFault,
+    /// Units that the controller is to be given, and was given; none for an erase.
+    units: usize,
+    given: usize,
+    /// Address of the next one.
+    address: u32,
     /// Lowest address that may be changed.
     floor: u32,
     /// Address after the last one: nothing may be changed before it is known.
     pub(crate) end: u32,
+    data: [[u8; UNIT]; UNITS],
 }
 
 impl Flash {
     /// A flash that changes nothing below `floor`.
     pub(crate) const fn new(floor: u32) -> Self {
-        Self { operation: Operation::None, data: [0; PIECE], floor, end: 0 }
+        let (operation, fault, data) = (Operation::None, FlashFault::Erase, [[0; UNIT]; UNITS]);
+        Self { operation, fault, units: 0, given: 0, address: 0, floor, end: 0, data }
     }
 
     fn allowed(&self, address: u32, len: u32) -> bool {
@@ -59,69 +66,68 @@ impl Flash {
 
     /// Begins to erase a unit.
     pub(crate) fn start_erase(&mut self, unit: &EraseUnit) {
+        self.fault = FlashFault::Erase;
         if !self.allowed(unit.address, unit.size) {
-            self.operation = Operation::Refused(FlashFault::Erase);
+            self.operation = Operation::Refused;
             return;
         }
         controller::unlock();
         controller::erase(unit);
-        self.operation = Operation::Erase;
+        (self.operation, self.units, self.given) = (Operation::Erase, 0, 0);
     }
 
-    /// Begins to program at most [`PIECE`] bytes.
+    /// Begins to program at most 256 bytes.
     pub(crate) fn start_program(&mut self, address: u32, data: &[u8]) {
-        let place = self.data.get_mut(..data.len());
-        match place.filter(|_| address.is_multiple_of(chip::UNIT)) {
+        self.fault = FlashFault::Program { address };
+        let fits = address.is_multiple_of(chip::UNIT) && self.allowed(address, data.len() as u32);
+        match self.data.as_flattened_mut().get_mut(..data.len()).filter(|_| fits) {
             Some(place) => place.copy_from_slice(data),
-            None => return self.operation = Operation::Refused(FlashFault::Program { address }),
-        }
-        if !self.allowed(address, data.len() as u32) {
-            self.operation = Operation::Refused(FlashFault::Program { address });
-            return;
+            None => return self.operation = Operation::Refused,
         }
         controller::unlock();
         controller::begin_program();
-        self.operation = Operation::Program { address, len: data.len() as u16, at: 0 };
+        (self.operation, self.units, self.given) = (Operation::Program, data.len() / UNIT, 0);
+        self.address = address;
     }
 
     /// Whether units wait to be programmed, so that the main loop must not sleep.
-    pub(crate) const fn is_programming(&self) -> bool {
-        matches!(self.operation, Operation::Program { .. })
+    pub(crate) fn is_programming(&self) -> bool {
+        self.operation == Operation::Program
     }
 
     /// Goes on with the operation.
     pub(crate) fn poll(&mut self) -> FlashState {
+        let operation = self.operation;
+        match operation {
+            Operation::None => return FlashState::Idle,
+            Operation::Refused => {
+                self.operation = Operation::None;
+                return FlashState::Failed(self.fault);
+            }
+            Operation::Erase | Operation::Program => {}
+        }
         for _ in 0..LOOKS {
-            match (&mut self.operation, controller::outcome()) {
-                (Operation::None, _) => return FlashState::Idle,
-                (Operation::Refused(fault), _) => {
-                    let fault = *fault;
-                    self.operation = Operation::None;
-                    return FlashState::Failed(fault);
-                }
-                (Operation::Erase, Outcome::Busy) => return FlashState::Busy,
-                (Operation::Program { .. }, Outcome::Busy) => {}
-                (Operation::Erase, Outcome::Done) => return self.end(None),
-                (Operation::Erase, Outcome::Failed) => return self.end(Some(FlashFault::Erase)),
-                (Operation::Program { address, at, .. }, Outcome::Failed) => {
-                    let address = *address + u32::from(at.saturating_sub(chip::UNIT as u16));
-                    return self.end(Some(FlashFault::Program { address }));
-                }
-                (Operation::Program { len, at, .. }, Outcome::Done) if at == len => return self.end(None),
-                (Operation::Program { address, at, .. }, Outcome::Done) => {
-                    let from = usize::from(*at);
-                    let unit = self.data.get(from..from + chip::UNIT as usize).unwrap_or(&[]);
-                    controller::program(*address + u32::from(*at), unit);
-                    *at += chip::UNIT as u16;
+            match controller::outcome() {
+                Outcome::Busy if operation == Operation::Erase => break,
+                Outcome::Busy => {}
+                Outcome::Failed => return self.end(FlashState::Failed(self.fault)),
+                Outcome::Done => {
+                    let Some(unit) = self.data.get(self.given).filter(|_| self.given < self.units) else {
+                        return self.end(FlashState::Idle);
+                    };
+                    controller::program(self.address, unit);
+                    self.fault = FlashFault::Program { address: self.address };
+                    self.address += chip::UNIT;
+                    self.given += 1;
                 }
             }
         }
         FlashState::Busy
     }
 
-    fn end(&mut self, fault: Option<FlashFault>) -> FlashState {
+    fn end(&mut self, state: FlashState) -> FlashState {
         self.operation = Operation::None;
         controller::lock();
-        fault.map_or(FlashState::Idle, FlashState::Failed)
+        state
     }
 }
