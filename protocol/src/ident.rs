@@ -231,21 +231,25 @@ const fn parse_discovery(id: u32) -> Option<Channel> {
 
 /// UID bytes in the order discovery sends them: first those that differ inside a reel (X and Y on the wafer,
 /// low bytes, then the wafer number), lot characters last. 3 bytes of key, 9 bytes of pieces.
-const ORDER: [usize; 12] = [0, 2, 4, 1, 3, 5, 6, 7, 8, 9, 10, 11];
+const ORDER: [u8; 12] = [0, 2, 4, 1, 3, 5, 6, 7, 8, 9, 10, 11];
+
+/// The three bytes of a UID from the `n`th in that order on; behind the last byte there are zeros.
+fn three_bytes(uid: &Uid, n: usize) -> u32 {
+    let byte = |n| ORDER.get(n).and_then(|&at| uid.0.get(usize::from(at))).map_or(0, |&byte| byte.into());
+    (n..n + 3).fold(0, |bits: u32, n| bits << 8 | byte(n))
+}
 
 /// The first 24 bits of a UID in discovery order.
 #[must_use]
-pub const fn uid_key(uid: &Uid) -> u32 {
-    (uid.0[ORDER[0]] as u32) << 16 | (uid.0[ORDER[1]] as u32) << 8 | uid.0[ORDER[2]] as u32
+pub fn uid_key(uid: &Uid) -> u32 {
+    three_bytes(uid, 0)
 }
 
 /// UID piece `0..=4`: 15 bits of the remaining 72, the last piece padded with zeros.
 #[must_use]
 pub fn uid_piece(uid: &Uid, piece: u8) -> u16 {
-    // The three bytes that hold the piece; behind the last byte of the UID there are zeros.
     let first = 15 * usize::from(piece.min(4));
-    let byte = |n: usize| ORDER.get(3 + first / 8 + n).map_or(0, |&at| u32::from(uid.0[at]));
-    ((byte(0) << 16 | byte(1) << 8 | byte(2)) >> (9 - first % 8)) as u16 & 0x7FFF
+    (three_bytes(uid, 3 + first / 8) >> (9 - first % 8)) as u16 & 0x7FFF
 }
 
 /// The UID put together again from its key and its five pieces.
@@ -254,7 +258,7 @@ pub fn uid_from(key: u32, pieces: [u16; 5]) -> Uid {
     let rest = pieces.iter().fold(0u128, |acc, &p| acc << 15 | u128::from(p & 0x7FFF)) >> 3;
     let mut uid = [0; 12];
     for (i, &at) in ORDER.iter().enumerate() {
-        uid[at] = if i < 3 { (key >> (16 - 8 * i)) as u8 } else { (rest >> (64 - 8 * (i - 3))) as u8 };
+        uid[usize::from(at)] = if i < 3 { (key >> (16 - 8 * i)) as u8 } else { (rest >> (64 - 8 * (i - 3))) as u8 };
     }
     Uid(uid)
 }
