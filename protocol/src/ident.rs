@@ -258,7 +258,8 @@ pub fn uid_from(key: u32, pieces: [u16; 5]) -> Uid {
     let rest = pieces.iter().fold(0u128, |acc, &p| acc << 15 | u128::from(p & 0x7FFF)) >> 3;
     let mut uid = [0; 12];
     for (i, &at) in ORDER.iter().enumerate() {
-        uid[usize::from(at)] = if i < 3 { (key >> (16 - 8 * i)) as u8 } else { (rest >> (64 - 8 * (i - 3))) as u8 };
+        uid[usize::from(at)] =
+            if i < 3 { (key >> (16 - 8 * i)) as u8 } else { (rest >> (64 - 8 * (i - 3))) as u8 };
     }
     Uid(uid)
 }
