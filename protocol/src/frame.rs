@@ -59,10 +59,12 @@ impl Frame {
     /// [`MAX_DATA`], and `word` gives word after word of the payload, by number, the first byte lowest.
     pub fn receive(&mut self, id: u16, fd: bool, len: u8, word: impl Fn(usize) -> u32) {
         (self.id, self.fd, self.len) = (Id::Standard(id), fd, len.min(MAX_DATA as u8));
-        // By number, so that the compiler sees that each is aligned: byte by byte is too slow for a Cortex-M0+.
+        // Whole words, because byte by byte is too slow for a Cortex-M0+.
         let (places, _) = self.data.as_chunks_mut();
         for n in 0..usize::from(self.len).div_ceil(4) {
-            places[n] = word(n).to_le_bytes();
+            if let Some(place) = places.get_mut(n) {
+                *place = word(n).to_le_bytes();
+            }
         }
         self.data[self.len.into()..].fill(0xFF);
     }
