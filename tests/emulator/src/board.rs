@@ -400,7 +400,11 @@ impl Board {
         while let Some(action) = self.processor.soc_mut().can_action() {
             let Some(port) = port else { continue };
             match action {
-                CanAction::Join { nominal, data } => self.join(nominal, data, port),
+                CanAction::Join { nominal, data, returns } => {
+                    if self.join(nominal, data, port) && !returns {
+                        port.wait_when_off();
+                    }
+                }
                 CanAction::Leave => {
                     self.joined = false;
                     port.disconnect();
@@ -412,24 +416,28 @@ impl Board {
                     }
                 }
                 CanAction::Abort => port.abort(),
+                CanAction::Recover => port.recover(now),
             }
         }
     }
 
     /// A controller at another bit rate would destroy every frame: it is kept off the bus and that is noted.
-    fn join(&mut self, nominal: u32, data: Option<u32>, port: &mut CanPort<'_>) {
+    fn join(&mut self, nominal: u32, data: Option<u32>, port: &mut CanPort<'_>) -> bool {
         let (bus, bus_data) = port.bit_rates();
         let (_, wires) = self.processor.parts();
         if nominal != bus {
-            return wires.complain(format!("CAN at {nominal} bit/s on a bus of {bus} bit/s"));
+            wires.complain(format!("CAN at {nominal} bit/s on a bus of {bus} bit/s"));
+            return false;
         }
         if let (Some(own), Some(bus)) = (data, bus_data)
             && own != bus
         {
-            return wires.complain(format!("CAN FD data at {own} bit/s on a bus of {bus} bit/s"));
+            wires.complain(format!("CAN FD data at {own} bit/s on a bus of {bus} bit/s"));
+            return false;
         }
         self.joined = true;
         port.connect(data.is_some());
+        true
     }
 }
 

@@ -195,7 +195,9 @@ impl BxCan {
             self.mode = Mode::Normal;
             if self.routed {
                 let nominal = self.bit_rate(wires.pclk1);
-                self.actions.push_back(CanAction::Join { nominal, data: None });
+                // Without ABOM software has to ask for initialisation and leave it again (32.7.6).
+                let returns = self.mcr & ABOM != 0;
+                self.actions.push_back(CanAction::Join { nominal, data: None, returns });
             } else {
                 wires.complain("CAN is in normal mode, but its pins are not switched to it");
             }
@@ -310,8 +312,11 @@ impl BxCan {
     }
 
     pub(crate) fn set_state(&mut self, wires: &mut Wires, state: CanState) {
-        if state.off && !self.state.off && self.mcr & ABOM == 0 {
-            wires.complain("bus-off without ABOM: the cell waits for software, which is not modelled");
+        if state.off && !self.state.off {
+            self.counters.bus_off += 1;
+            if self.mcr & ABOM == 0 {
+                wires.complain("bus-off without ABOM: the cell waits for software, which is not modelled");
+            }
         }
         self.state = state;
     }
@@ -492,7 +497,8 @@ mod tests {
     #[test]
     fn it_joins_the_bus_eleven_bits_after_initialisation_at_the_rate_of_btr() {
         let (mut can, ..) = joined();
-        assert_eq!(can.take_action(), Some(CanAction::Join { nominal: 1_000_000, data: None }));
+        let join = CanAction::Join { nominal: 1_000_000, data: None, returns: true };
+        assert_eq!(can.take_action(), Some(join));
         assert_eq!(can.take_action(), None);
     }
 

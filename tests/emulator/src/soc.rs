@@ -18,7 +18,11 @@ pub(crate) enum CanAction {
         nominal: u32,
         /// Data phase, bit/s, of a cell that takes FD frames.
         data: Option<u32>,
+        /// It comes back from bus-off by itself; otherwise after [`CanAction::Recover`].
+        returns: bool,
     },
+    /// Software lets it come back from bus-off.
+    Recover,
     /// It no longer takes part.
     Leave,
     /// A mailbox was filled.
@@ -51,6 +55,8 @@ pub struct CanCounters {
     pub deepest: usize,
     /// Frames sent.
     pub sent: u64,
+    /// Times it went bus-off.
+    pub bus_off: u64,
 }
 
 /// A processor core.

@@ -5,6 +5,8 @@
 //! when it is decided who has received it. Invariant: an endpoint is in `pending` exactly if it is connected,
 //! not bus-off and has mail; in `listening` exactly if it is connected and not bus-off.
 
+mod open;
+
 use panel_protocol::frame::{Frame, Id};
 
 use crate::bits::{self, Length};
@@ -62,6 +64,8 @@ pub(crate) struct Bus {
     listening: Set,
     pending: Set,
     off: Set,
+    /// Those whose transmitter does not reach the wires; see `bus/open.rs`.
+    open: Set,
     phase: Phase,
     /// When the bus became or becomes idle.
     free_at: u64,
@@ -99,6 +103,7 @@ impl Bus {
             listening: Set::default(),
             pending: Set::default(),
             off: Set::default(),
+            open: Set::default(),
             phase: Phase::Idle,
             free_at: 0,
             start_at: NEVER,
@@ -289,7 +294,7 @@ impl Bus {
             if self.senders.contains(e) {
                 self.senders.remove(e);
                 self.contenders.retain(|c| c.0 != e);
-                if self.senders.is_empty() {
+                if self.senders.minus(self.open).is_empty() {
                     *doomed = Some(ErrorKind::Broken);
                 }
             }
@@ -302,7 +307,7 @@ impl Bus {
         let sample = self.sample_at();
         let mut lowest = u32::MAX;
         self.contenders.clear();
-        for e in self.pending.iter() {
+        for e in self.pending.minus(self.open).iter() {
             let Some((mailbox, mail)) = self.controllers[e].contender(sample) else { continue };
             if mail.key < lowest {
                 lowest = mail.key;
@@ -314,6 +319,7 @@ impl Bus {
             }
         }
         if self.contenders.is_empty() {
+            self.speak_unheard(start);
             self.schedule();
             return;
         }
@@ -322,6 +328,9 @@ impl Bus {
         self.senders = Set::default();
         self.contenders.iter().for_each(|c| self.senders.insert(c.0));
 
+        if !self.open.is_empty() {
+            self.speak_along(start, lowest);
+        }
         let collision = if self.contenders.len() > 1 { self.collide() } else { None };
         let length = bits::length(&self.frame);
         let whole = self.duration(length) - u64::from(bits::INTERFRAME) * self.bit;
@@ -372,7 +381,7 @@ impl Bus {
             self.senders.remove(e);
             self.deaf.insert(e);
             self.controllers[e].transmit_failed();
-            self.check_off(e);
+            self.check_off(e, self.groups);
         }
         self.contenders.retain(|c| !losers.contains(&c.0));
         self.stats.merged += u64::from(self.senders.len()) - 1;
@@ -387,7 +396,7 @@ impl Bus {
         let others = self.listening.iter().filter(|&e| self.rates[e] != rate && !self.senders.contains(e));
         let others: Vec<usize> = others.collect();
         others.iter().for_each(|&e| self.deaf.insert(e));
-        others.iter().any(|&e| !self.controllers[e].is_passive())
+        others.iter().any(|&e| self.can_object(e))
     }
 
     /// Whether a controller that does not know FD frames, and is entitled to object, hears this one.
@@ -400,13 +409,18 @@ impl Bus {
         }
         let classical = self.listening.intersection(self.classical).minus(self.senders);
         self.deaf = self.deaf.union(classical);
-        classical.iter().any(|e| !self.controllers[e].is_passive())
+        classical.iter().any(|e| self.can_object(e))
+    }
+
+    /// Whether an error flag of this controller destroys a frame.
+    fn can_object(&self, e: usize) -> bool {
+        !self.controllers[e].is_passive() && !self.open.contains(e)
     }
 
     fn finish(&mut self, start: u64, end: u64, doomed: Option<ErrorKind>) -> Outcome {
         self.phase = Phase::Idle;
         self.groups += 1;
-        let unheard = doomed.is_none() && self.receivers().is_empty();
+        let unheard = doomed.is_none() && self.receivers().minus(self.open).is_empty();
         let kind = if unheard { Some(ErrorKind::NoAcknowledge) } else { doomed };
         self.free_at = end + u64::from(bits::INTERFRAME) * self.bit;
         if unheard {
@@ -457,7 +471,7 @@ impl Bus {
                 self.controllers[e].transmit_failed();
             }
             self.suspend(e);
-            self.check_off(e);
+            self.check_off(e, self.groups);
         }
         if !matches!(kind, ErrorKind::NoAcknowledge | ErrorKind::LastBit) {
             for e in self.listening.minus(self.senders).iter() {
@@ -473,9 +487,11 @@ impl Bus {
         }
     }
 
-    fn check_off(&mut self, e: usize) {
+    /// Takes `e` off the bus if it has failed too often; `groups` were seen until now.
+    fn check_off(&mut self, e: usize, groups: u64) {
         if self.controllers[e].is_over() {
-            self.controllers[e].recovery = Some(self.groups + RECOVERY_GROUPS);
+            let alone = self.controllers[e].recovers_alone;
+            self.controllers[e].recovery = alone.then_some(groups + RECOVERY_GROUPS);
             self.off.insert(e);
             self.listening.remove(e);
             self.pending.remove(e);
@@ -485,15 +501,18 @@ impl Bus {
 
     /// When the first endpoint leaves bus-off if the bus stays idle.
     fn recovery_at(&self) -> u64 {
-        if self.off.is_empty() {
-            return NEVER;
-        }
-        let groups = self.off.iter().filter_map(|e| self.controllers[e].recovery).min().unwrap_or(NEVER);
+        let recovering = self.off.iter().filter_map(|e| self.controllers[e].recovery);
+        let Some(groups) = recovering.min() else { return NEVER };
         self.free_at.saturating_add(groups.saturating_sub(self.groups).saturating_mul(GROUP_BITS * self.bit))
     }
 
+    /// Groups of eleven recessive bits seen until `now`, while the bus is idle.
+    fn groups_until(&self, now: u64) -> u64 {
+        self.groups + now.saturating_sub(self.free_at) / (GROUP_BITS * self.bit)
+    }
+
     fn recover(&mut self, now: u64) {
-        let seen = self.groups + now.saturating_sub(self.free_at) / (GROUP_BITS * self.bit);
+        let seen = self.groups_until(now);
         for e in self.off.iter() {
             if self.controllers[e].recovery.is_some_and(|g| g <= seen) {
                 self.controllers[e].recover();

@@ -31,8 +31,11 @@ pub(crate) struct Controller {
     rec: u16,
     /// Errors seen since the controller came up.
     errors: u16,
-    /// Bus-off, until the bus has counted this many groups of eleven recessive bits.
+    /// Bus-off, until the bus has counted this many groups of eleven recessive bits; `None` while it waits for its
+    /// processor.
     pub(crate) recovery: Option<u64>,
+    /// Comes back from bus-off without its processor.
+    pub(crate) recovers_alone: bool,
     /// An error-passive transmitter lets eight bits pass before its next attempt.
     pub(crate) suspended_until: u64,
 }
@@ -47,6 +50,7 @@ impl Controller {
             rec: 0,
             errors: 0,
             recovery: None,
+            recovers_alone: true,
             suspended_until: 0,
         }
     }

@@ -103,6 +103,23 @@ impl CanPort<'_> {
         self.bus.is_off(self.endpoint)
     }
 
+    /// From now on the controller comes back from bus-off only when [`CanPort::recover`] lets it, until it is connected
+    /// anew.
+    pub fn wait_when_off(&mut self) {
+        self.bus.wait_when_off(self.endpoint);
+    }
+
+    /// Lets a controller that is bus-off come back after 128 times eleven recessive bits from now on.
+    pub fn recover(&mut self, now: u64) {
+        self.bus.recover_from(self.endpoint, now);
+    }
+
+    /// Opens or closes the line from the controller to the transceiver: what is sent while it is open reaches nobody, what
+    /// others send is heard.
+    pub fn open_transmitter(&mut self, open: bool) {
+        self.bus.open_transmitter(self.endpoint, open);
+    }
+
     /// Bits per second of arbitration, and of FD payloads on a bus that carries them.
     #[must_use]
     pub fn bit_rates(&self) -> (u32, Option<u32>) {

@@ -259,18 +259,11 @@ impl FdCan {
                 self.ir |= flag;
             }
         }
-        match (before.off, state.off) {
-            // "CCCR.INIT is set ... the device has to wait for 129 occurrences of bus idle once it is cleared."
-            (false, true) => {
-                self.ir |= BO;
-                self.cccr |= INIT;
-            }
-            // The bus lets it back, but software has not asked for that: it stays away.
-            (true, false) if self.cccr & INIT != 0 => {
-                self.mode = Mode::Init;
-                self.actions.push_back(CanAction::Leave);
-            }
-            _ => {}
+        // "CCCR.INIT is set ... the device has to wait for 129 occurrences of bus idle once it is cleared."
+        if state.off && !before.off {
+            self.ir |= BO;
+            self.cccr |= INIT;
+            self.counters.bus_off += 1;
         }
         self.tick(wires);
     }
@@ -293,7 +286,7 @@ impl FdCan {
         let config = if open { value & (FDOE | BRSE | 1 << 12) } else { was & (FDOE | BRSE | 1 << 12) };
         self.cccr = value & INIT | cce | config;
         match (was & INIT != 0, value & INIT != 0) {
-            (true, false) if self.state.off => {} // recovers from bus-off, where it still is
+            (true, false) if self.state.off => self.actions.push_back(CanAction::Recover),
             (true, false) => {
                 let (nominal, _) = self.bit_rates();
                 let wait = ns(11, nominal);
@@ -329,7 +322,7 @@ impl FdCan {
         if self.clock == 0 {
             wires.complain("FDCAN is started without a kernel clock");
         } else if self.routed {
-            self.actions.push_back(CanAction::Join { nominal, data });
+            self.actions.push_back(CanAction::Join { nominal, data, returns: false });
         } else {
             wires.complain("FDCAN is started, but its pins are not switched to it");
         }
@@ -432,7 +425,8 @@ mod tests {
         can.write(w, 0x18, FDOE | BRSE);
         w.now.ns = 11_000;
         can.tick(w);
-        assert_eq!(can.take_action(), Some(CanAction::Join { nominal: 1_000_000, data: Some(5_000_000) }));
+        let join = CanAction::Join { nominal: 1_000_000, data: Some(5_000_000), returns: false };
+        assert_eq!(can.take_action(), Some(join));
         assert_eq!(w.complaints().count(), 0);
         (can, wires)
     }
@@ -494,11 +488,10 @@ mod tests {
         can.set_state(&mut wires, CanState { tec: 256, rec: 0, off: true });
         assert_eq!(can.read(&mut wires, 0x18) & INIT, INIT);
         assert_ne!(can.read(&mut wires, 0x44) & 1 << 7, 0);
+        assert_eq!(can.take_action(), None);
         can.write(&mut wires, 0x18, FDOE | BRSE);
+        assert_eq!(can.take_action(), Some(CanAction::Recover));
         can.set_state(&mut wires, CanState::default());
-        assert_eq!(can.mode, Mode::Normal);
-        can.set_state(&mut wires, CanState { tec: 256, rec: 0, off: true });
-        can.set_state(&mut wires, CanState::default());
-        assert_eq!((can.mode, can.take_action()), (Mode::Init, Some(CanAction::Leave)));
+        assert_eq!((can.mode, can.take_action()), (Mode::Normal, None));
     }
 }
