@@ -1,4 +1,4 @@
-//! A board that floods the bus: noticed by frames that are nobody's answer, found by cutting one slot off
+//! A board that floods the bus: noticed by frames that are nobody's answer, or by a node that asks for help without end, found by cutting one slot off
 //! after the other: first those that draw far more than others, as a transceiver does that drives all the time,
 //! then the board whose number the frames carry.
 //!
@@ -18,7 +18,7 @@ use super::{Lane, Stage};
 use crate::event::Step;
 use crate::verdict::Verdict;
 
-/// Watch over frames that are nobody's answer.
+/// Watch over frames that are nobody's answer, and over nodes that ask without end.
 #[derive(Debug, Default)]
 pub(crate) struct Flood {
     /// Foreign frames so far, and at the last look.
@@ -32,6 +32,10 @@ pub(crate) struct Flood {
     suspects: VecDeque<Slot>,
     /// The slot whose number the last foreign frame carried.
     named: Option<Slot>,
+    /// The node that asks most of late, and by how many frames more than all others together.
+    asking: Option<(NodeId, u64)>,
+    /// A node that asked too much: whatever it says is foreign.
+    accused: Option<NodeId>,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +52,9 @@ enum State {
 
 /// Foreign frames within [`WINDOW`] that make a flood likely: a quarter of what 1 Mbit/s can carry.
 const FLOOD: u64 = 100;
+/// Urgent frames and requests of one node within [`WINDOW`] that make a flood likely: what it lacks of a segment takes some forty, and
+/// holds are few.
+const ASKED: u64 = 200;
 const WINDOW: Span = Span::from_millis(50);
 /// Time without a foreign frame that proves that there is no flood, or that the slot switched off was its source.
 const SILENCE: Span = Span::from_millis(5);
@@ -67,7 +74,25 @@ impl Flood {
 
     /// Looks at the time since `now` only.
     fn look(&mut self, now: Micros) {
-        (self.seen, self.since) = (self.foreign, now);
+        (self.seen, self.since, self.asking) = (self.foreign, now, None);
+    }
+
+    /// The usual state is looked at window by window.
+    fn begin_window(&mut self, now: Micros) {
+        if self.state == State::Usual && now.since(self.since) >= WINDOW {
+            self.look(now);
+        }
+    }
+
+    /// One more request of this node; whether it asks so much that nobody else has a say.
+    fn is_asking_too_much(&mut self, node: NodeId) -> bool {
+        let (first, ahead) = match self.asking {
+            None | Some((_, 0)) => (node, 1),
+            Some((first, ahead)) if first == node => (node, ahead + 1),
+            Some((first, ahead)) => (first, ahead - 1),
+        };
+        self.asking = Some((first, ahead));
+        first == node && ahead >= ASKED
     }
 }
 
@@ -86,17 +111,35 @@ impl Lane {
     /// Takes note of a frame that was nobody's answer.
     pub(super) fn watch_flood(&mut self, now: Micros, frame: &Frame) {
         let flood = &mut self.flood;
-        if flood.state == State::Usual && now.since(flood.since) >= WINDOW {
-            flood.look(now);
-        }
+        flood.begin_window(now);
         flood.foreign += 1;
         // A frame that only the host may send does harm, and a board that gives way to all others sends few.
         let suspicious = flood.foreign - flood.seen >= FLOOD || is_ours(frame);
         if let Some(node) = number(frame) {
             self.flood.named = self.slot_of(node);
         }
+        if suspicious {
+            self.suspect(now);
+        }
+    }
+
+    /// Takes note of a frame that may be sound: a node that asks for help again and again starves those it asks.
+    pub(super) fn watch_asking(&mut self, now: Micros, frame: &Frame) {
+        let Some(Channel::Urgent(node) | Channel::Missing(node)) = Channel::of(frame.id()) else { return };
+        if self.flood.accused == Some(node) {
+            return self.watch_flood(now, frame);
+        }
+        self.flood.begin_window(now);
+        if self.flood.is_asking_too_much(node) {
+            (self.flood.accused, self.flood.named) = (Some(node), self.slot_of(node));
+            self.suspect(now);
+        }
+    }
+
+    /// The host falls silent, unless it has just done so in vain.
+    fn suspect(&mut self, now: Micros) {
         let recently = self.flood.quiet > Micros::ZERO && now.since(self.flood.quiet) < WINDOW;
-        if suspicious && !recently && !self.is_flooded() && self.stage != Stage::Done {
+        if !recently && !self.is_flooded() && self.stage != Stage::Done {
             self.flood.state = State::Listening(now);
             self.flood.look(now);
         }
@@ -167,7 +210,7 @@ impl Lane {
 
     fn resume(&mut self, now: Micros) {
         self.flood.state = State::Usual;
-        self.flood.quiet = now;
+        (self.flood.quiet, self.flood.accused) = (now, None);
         self.flood.suspects.clear();
         self.flood.look(now);
         self.master.postpone(now);

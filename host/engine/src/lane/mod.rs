@@ -280,6 +280,8 @@ impl Lane {
         let after = self.master.tally();
         if after.foreign > before.foreign || (after.late > before.late && !self.may_be_late(frame)) {
             self.watch_flood(now, frame);
+        } else {
+            self.watch_asking(now, frame);
         }
         self.drain(now);
     }
