@@ -1,118 +1,20 @@
-//! The faults of a production panel that make sense for a real binary, all on one panel at once.
+//! The faults of a production panel that make sense for a real binary, several on one panel at once.
 //!
 //! The same rows as the simulator's catalogue (`tests/simulator/src/fault.rs`): noise on the bus, frames that one board alone
 //! misses, a board that dies, one whose supply dips, one that hangs, flash that cannot be erased or takes too long, two boards
-//! with one UID, a board with another chip.
-//! Cells that fail and boards that are protected are in `panel.rs`. What only a model of a board can have (a node that
-//! babbles, falls mute or lies about its lock) would be another binary.
+//! with one UID, a board with another chip or of another revision; and at the bus, on bxCAN and on FDCAN: a board that nobody
+//! hears, one that goes bus-off for good or for a while, one that falls mute when it erases, one that babbles.
+//! Cells that fail and boards that are protected are in `panel.rs`. Not here, because the shipped bootloaders cannot have
+//! them: they measure no supply (`supply-low`) and make no keys. An empty slot (`absent`) has no binary, and nothing outside a chip
+//! slows its processor alone (`slow-service`); how much of it reception takes is counted in `budget.rs`.
 
 use panel_codes::Code;
-use panel_emulator::{Board, BoardConfig, FLASH_BASE, Fitted, NEVER, Noise};
-use panel_engine::Outcome;
-use panel_protocol::frame::Frame;
-use panel_simulator::{CanPort, Device};
+use panel_emulator::{Board, BoardConfig, FLASH_BASE};
+use panel_engine::{Outcome, SlotReport};
+use panel_simulator::Device;
 
-use crate::tools::{F103, F405, Station, all_pass};
-
-/// What a chip draws whose processor stands still.
-const STOPPED_MA: u32 = 10;
-const DIP_NS: u64 = 20_000_000;
-/// `b .`
-const CIRCLE: [u8; 2] = 0xE7FE_u16.to_le_bytes();
-
-/// What happens to a board from outside.
-#[derive(Debug, Clone, Copy)]
-enum Strike {
-    Nothing,
-    /// So many of a thousand frames do not reach it.
-    Loss(u64),
-    /// It stops for ever when this cell has been programmed.
-    Dead(u32),
-    /// Its supply dips once when this cell has been programmed.
-    BrownOut(u32),
-    /// Its processor runs in circles when this cell has been programmed.
-    Hang(u32),
-}
-
-/// A board to which something happens.
-struct Struck {
-    board: Fitted,
-    strike: Strike,
-    noise: Noise,
-    dead: bool,
-    /// When the supply is back.
-    back: u64,
-}
-
-impl Struck {
-    fn new(board: Fitted, strike: Strike) -> Self {
-        Self { board, strike, noise: Noise::new(3), dead: false, back: NEVER }
-    }
-
-    fn look(&mut self, now: u64, port: &mut CanPort<'_>) {
-        let (Strike::Dead(at) | Strike::BrownOut(at) | Strike::Hang(at)) = self.strike else { return };
-        if self.board.board().flash().data()[(at - FLASH_BASE) as usize] == 0xFF {
-            return;
-        }
-        if matches!(self.strike, Strike::Hang(_)) {
-            let mut board = self.board.board();
-            let place = board.program_counter() & !1;
-            assert!(board.spoil_memory(place, &CIRCLE.repeat(16)));
-            self.strike = Strike::Nothing;
-            return;
-        }
-        self.board.set_power(now, false, port);
-        self.dead = matches!(self.strike, Strike::Dead(_));
-        self.back = if self.dead { NEVER } else { now + DIP_NS };
-        self.strike = Strike::Nothing;
-    }
-}
-
-impl Device for Struck {
-    fn due(&self) -> u64 {
-        if self.dead { NEVER } else { self.board.due().min(self.back) }
-    }
-
-    fn run(&mut self, now: u64, port: &mut CanPort<'_>) -> bool {
-        if self.back <= now {
-            self.back = NEVER;
-            self.board.set_power(now, true, port);
-        }
-        let readable = self.board.run(now, port);
-        self.look(now, port);
-        readable
-    }
-
-    fn receive(&mut self, now: u64, frame: &Frame, port: &mut CanPort<'_>) {
-        match self.strike {
-            Strike::Loss(share) if self.noise.below(1000) < share => _ = self.run(now, port),
-            _ => self.board.receive(now, frame, port),
-        }
-    }
-
-    fn sent(&mut self, now: u64, frame: &Frame, port: &mut CanPort<'_>) {
-        self.board.sent(now, frame, port);
-    }
-
-    fn set_power(&mut self, now: u64, on: bool, port: &mut CanPort<'_>) {
-        self.back = NEVER;
-        if !self.dead {
-            self.board.set_power(now, on, port);
-        }
-    }
-
-    fn set_reset(&mut self, now: u64, asserted: bool, port: &mut CanPort<'_>) {
-        self.board.set_reset(now, asserted, port);
-    }
-
-    fn set_select(&mut self, on: bool) {
-        self.board.set_select(on);
-    }
-
-    fn current_ma(&self, now: u64) -> u32 {
-        if self.dead { STOPPED_MA } else { self.board.current_ma(now) }
-    }
-}
+use crate::struck::{REPEAT_BXCAN2, REPEAT_FDCAN1, Strike, Struck};
+use crate::tools::{F103, F405, F405_CRYSTAL, G431, Kit, Station, all_pass};
 
 #[test]
 fn each_faulty_board_fails_with_its_own_code_and_the_others_pass() {
@@ -144,8 +46,7 @@ fn each_faulty_board_fails_with_its_own_code_and_the_others_pass() {
     let fit = |slot, board| -> Box<dyn Device> { Box::new(Struck::new(board, strike(slot))) };
     let mut station = Station::troubled(&F405, boards, 0.002, fit);
     let reports = station.program(&image, false);
-    let ends: Vec<_> =
-        reports.iter().filter_map(|r| r.verdict.as_ref()).map(|v| (v.outcome, v.code)).collect();
+    let ends = ends(&reports);
     println!("measured: 8 f405 boards with the catalogue's faults: {ends:?}");
     let fail = |code| (Outcome::Fail, Some(code));
     let expected = [
@@ -197,8 +98,7 @@ fn a_board_with_another_chip_and_one_whose_processor_hangs_fail_and_their_neighb
     let mut station = Station::troubled(&F405, boards.into(), 0.0, fit);
     station.start_up = F103.planned().start_up(false);
     let reports = station.program(&image, false);
-    let ends: Vec<_> =
-        reports.iter().filter_map(|r| r.verdict.as_ref()).map(|v| (v.outcome, v.code)).collect();
+    let ends = ends(&reports);
     println!("measured: f405, f103 in its panel, f405 that hangs: {ends:?}");
     let fail = |code| (Outcome::Fail, Some(code));
     assert_eq!(ends, [(Outcome::Pass, None), fail(Code::WrongChip), fail(Code::BoardSilent)], "{reports:?}");
@@ -207,4 +107,102 @@ fn a_board_with_another_chip_and_one_whose_processor_hangs_fail_and_their_neighb
         [],
         "nothing is written to another chip"
     );
+}
+
+#[test]
+fn boards_with_bxcan_that_fail_at_the_bus_are_told_apart_and_their_neighbours_lose_no_time() {
+    fail_at_the_bus(&F405, REPEAT_BXCAN2);
+}
+
+#[test]
+fn boards_with_fdcan_that_fail_at_the_bus_are_told_apart_and_their_neighbours_lose_no_time() {
+    fail_at_the_bus(&G431, REPEAT_FDCAN1);
+}
+
+/// How long one board's line is open: several times what bus-off lasts, much less than the host waits for an answer.
+const OPEN_NS: u64 = 20_000_000;
+/// What the faulty boards of a panel may cost the others, ms: a board that falls mute is waited for once, 120 ms, and a
+/// babbling one is found within 50 (docs/engineer-guide.md, "What one bad board costs").
+const COST_MS: u64 = 120 + 50;
+
+fn fail_at_the_bus(kit: &Kit, repeat: &'static [u16]) {
+    let image = kit.application("1.0", 12_000);
+    let (address, bytes) = image.flat();
+    let half = address + 6000;
+    let sound = Station::new(kit, 7).program(&image, false);
+    let strike = |slot| match slot {
+        2 => Strike::Mute,
+        3 => Strike::FallsMute(half),
+        4 => Strike::Interrupted(half, OPEN_NS),
+        5 => Strike::MuteAfterErase,
+        6 => Strike::Babble(half, repeat),
+        _ => Strike::Nothing,
+    };
+    let resident = kit.bootloader();
+    let boards = (1..=7).map(|slot| {
+        let mut board = kit.board(slot);
+        board.program(&resident);
+        board
+    });
+    let fit = |slot, board| -> Box<dyn Device> { Box::new(Struck::new(board, strike(slot))) };
+    let mut station = Station::troubled(kit, boards.collect(), 0.0, fit);
+    let reports = station.program(&image, false);
+    let (usual, took) = (time(&sound, &[1, 7]), time(&reports, &[1, 7]));
+    let off: Vec<u64> = station.boards.iter().map(|b| b.board().can_counters().bus_off).collect();
+    println!("measured: 7 {} boards that fail at the bus: {:?}", kit.name, ends(&reports));
+    println!(
+        "measured: their neighbours pass after {took} ms, {usual} ms without them; bus-off {off:?} times"
+    );
+    let fail = |code| (Outcome::Fail, Some(code));
+    let pass = (Outcome::Pass, None);
+    let expected = [
+        pass,
+        fail(Code::BoardBusOff),
+        fail(Code::BoardBusOff),
+        pass,
+        fail(Code::SilentAfterErase),
+        fail(Code::Babbling),
+        pass,
+    ];
+    assert_eq!(ends(&reports), expected, "{reports:?}");
+    assert!(took <= usual + COST_MS, "{took} ms, {usual} ms without faulty boards");
+    for slot in [2, 3, 4, 5] {
+        assert!(off[slot - 1] > 0, "who is not heard goes bus-off: {off:?}");
+    }
+    for slot in [1, 4, 7] {
+        let board = station.boards[slot - 1].board();
+        let at = (address - FLASH_BASE) as usize;
+        assert_eq!(board.flash().data()[at..at + bytes.len()], bytes);
+        assert_eq!(board.complaints(), []);
+    }
+    assert_eq!(station.boards[1].board().flash_mut().take_journal(), [], "nobody knows the mute one");
+}
+
+#[test]
+fn a_board_of_another_hardware_revision_is_refused_untouched_with_both_revisions() {
+    let boards = [(1, &F405), (2, &F405_CRYSTAL), (3, &F405)].map(|(slot, kit)| {
+        let mut board = kit.board(slot);
+        board.program(&kit.bootloader());
+        board
+    });
+    let mut station = Station::with(&F405, boards.into());
+    station.revisions = vec![1];
+    let reports = station.program(&F405.application("1.0", 3000), false);
+    let (pass, fail) = ((Outcome::Pass, None), (Outcome::Fail, Some(Code::WrongHardwareRevision)));
+    assert_eq!(ends(&reports), [pass, fail, pass], "{reports:?}");
+    let detail = reports[1].verdict.as_ref().map(|v| v.detail.as_str());
+    assert_eq!(detail, Some("revision 1 expected, 258 found"));
+    assert_eq!(station.boards[1].board().flash_mut().take_journal(), []);
+}
+
+/// How each slot ended.
+fn ends(reports: &[SlotReport]) -> Vec<(Outcome, Option<Code>)> {
+    reports.iter().filter_map(|r| r.verdict.as_ref()).map(|v| (v.outcome, v.code)).collect()
+}
+
+/// From the first board's start to the last end of these slots, ms.
+fn time(reports: &[SlotReport], slots: &[u16]) -> u64 {
+    let began = reports.iter().map(|r| r.started.0).min().unwrap_or(0);
+    let ended = reports.iter().filter(|r| slots.contains(&r.slot.0)).map(|r| r.ended.0).max();
+    (ended.unwrap_or(u64::MAX) - began) / 1000
 }

@@ -17,6 +17,7 @@ mod panel;
 mod processor;
 mod seal;
 mod slot;
+mod struck;
 mod tools;
 mod update;
 mod watchdog;

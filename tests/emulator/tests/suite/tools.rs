@@ -192,6 +192,8 @@ pub(crate) struct Station {
     pub(crate) ways: Ways,
     chip: &'static panel_engine::chip::Chip,
     pub(crate) start_up: Span,
+    /// Hardware revisions that the job is for; empty: all.
+    pub(crate) revisions: Vec<u16>,
     session: u8,
 }
 
@@ -239,7 +241,8 @@ impl Station {
             assert!(world.install(slot, fit(slot, board.clone())));
         }
         let chip = kit.planned();
-        Self { world, boards, panel, ways: Ways::default(), chip, start_up: chip.start_up(false), session: 1 }
+        let (ways, start_up) = (Ways::default(), chip.start_up(false));
+        Self { world, boards, panel, ways, chip, start_up, revisions: Vec::new(), session: 1 }
     }
 
     /// Programs every board with `image` by the real engine; how each slot ended.
@@ -309,7 +312,7 @@ impl Station {
             release: "image.bin".to_owned(),
             image,
             chip: self.chip,
-            revisions: Vec::new(),
+            revisions: self.revisions.clone(),
             min_supply_mv: None,
             retries: 0,
             digest: true,
