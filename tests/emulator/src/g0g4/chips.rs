@@ -3,7 +3,8 @@
 //!
 //! Times of the flash are the typical ones of the datasheets' tables "Flash memory characteristics".
 
-use super::flash::{Geometry, Mismatch, OptionRegister};
+use super::flash::Geometry;
+use super::options::{Mismatch, OptionRegister};
 use super::rcc::Family;
 use crate::gpio::Gpio;
 

@@ -3,10 +3,10 @@
 //!
 //! A double word takes two stores of a word and is programmed once between erases, in one-time programmable memory
 //! (3.3.1) once for ever; every error flag that is left standing refuses the next store (PGSERR). Option bytes come into
-//! force by OBL_LAUNCH or power-up, by no other reset (3.4.2); their page is erased and programmed double word by double
-//! word, and one that does not fit its complement loads as the manual's mismatch value. What one chip has in another way than its relatives is in [`Geometry`]. Not modelled, and noted when asked for:
+//! force by OBL_LAUNCH or power-up, by no other reset (3.4.2, `options.rs`). What one chip has in another way than its relatives is in [`Geometry`]. Not modelled, and noted when asked for:
 //! fast programming, mass erase, another number of banks than as delivered.
 
+use super::options::{HIDDEN, OPTION_BYTES, OptionRegister, Options};
 use crate::flash::{Cells, FLASH_BASE, Flash};
 use crate::wires::{Reset, Wires};
 
@@ -39,21 +39,6 @@ pub(crate) struct Geometry {
     pub(crate) protects: [[usize; 2]; 2],
 }
 
-/// An option register: offset, value as delivered, what is loaded where its word and complement do not match.
-pub(crate) type OptionRegister = (u32, u32, Mismatch);
-
-/// What is loaded in the place of option bytes that do not match (3.4.2).
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Mismatch {
-    /// This value.
-    Word(u32),
-    /// A value that makes all of the flash execute-only (PCROP): a program that reads its own constants does not run.
-    Hides(u32),
-}
-
-/// First address of the first bank's option bytes: each word of the registers with its complement behind it (RM0440 table
-/// 14, RM0444 table 12). Those of the second bank, which lie elsewhere in memory, are kept behind them.
-const OPTION_BYTES: u32 = 0x1FFF_7800;
 /// One-time programmable memory (3.3.1).
 const OTP: u32 = 0x1FFF_7000;
 const OTP_SIZE: u32 = 1024;
@@ -105,18 +90,16 @@ pub(crate) struct FlashInterface {
     jammed: bool,
     /// Address and value of the first half of a double word.
     half: Option<(u32, u32)>,
-    /// Option bytes in force, and in the registers as software left them.
-    loaded: Vec<u32>,
-    registers: Vec<u32>,
+    options: Options,
     seed: u64,
 }
 
 impl FlashInterface {
     pub(crate) fn new(geometry: &'static Geometry) -> Self {
-        let factory: Vec<u32> = geometry.options.iter().map(|&(_, value, _)| value).collect();
+        let options = Options::new(geometry.options);
         let cells = Cells::new(geometry.bank * geometry.banks, true)
             .and(OTP, vec![0xFF; OTP_SIZE as usize])
-            .and(OPTION_BYTES, factory.iter().flat_map(|&word| with_complement(word)).collect());
+            .and(OPTION_BYTES, options.delivered());
         Self {
             cells: Flash::with_banks(cells, geometry.bank),
             geometry,
@@ -128,8 +111,7 @@ impl FlashInterface {
             option_keys: 0,
             jammed: false,
             half: None,
-            loaded: factory.clone(),
-            registers: factory,
+            options,
             seed: 0,
         }
     }
@@ -144,9 +126,14 @@ impl FlashInterface {
         (self.keys, self.option_keys, self.jammed) = (0, 0, false);
         self.half = None;
         if matches!(cause, Reset::Power | Reset::Options) {
-            self.load_options(wires);
+            if !self.options.load(&mut self.cells) {
+                self.sr |= OPTVERR;
+            }
+            if self.cells.hidden {
+                wires.complain(HIDDEN);
+            }
         }
-        self.registers.clone_from(&self.loaded);
+        self.options.renew();
     }
 
     pub(crate) fn latency(&self) -> u32 {
@@ -155,33 +142,7 @@ impl FlashInterface {
 
     /// Option bytes in force, in the order of their registers.
     pub(crate) fn loaded(&self) -> &[u32] {
-        &self.loaded
-    }
-
-    /// Option byte loading (3.4.2).
-    fn load_options(&mut self, wires: &mut Wires) {
-        self.cells.hidden = false;
-        for (n, (place, &(_, _, mismatch))) in
-            (OPTION_BYTES..).step_by(8).zip(self.geometry.options).enumerate()
-        {
-            let bytes = self.cells.bytes(place, 8);
-            let word = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-            if bytes == with_complement(word) && !self.cells.cells().is_spoilt(place) {
-                self.loaded[n] = word;
-                continue;
-            }
-            self.sr |= OPTVERR;
-            self.loaded[n] = match mismatch {
-                Mismatch::Word(word) => word,
-                Mismatch::Hides(word) => {
-                    self.cells.hidden = true;
-                    word
-                }
-            };
-        }
-        if self.cells.hidden {
-            wires.complain(HIDDEN);
-        }
+        &self.options.loaded
     }
 
     pub(crate) fn tick(&mut self, wires: &mut Wires) {
@@ -203,8 +164,8 @@ impl FlashInterface {
             0x14 => self.cr,
             0x18 => self.eccr[0],
             0x1C if self.geometry.own_ecc => self.eccr[1],
-            _ => match self.option_register(offset) {
-                Some(n) => self.registers[n],
+            _ => match self.options.find(offset) {
+                Some(n) => self.options.registers[n],
                 None => {
                     wires.complain(format!("read of unmodelled FLASH register {offset:#x}"));
                     0
@@ -232,18 +193,14 @@ impl FlashInterface {
             0x14 => self.control(wires, value),
             0x18 => self.clear_ecc(0, value),
             0x1C if self.geometry.own_ecc => self.clear_ecc(1, value),
-            _ => match self.option_register(offset) {
+            _ => match self.options.find(offset) {
                 Some(_) if self.cr & OPTLOCK != 0 => {
                     wires.complain(format!("option register {offset:#x} written while locked"));
                 }
-                Some(n) => self.registers[n] = value,
+                Some(n) => self.options.registers[n] = value,
                 None => wires.complain(format!("write of unmodelled FLASH register {offset:#x}")),
             },
         }
-    }
-
-    fn option_register(&self, offset: u32) -> Option<usize> {
-        self.geometry.options.iter().position(|&(register, ..)| register == offset)
     }
 
     /// Flags are cleared by writing 1.
@@ -380,20 +337,16 @@ impl FlashInterface {
 
     fn write_options(&mut self, wires: &mut Wires) {
         let level = |options: &[u32]| options[0] & 0xFF;
-        if level(&self.loaded) == 0xCC {
+        if level(self.loaded()) == 0xCC {
             return wires.complain("option bytes cannot be changed at protection level 2");
         }
-        if level(&self.loaded) != 0xAA && level(&self.registers) == 0xAA {
+        if level(self.loaded()) != 0xAA && level(&self.options.registers) == 0xAA {
             wires.complain("protection level 1 given up: mass erase");
         }
-        if self.geometry.banks > 1 && (self.registers[0] ^ self.loaded[0]) & BANKS != 0 {
+        if self.geometry.banks > 1 && (self.options.registers[0] ^ self.options.loaded[0]) & BANKS != 0 {
             wires.complain("another number of banks is not modelled");
         }
-        let page = vec![0xFF; 8 * self.registers.len()];
-        let words = (OPTION_BYTES..).step_by(8).zip(&self.registers);
-        let programs =
-            words.map(|(at, &word)| (at, with_complement(word).to_vec(), self.geometry.program_ns));
-        let operations = [(OPTION_BYTES, page, self.geometry.erase_ns)].into_iter().chain(programs).collect();
+        let operations = self.options.operations(self.geometry.erase_ns, self.geometry.program_ns);
         if !self.cells.begin_all(wires.now.ns, operations) {
             wires.complain("OPTSTRT while the flash is busy");
         }
@@ -403,19 +356,9 @@ impl FlashInterface {
     /// behind the last.
     fn is_write_protected(&self, address: u32) -> bool {
         let page = (address - FLASH_BASE) % self.geometry.bank / PAGE;
-        let areas = self.geometry.protects[self.bank_of(address)].map(|n| self.loaded[n]);
+        let areas = self.geometry.protects[self.bank_of(address)].map(|n| self.options.loaded[n]);
         areas.iter().any(|area| (area & 0x7F..=area >> 16 & 0x7F).contains(&page))
     }
-}
-
-/// What a chip says whose option bytes hide its flash. A power cut while they are written can do that (RM0440 3.4.2, RM0444
-/// 3.4.2 with a word of warning), and no program on the chip can undo it.
-const HIDDEN: &str = "option bytes do not match: the flash is execute-only";
-
-/// A word of option bytes in memory.
-fn with_complement(word: u32) -> [u8; 8] {
-    let ([a, b, c, d], [e, f, g, h]) = (word.to_le_bytes(), (!word).to_le_bytes());
-    [a, b, c, d, e, f, g, h]
 }
 
 /// Takes one key; true when the second right one came.
@@ -512,7 +455,7 @@ mod tests {
     #[test]
     fn write_protected_pages_refuse() {
         let (mut flash, mut wires) = unlocked();
-        flash.loaded[3] = 0xFF80_FF80 | 16 << 16 | 15;
+        flash.options.loaded[3] = 0xFF80_FF80 | 16 << 16 | 15;
         flash.write(&mut wires, 0x14, PER | 16 << 3 | STRT);
         assert_eq!(flash.sr, WRPERR);
         flash.write(&mut wires, 0x10, WRPERR);
@@ -549,28 +492,6 @@ mod tests {
         assert_eq!(flash.loaded()[0] & 0xFF, 0xAA);
         flash.reset(&mut wires, Reset::Options);
         assert_eq!(flash.loaded()[0] & 0xFF, 0xBB);
-    }
-
-    #[test]
-    fn option_bytes_that_do_not_match_load_as_a_protected_chip_and_those_of_pcrop_hide_the_flash() {
-        let (mut flash, mut wires) = unlocked();
-        let spoil = |flash: &mut FlashInterface, n: u32| {
-            let mut cells = flash.cells.cells().clone();
-            cells.flip(OPTION_BYTES + 8 * n, 0);
-            flash.cells.set_cells(&cells);
-        };
-        spoil(&mut flash, 0);
-        flash.reset(&mut wires, Reset::Power);
-        assert_eq!(
-            (flash.loaded()[0] & 0x7FF, flash.cells.hidden),
-            (0x0FF, false),
-            "level 1, lowest brown-out"
-        );
-        assert_eq!(flash.read(&mut wires, 0x10), OPTVERR);
-        assert_eq!(wires.complaints().count(), 0);
-        spoil(&mut flash, 2);
-        flash.reset(&mut wires, Reset::Power);
-        assert!(flash.cells.hidden && wires.complaints().any(|c| c.0 == HIDDEN));
     }
 
     #[test]

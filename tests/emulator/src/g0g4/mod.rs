@@ -3,6 +3,7 @@
 
 pub(crate) mod chips;
 mod flash;
+mod options;
 mod rcc;
 
 use panel_protocol::frame::Frame;
