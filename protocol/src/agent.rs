@@ -3,7 +3,7 @@
 //! The agent is a node that is put into RAM through the chip's ROM bootloader and started with Go at its vector
 //! table. Boards on one bus get it one after the other, at the ROM's bit rates; an agent that took part in the bus
 //! at its own rate meanwhile would destroy that with error flags. So it waits for silence first, unless the loader
-//! has told it that nobody else is being loaded over this bus.
+//! has told it that nobody is loaded over this bus any more.
 
 use crate::time::Span;
 

@@ -61,8 +61,10 @@ pub(crate) struct Board {
     pub(crate) lost: Option<Option<Status>>,
     /// It had begun to erase when it stopped answering.
     pub(crate) began: bool,
-    /// The RAM agent was loaded and started in this attempt.
-    pub(crate) loaded: bool,
+    /// When the RAM agent was loaded and started in this attempt.
+    pub(crate) loaded: Option<Micros>,
+    /// It was the last one of its bus, so that its agent takes part in that at once.
+    pub(crate) joins: bool,
     /// An agent has given it image and identity; the rest goes through its ROM.
     pub(crate) to_finish: bool,
     /// It failed there, and another attempt follows.
@@ -102,7 +104,8 @@ impl Board {
             info: None,
             lost: None,
             began: false,
-            loaded: false,
+            loaded: None,
+            joins: false,
             to_finish: false,
             again: false,
             cut: false,

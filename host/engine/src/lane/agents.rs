@@ -61,17 +61,21 @@ impl Lane {
         }
     }
 
-    /// How long boards that have just been switched on are waited for: those that have an agent by now need no power-up.
-    pub(super) fn start_up_wait(&self) -> Span {
+    /// When the boards listen: those that were switched on just now, and those that have an agent by now, which need no
+    /// power-up. Nobody has talked over this bus since `now`.
+    pub(super) fn listens_at(&self, now: Micros) -> Micros {
         let limits = &self.plan.recipe.limits;
         // From Go on: an agent has a sixth less to unpack than the bootloader (docs/node.md, "Measured").
         let listens = self.plan.recipe.chip.listens(false);
         let start = Span(listens.0 - listens.0 / 8);
-        let waits = |s: &Slot| match self.plan.ways.get(s) {
-            _ if self.boards.get(s).is_none_or(|b| !b.loaded) => limits.start_up,
-            Some(way) if way.rom_on_bus() => start + JOIN_SILENCE,
-            _ => start,
+        // By clocks of theirs, which nobody has trimmed.
+        let silence = Span(JOIN_SILENCE.0 + JOIN_SILENCE.0 / 16);
+        let at = |slot: &Slot| {
+            let Some(board) = self.boards.get(slot) else { return now + limits.start_up };
+            let Some(loaded) = board.loaded else { return now + limits.start_up };
+            let waits = !board.joins && self.plan.ways.get(slot).is_some_and(|way| way.rom_on_bus());
+            if waits { now.max(loaded + start) + silence } else { loaded + start }
         };
-        self.group.iter().map(waits).max().unwrap_or(limits.start_up)
+        self.group.iter().map(at).max().unwrap_or(now + limits.start_up)
     }
 }

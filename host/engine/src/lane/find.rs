@@ -157,7 +157,7 @@ impl Lane {
         // Where no currents are measured, one silent slot may be empty; a bus on which nobody ever spoke is dead.
         let dead = nobody && missing.len() > 1 && self.master.tally().received == 0;
         for (slot, current) in missing {
-            let loaded = self.boards.get(&slot).is_some_and(|b| b.loaded);
+            let loaded = self.boards.get(&slot).is_some_and(|b| b.loaded.is_some());
             let draws = current.map_or_else(String::new, |ma| format!(", draws {ma} mA"));
             let (code, text) = match current {
                 Some(0) => (Code::BoardAbsent, "no answer, 0 mA".to_owned()),

@@ -248,7 +248,8 @@ impl Lane {
     pub(super) fn begin_group(&mut self, now: Micros) {
         self.phase(Phase::Power);
         for slot in &self.group {
-            let Some(board) = self.boards.get_mut(slot).filter(|b| !b.loaded || b.verdict.is_some()) else {
+            let Some(board) = self.boards.get_mut(slot).filter(|b| b.loaded.is_none() || b.verdict.is_some())
+            else {
                 continue;
             };
             board.begin_attempt(now);
@@ -261,7 +262,7 @@ impl Lane {
         let slots: Vec<Slot> = self.group.iter().copied().collect();
         self.stage = Stage::Power;
         self.switch(FixtureRequest::PowerOn(slots.clone()));
-        let again = |s: &Slot| self.boards.get(s).is_some_and(|b| b.attempt > 1 && !b.loaded);
+        let again = |s: &Slot| self.boards.get(s).is_some_and(|b| b.attempt > 1 && b.loaded.is_none());
         let again: Vec<Slot> = slots.into_iter().filter(again).collect();
         // Power may have stayed on for others on the line, and NRST may still be held.
         self.restart_by_reset(&again);
@@ -315,7 +316,7 @@ impl Lane {
         if self.owed > 0 {
             return;
         }
-        let until = now + self.start_up_wait();
+        let until = self.listens_at(now);
         match self.stage {
             Stage::Power if self.plan.panel.binding != Binding::Straps => self.begin_binding(now),
             Stage::Power => self.stage = Stage::StartUp(until),

@@ -60,12 +60,21 @@ pub struct RomPlan {
     image: SharedImage,
     /// The agent, if some slot gets that, and as each slot gets it.
     agent: Option<Agent>,
-    agents: BTreeMap<Slot, SharedImage>,
+    agents: BTreeMap<Slot, SlotAgent>,
     start: Option<u32>,
     voltage: Option<SupplyVoltage>,
     /// What a factory adds to a board that is written through its ROM, and to one that was written by an agent.
     extras: Arc<Extras>,
     after_agent: Arc<Extras>,
+}
+
+/// The agent as one slot gets it.
+#[derive(Debug, Clone)]
+struct SlotAgent {
+    /// Told to take part in the bus at once.
+    joining: SharedImage,
+    /// Not told so, where ROMs are talked to over that bus.
+    waiting: Option<SharedImage>,
 }
 
 impl RomPlan {
@@ -131,12 +140,12 @@ impl RomPlan {
         self.agent.as_ref()
     }
 
-    /// What is done to this slot's board.
-    pub(crate) fn work(&self, slot: Slot) -> Work {
+    /// What is done to this slot's board; after the `last` one no ROM is talked to over its bus any more.
+    pub(crate) fn work(&self, slot: Slot, last: bool) -> Work {
         match (&self.agent, self.agents.get(&slot)) {
-            (Some(agent), Some(image)) => Work {
+            (Some(agent), Some(SlotAgent { joining, waiting })) => Work {
                 goal: Goal::LoadAgent,
-                image: image.clone(),
+                image: waiting.as_ref().filter(|_| !last).unwrap_or(joining).clone(),
                 start: Some(agent.address),
                 voltage: None,
                 extras: Arc::default(),
@@ -237,32 +246,33 @@ fn check_finishing(
 }
 
 /// The agent as each slot gets it: told what it is to read as its straps, for it is loaded through the slot's own lines; and,
-/// where no ROM is talked to over its bus, to take part in that at once.
+/// unless ROMs are still talked to over its bus, to take part in that at once.
 fn agents(
     agent: &Agent,
     panel: &Panel,
     ways: &BTreeMap<Slot, Way>,
     device: &'static Device,
-) -> Result<BTreeMap<Slot, SharedImage>, PlanError> {
+) -> Result<BTreeMap<Slot, SlotAgent>, PlanError> {
     let mut images = BTreeMap::new();
     for slot in panel.slots.iter().filter(|s| ways.get(&s.slot).is_some_and(|way| is_agent(*way))) {
         let on_bus = |s: &&PanelSlot| s.bus == slot.bus && ways.get(&s.slot).is_some_and(|w| w.rom_on_bus());
-        let mut bytes = agent.bytes.clone();
-        let mut tell = |at: usize, word: u32| {
-            if let Some(place) = bytes.get_mut(at..at + 4) {
-                place.copy_from_slice(&word.to_le_bytes());
+        let told = |words: &[(usize, u32)]| {
+            let mut bytes = agent.bytes.clone();
+            for (at, word) in words {
+                if let Some(place) = bytes.get_mut(*at..at + 4) {
+                    place.copy_from_slice(&word.to_le_bytes());
+                }
             }
+            SharedImage::new(vec![(agent.address, bytes)])
         };
-        tell(SLOT_WORD, slot_word(slot.strap));
-        if !panel.slots.iter().any(|s| on_bus(&s)) {
-            tell(JOIN_WORD, JOIN_AT_ONCE);
-        }
-        let image = SharedImage::new(vec![(agent.address, bytes)])?;
+        let place = (SLOT_WORD, slot_word(slot.strap));
+        let joining = told(&[place, (JOIN_WORD, JOIN_AT_ONCE)])?;
+        let waiting = panel.slots.iter().any(|s| on_bus(&s)).then(|| told(&[place])).transpose()?;
         if images.is_empty() {
             let nothing = PlanOptions { erase: EraseChoice::Nothing, ..PlanOptions::default() };
-            image.plan(device, &nothing)?;
+            joining.plan(device, &nothing)?;
         }
-        images.insert(slot.slot, image);
+        images.insert(slot.slot, SlotAgent { joining, waiting });
     }
     Ok(images)
 }

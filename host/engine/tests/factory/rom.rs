@@ -369,3 +369,16 @@ fn what_a_rom_cannot_do_is_refused_before_anything_is_touched() {
     let text = refused(&shared, Finishing { options: vec![option], ..Finishing::default() });
     assert!(text.contains("line of its own"), "{text}");
 }
+
+#[test]
+fn an_agent_takes_part_in_its_bus_only_when_nobody_is_loaded_over_it_any_more() {
+    // Slot 2 has another try after slot 3, the last of the first round: 125 kbit/s, with an agent at 1 Mbit/s on the bus.
+    let mut station = blank("STM32F405", Way::RomCanAgent, 3, whole(PLACE));
+    station.retries = 1;
+    let fault = "[[slot]]\nslot = 2\nfault = \"rom\"\nrom = \"kill:byte=90,off-ms=5000\"\n";
+    let report = station.run(fault, Until::End);
+    check_passed(&station, &report, &[1, 2, 3]);
+    let again = |e: &Event| matches!(e, Event::Attempt { slot, number: 2 } if slot.0 == 2);
+    assert!(report.events.iter().any(|(_, e)| again(e)), "the fault has struck");
+    assert_eq!(report.world.bus_stats(0).wrong_rate, 0);
+}

@@ -2,7 +2,7 @@
 
 use panel_backplane::{Bus, BusKind, Request, Slot, Way};
 use panel_protocol::time::Micros;
-use stm32_rom_bootloader::{CanKind, CanRate, CanSettings, Chip, Entry, UartSettings};
+use stm32_rom_bootloader::{CanKind, CanRate, CanSettings, Chip, Entry, Limits, UartSettings};
 
 use super::{Purpose, RateFor, RomLane, Stage, Ticket, Working};
 use crate::event::{BusRate, Phase, PortOutput};
@@ -13,6 +13,9 @@ use core::time::Duration;
 
 /// How long an adapter may sit on what it has received: an FTDI left alone. Only waits grow by it.
 const LATENCY: Duration = Duration::from_millis(16);
+/// How long a ROM is waited for while agents listen for silence on its bus: with the start of the next board's ROM it must
+/// stay below `JOIN_SILENCE`, or a board that dies would let them disturb the next. No answer to a loader takes a millisecond.
+const AGENT_ANSWER: Duration = Duration::from_millis(80);
 /// The rate at which the ROM's FDCAN begins and stays (AN2606 rev 70, "FDCAN configuration").
 const FD_RATE: BusRate = BusRate { nominal: 250_000, data: Some(1_000_000) };
 
@@ -131,11 +134,10 @@ impl RomLane {
     pub(super) fn start(&mut self, now: Micros, slot: Slot) {
         let (Some(rom), true) = (&self.plan.rom, self.stage == Stage::Working) else { return };
         let way = self.way(slot);
-        let board = self.boards.get(&slot);
-        let work = match board.filter(|b| b.to_finish) {
-            Some(board) => rom.finish(board.uid),
-            None => rom.work(slot),
-        };
+        let Some(board) = self.boards.get_mut(&slot) else { return };
+        // Another attempt of this board itself begins with its restart, which ends its agent.
+        board.joins = way.rom_on_bus() && self.queue.is_empty() && self.again.is_empty();
+        let work = if board.to_finish { rom.finish(board.uid) } else { rom.work(slot, board.joins) };
         let resettable = lines::own_line(&self.plan.panel, slot).is_some() || self.is_switched(slot);
         let entry = if resettable { Entry::Reset } else { Entry::AsIs };
         let chip = Chip::Expect(rom.device);
@@ -148,7 +150,11 @@ impl RomLane {
                 Way::RomFdcan | Way::RomFdcanAgent => CanKind::Fd,
                 _ => CanKind::Classic { speed: self.working_rate() },
             };
-            Link::Can(CanSettings { kind, latency: LATENCY, entry, chip, ..CanSettings::classic() })
+            let mut limits = Limits::default();
+            if work.goal == Goal::LoadAgent {
+                limits.answer = AGENT_ANSWER;
+            }
+            Link::Can(CanSettings { kind, latency: LATENCY, entry, chip, limits })
         };
         let total = self.total(work.goal);
         if work.goal != Goal::Finish {

@@ -153,7 +153,7 @@ impl RomLane {
         working.done.0 = done.min(working.done.1);
         let each = working.done.1;
         let boards = self.boards.values().filter(|b| !b.bad).count() as u64;
-        let over = self.boards.values().filter(|b| b.loaded || b.verdict.is_some()).count() as u64;
+        let over = self.boards.values().filter(|b| b.loaded.is_some() || b.verdict.is_some()).count() as u64;
         let sent = self.working.values().map(|w| w.done.0).sum::<u64>() + over * each;
         let total = boards * each;
         let percent = sent * 100 / total.max(1);
@@ -207,7 +207,7 @@ impl RomLane {
     /// The agent runs. It stays powered, and silent until its bus is the panel's.
     fn loaded(&mut self, now: Micros, slot: Slot) {
         if let Some(board) = self.boards.get_mut(&slot).filter(|b| Board::is_active(b)) {
-            board.loaded = true;
+            board.loaded = Some(now);
         }
         self.set_state(slot, SlotState::Searching);
         self.dismiss(slot);
