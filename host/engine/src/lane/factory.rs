@@ -181,8 +181,18 @@ impl Lane {
         }
     }
 
+    /// Boards may be writing option bytes. Power that goes then can cost a G4 or G0 for good (RM0440 and RM0444, 3.4.2): the
+    /// operator waits for the end of it, half a second at most.
+    pub(super) fn writes_options(&self) -> bool {
+        matches!(self.stage, Stage::Factory(Factory::OptionsWrite | Factory::Lock))
+    }
+
     /// Everybody has answered, or is silent for good.
     pub(super) fn factory_asked(&mut self, now: Micros, stage: Factory) {
+        if self.interrupted {
+            self.end_interrupted(now);
+            return;
+        }
         let active = self.active_slots();
         self.work.todo.retain(|slot| active.contains(slot));
         if self.work.todo.is_empty() || stage == Factory::ResetTold {

@@ -397,9 +397,16 @@ impl Lane {
 
     pub(crate) fn interrupt(&mut self, now: Micros) {
         self.interrupted = true;
-        if self.stage != Stage::Done {
-            self.give_up(now, Code::Interrupted, "stopped by the operator");
+        if self.writes_options() {
+            let text = "the bus ends when its boards have written their option bytes".to_owned();
+            self.note(None, "interrupted", text);
+        } else if self.stage != Stage::Done {
+            self.end_interrupted(now);
         }
+    }
+
+    fn end_interrupted(&mut self, now: Micros) {
+        self.give_up(now, Code::Interrupted, "stopped by the operator");
     }
 
     fn drain(&mut self, now: Micros) {

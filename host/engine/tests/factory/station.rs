@@ -85,6 +85,8 @@ pub(crate) enum Until {
     Batch(usize),
     /// At this time, whatever the boards are doing.
     Time(Micros),
+    /// It is not cut off: the operator stops it at this time.
+    Stopped(Micros),
 }
 
 pub(crate) struct Station {
@@ -244,6 +246,7 @@ impl Station {
         let unswitched = plan.panel.slots.iter().filter(|s| s.lines.power.is_none()).map(|s| s.slot.0);
         world.set_power(&unswitched.collect::<Vec<_>>(), true);
         let mut batches = 0;
+        let mut stop = if let Until::Stopped(at) = until { Some(at) } else { None };
         loop {
             self.settle(&mut run, &mut world, &mut events, &mut batches, until);
             let late = matches!(until, Until::Time(at) if world.now() >= at);
@@ -251,9 +254,12 @@ impl Station {
                 break;
             }
             let due = run.next_timeout();
-            let next = due.into_iter().chain(world.next_event()).min().expect("something is always due");
-            world.advance(next);
+            let next = due.into_iter().chain(world.next_event()).chain(stop).min();
+            world.advance(next.expect("something is always due"));
             let now = world.now();
+            if stop.take_if(|at| now >= *at).is_some() {
+                run.interrupt(now);
+            }
             while let Some(event) = world.poll_host() {
                 match event {
                     HostEvent::Received { frame, .. } => run.handle_frame(now, BusIndex(0), &frame),

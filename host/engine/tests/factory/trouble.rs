@@ -1,8 +1,9 @@
 //! Boards that fail in the factory part, each with its own code, while the others pass.
 
 use panel_engine::chip::Chip;
-use panel_engine::{Finishing, Lock, options};
+use panel_engine::{Event, Finishing, Lock, Step, options};
 use panel_protocol::node::Protection;
+use panel_protocol::time::Micros;
 
 use crate::station::{Station, Until, whole};
 
@@ -46,6 +47,33 @@ fn a_cell_that_fades_after_the_board_has_looked_at_it_is_found_by_reading_back()
     let (_, report) = run("STM32F103xE", &fault("fault = \"fades\"\naddress = 0x08020004"), 0);
     assert_eq!(report.failures(), [(3, "E634 identity-mismatch".to_owned())], "{}", report.detail(3));
     assert!(report.detail(3).contains("0x08020004"), "{}", report.detail(3));
+}
+
+#[test]
+fn a_run_that_is_stopped_while_boards_write_their_option_bytes_keeps_them_powered_until_they_have() {
+    let station = || {
+        let mut station = Station::new("STM32G474", 4, whole(PLACE));
+        station.finishing.options =
+            vec![options::protect_bootloader(Chip::by_name("STM32G474").unwrap(), false)];
+        station
+    };
+    let undisturbed = station().run("", Until::End);
+    let began = |step: Step| {
+        let is = |event: &Event| matches!(event, Event::StepBegan { step: s, .. } if *s == step);
+        undisturbed.events.iter().find(|(_, event)| is(event)).expect("every board comes there").0
+    };
+    // They are locked between these two, a page erase of 22 ms.
+    let (from, to) = (began(Step::Lock).0, began(Step::ProveLock).0);
+    assert!(to - from > 20_000);
+    for at in (from..to).step_by(3000) {
+        let mut station = station();
+        let report = station.run("", Until::Stopped(Micros(at)));
+        assert!(report.ended);
+        assert_eq!(report.failures(), [1, 2, 3, 4].map(|slot| (slot, "E407 interrupted".to_owned())));
+        // Each has its option bytes whole, locked or as they were: the next run ends well.
+        let again = station.run("", Until::End);
+        assert_eq!(again.passed(), [1, 2, 3, 4], "stopped at {at}: {:?}", again.failures());
+    }
 }
 
 #[test]
