@@ -164,7 +164,10 @@ impl Cells {
     }
 
     /// Puts bytes there, with check bits that fit.
-    fn put(&mut self, address: u32, bytes: &[u8]) {
+    ///
+    /// # Panics
+    /// If they lie outside the flash.
+    pub fn put(&mut self, address: u32, bytes: &[u8]) {
         self.get_mut(address, bytes.len()).copy_from_slice(bytes);
         let end = address + bytes.len() as u32;
         if self.spoilt.range(address..end).next().is_some() {
