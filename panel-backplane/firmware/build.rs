@@ -4,6 +4,7 @@
 //! The board is named by `PANELFLASH_BOARD` (a file in `boards/`); its name begins with the chip's.
 
 use panel_layout::{F1, F4, G0, G4, Resident};
+use panel_packed::windows;
 use std::{env, fs, path::Path};
 
 /// A chip's memory, in bytes.
@@ -15,6 +16,8 @@ struct Memory {
     /// Flash kept for the resident bootloader.
     resident: Resident,
     stack: u32,
+    /// Weights at which the windows of what unpacks begin (`panel-packed`): the more, the less do they disturb each other.
+    span: u32,
     /// Alignment of the vector table: the next power of two above its size.
     align: u32,
 }
@@ -26,6 +29,11 @@ impl Memory {
     fn end(&self) -> u32 {
         self.ram.0 + self.ram.1 - MAILBOX - NOISE
     }
+
+    /// The front's stack at the end of what the program will use, with the weights on it.
+    fn front_stack(&self) -> u32 {
+        2 * (self.span + windows::WEIGHTS) + 256
+    }
 }
 
 const CHIPS: [Memory; 5] = [
@@ -35,6 +43,7 @@ const CHIPS: [Memory; 5] = [
         agent: 0x2000_3000,
         resident: F4,
         stack: 8 * KIB,
+        span: 32 * KIB,
         align: 512,
     },
     Memory {
@@ -43,6 +52,7 @@ const CHIPS: [Memory; 5] = [
         agent: 0x2000_4000,
         resident: G4,
         stack: 2 * KIB,
+        span: 3600,
         align: 512,
     },
     Memory {
@@ -51,6 +61,7 @@ const CHIPS: [Memory; 5] = [
         agent: 0x2000_4000,
         resident: G4,
         stack: 8 * KIB,
+        span: 32 * KIB,
         align: 512,
     },
     Memory {
@@ -59,6 +70,7 @@ const CHIPS: [Memory; 5] = [
         agent: 0x2000_0200,
         resident: F1,
         stack: 8 * KIB,
+        span: 16 * KIB,
         align: 512,
     },
     Memory {
@@ -67,6 +79,7 @@ const CHIPS: [Memory; 5] = [
         agent: 0x2000_4000,
         resident: G0,
         stack: 8 * KIB,
+        span: 32 * KIB,
         align: 256,
     },
 ];
@@ -75,8 +88,6 @@ const CHIPS: [Memory; 5] = [
 /// mailbox, notes between application and bootloader.
 const NOISE: u32 = 256;
 const MAILBOX: u32 = 16;
-/// The front's stack, with the unpacker's probabilities on it, at the end of what the program will use.
-const FRONT_STACK: u32 = KIB;
 
 fn main() {
     let root = env::var("CARGO_MANIFEST_DIR").expect("cargo sets it");
@@ -119,17 +130,19 @@ fn in_ram(m: &Memory, load: u32, limit: u32) -> String {
         "_packed_load = {load:#x};
 _packed_limit = {limit:#x};
 _packed_end = {:#x};",
-        m.end() - FRONT_STACK
+        m.end() - m.front_stack()
     );
     script(m, &symbols)
 }
 
 /// What unpacks: instructions only, at 0 because it goes elsewhere.
 fn front(m: &Memory) -> String {
-    let stack = m.end();
+    let (stack, span, weights) = (m.end(), m.span, 2 * (m.span + windows::WEIGHTS));
     format!(
         "ENTRY(front_start)
 _front_stack = {stack:#x};
+_front_span = {span};
+_front_weights = {weights};
 SECTIONS {{
   .front 0 : {{ KEEP(*(.front)) *(.text .text.*) . = ALIGN(4); }}
   .constants : {{ *(.rodata .rodata.* .data .data.* .bss .bss.*) }}

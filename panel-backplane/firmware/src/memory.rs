@@ -65,6 +65,6 @@ pub(crate) fn noise() -> u32 {
     (0..64).fold(0, |mixed: u32, n| {
         // SAFETY: a word of RAM that is not Rust's, read as it is.
         let word = unsafe { (&raw const _noise).cast::<u32>().add(n).read_volatile() };
-        (mixed.rotate_left(5) ^ word).wrapping_mul(panel_packed::CHECKSUM_FACTOR)
+        (mixed.rotate_left(5) ^ word).wrapping_mul(panel_packed::FACTOR)
     })
 }

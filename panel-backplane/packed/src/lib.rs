@@ -3,15 +3,22 @@
 //!
 //! Here is what packer ([`pack`], with the feature of this name) and front (`panel-backplane/firmware/src/front.rs`) have
 //! to agree on. The image is header, packed program, front; it moves to the end of RAM, so that what comes out does not catch
-//! up with what is still packed. The packed program is upkr's format with two parity contexts, and what comes out of it has
-//! to be [`restore`]d. Decision 0065 tells why this format.
+//! up with what is still packed. The packed program is a stream of half-words and of matches with what came before, each
+//! bit of it coded by what two windows of [weights](windows) foretell; what comes out has to be [`restore`]d. Decision 0065
+//! tells why this format.
 #![no_std]
 
 #[cfg(feature = "pack")]
 extern crate std;
 
 #[cfg(feature = "pack")]
+mod coder;
+#[cfg(feature = "pack")]
+mod model;
+#[cfg(feature = "pack")]
 pub mod pack;
+#[cfg(feature = "pack")]
+mod parse;
 
 /// What the image begins with: the beginning of a vector table. Numbers of 32-bit words.
 pub mod header {
@@ -40,20 +47,41 @@ pub mod front {
     pub const WORDS: usize = 5;
 }
 
-/// Contexts of upkr's format, by number: an adaptive probability each.
-pub mod upkr {
-    /// What every probability begins with, of 256.
-    pub const HALF: usize = 128;
-    /// For even and for odd places: whether a match follows, then a literal's tree of bits.
-    pub const LITERAL: usize = 256;
-    /// Whether a match repeats the last distance.
-    pub const REPEAT: usize = 2 * LITERAL;
-    /// Two contexts for each bit of a distance.
-    pub const DISTANCE: usize = REPEAT + 1;
-    /// Two contexts for each bit of a length.
-    pub const LENGTH: usize = DISTANCE + 64;
-    /// All of them.
-    pub const CONTEXTS: usize = LENGTH + 64;
+/// What a byte's bits are foretold by: windows of weights, by number. Each begins where [`windows::place`] says.
+pub mod windows {
+    /// Upper byte of an instruction.
+    pub const UPPER: u32 = 0;
+    /// Upper and lower byte of a match's distance, in half-words.
+    pub const DISTANCE: [u32; 2] = [1, 2];
+    /// Half-words of a match.
+    pub const LENGTH: u32 = 3;
+    /// Upper byte of an instruction, by the upper six bits of the half-word before.
+    pub const AFTER: u32 = 4;
+    /// Lower byte of an instruction, by the upper four bits of its upper byte.
+    pub const CLASS: u32 = AFTER + 64;
+    /// Lower byte of an instruction, by its upper byte.
+    pub const LOWER: u32 = CLASS + 16;
+    /// The weight that tells whether a match begins; those before it are the tree of a byte's bits, with the root at 1.
+    pub const MATCH: u32 = 256;
+    /// Weights of a window, an even number.
+    pub const WEIGHTS: u32 = MATCH + 2;
+
+    /// The weight that a window begins with, if windows begin at one of `span` weights. They overlap: of most trees little is
+    /// ever used.
+    #[must_use]
+    pub const fn place(window: u32, span: u32) -> u32 {
+        (window.wrapping_mul(super::FACTOR) >> 16) * span >> 16
+    }
+}
+
+/// How the weights give a chance, and learn.
+pub mod odds {
+    /// Bits of a weight below one binary digit of the odds.
+    pub const FRACTION: u32 = 8;
+    /// The least chance that anything has, of 65,536.
+    pub const FLOOR: u32 = 32;
+    /// What a weight learns of an error of 65,536: so many digits less.
+    pub const RATE: u32 = 10;
 }
 
 /// Whether two half-words are BL, the call of Thumb, over less than 4 MiB: its two halves of the distance.
@@ -61,41 +89,28 @@ const fn call(first: u16, second: u16) -> bool {
     first & 0xF800 == 0xF000 && second & 0xF800 == 0xF800
 }
 
-/// Makes a program of what is packed in its place: the half-words have their upper byte first, because that is the one
-/// that tells what instruction it is, and BL has its target instead of the distance, so that calls of one function are
-/// alike. The front's way of it; the packer uses it to check itself.
-pub fn restore(program: &mut [u8]) {
+/// Makes a program of what comes out of the packed one, in its place: there BL has its target instead of the distance, so that
+/// calls of one function are alike. The front's way of it; the packer uses it to check itself.
+pub fn restore(program: &mut [u16]) {
     let mut last = 0;
-    for number in 0..program.len() / 2 {
-        let now = half_word(program, number).swap_bytes();
-        set_half_word(program, number, now);
+    for number in 0..program.len() {
+        let now = program[number];
         if call(last, now) {
             let target = u32::from(last & 0x7FF) << 11 | u32::from(now & 0x7FF);
             let distance = target.wrapping_sub(number as u32 + 1);
-            set_half_word(program, number - 1, 0xF000 | (distance >> 11 & 0x7FF) as u16);
-            set_half_word(program, number, 0xF800 | (distance & 0x7FF) as u16);
+            program[number - 1] = 0xF000 | (distance >> 11 & 0x7FF) as u16;
+            program[number] = 0xF800 | (distance & 0x7FF) as u16;
         }
         last = now;
     }
 }
 
-fn half_word(program: &[u8], number: usize) -> u16 {
-    let bytes = program.get(2 * number..2 * number + 2);
-    bytes.map_or(0, |b| u16::from(b[0]) | u16::from(b[1]) << 8)
-}
-
-fn set_half_word(program: &mut [u8], number: usize, value: u16) {
-    if let Some(place) = program.get_mut(2 * number..2 * number + 2) {
-        place.copy_from_slice(&value.to_le_bytes());
-    }
-}
-
-/// An odd number, so that multiplying by it can be undone: 2^32 divided by the golden ratio.
-pub const CHECKSUM_FACTOR: u32 = 0x9E37_79B1;
+/// An odd number, so that multiplying by it can be undone, and its multiples spread: 2^32 divided by the golden ratio.
+pub const FACTOR: u32 = 0x9E37_79B1;
 
 /// Sum over a program's words. Each step can be undone, so one wrong word always changes it, however many bits of it.
 #[must_use]
 pub fn checksum(program: &[u8]) -> u32 {
     let words = program.as_chunks::<4>().0.iter().map(|&word| u32::from_le_bytes(word));
-    words.fold(0, |sum, word| (sum.rotate_left(5) ^ word).wrapping_mul(CHECKSUM_FACTOR))
+    words.fold(0, |sum, word| (sum.rotate_left(5) ^ word).wrapping_mul(FACTOR))
 }
