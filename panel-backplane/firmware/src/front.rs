@@ -112,10 +112,10 @@ core::arch::global_asm!(
     "mov r0, r10",
     "cmp r0, r8",
     "bhs 9f",
-    "lsrs r4, r3, #10",
-    "adds r4, #{after}",
-    "movs r0, #{upper}",
-    "bl windows",
+    "lsrs r0, r3, #10",
+    "adds r0, #{after}",
+    "bl window",
+    "mov r6, r9", // the first window
     "movs r3, #{match_node} / 128",
     "lsls r3, #8",
     "bl tree",
@@ -124,10 +124,15 @@ core::arch::global_asm!(
     "bl tree",
     "mov r11, r0",
     "mov r4, r0",
-    "adds r4, #{lower}",
     "lsrs r0, #4",
     "adds r0, #{class}",
-    "bl byte",
+    "bl window",
+    "mov r6, r7",
+    "mov r0, r4",
+    "adds r0, #{lower}",
+    "bl window",
+    "movs r3, #2",
+    "bl tree",
     "mov r3, r11",
     "lsls r3, #8",
     "orrs r3, r0",
@@ -165,16 +170,14 @@ core::arch::global_asm!(
     "ldr r3, =_front_weights",
     "add sp, r3",
     "pop {{r6, r7, pc}}",
-    // The next byte to r0 and the flags, by windows r0 and r4, or both r0.
+    // The next byte to r0 and the flags, by window r0 alone.
     "same:",
-    "mov r4, r0",
-    "byte:",
     "mov r12, lr",
-    "bl windows",
+    "bl window",
+    "mov r6, r7",
     "mov lr, r12",
     "movs r3, #2",
-    // The same by the weights of the tree in windows r6 and r7, from node r3 / 2 on. Changes r4 and r5. This is where the time
-    // goes.
+    // The same by the trees in windows r6 and r7, from node r3 / 2 on. Changes r4 and r5. This is where the time goes.
     "tree:",
     "mov r12, lr",
     "b 2f",
@@ -230,15 +233,8 @@ core::arch::global_asm!(
     "lsls r5, #16",
     "subs r4, r5",
     "b 3b",
-    // Where windows r0 and r4 are, to r6 and r7: `panel_packed::windows::place`.
-    "windows:",
-    "push {{lr}}",
-    "bl 1f",
-    "mov r6, r7",
-    "mov r0, r4",
-    "bl 1f",
-    "pop {{pc}}",
-    "1:",
+    // Where window r0 is, to r7: `panel_packed::windows::place`. Changes r0.
+    "window:",
     "ldr r7, ={factor}",
     "muls r7, r0",
     "lsrs r7, #16",
@@ -301,7 +297,6 @@ core::arch::global_asm!(
     notes = const header::NOTES,
     factor = const FACTOR,
     match_node = const windows::MATCH,
-    upper = const windows::UPPER,
     distance = const windows::DISTANCE[0],
     length = const windows::LENGTH,
     after = const windows::AFTER,
@@ -314,6 +309,7 @@ core::arch::global_asm!(
     hurry = sym hurry,
 );
 
+const _: () = assert!(windows::UPPER == 0, "it is at the beginning of the weights");
 const _: () =
     assert!(header::NOTES * 4 == JOIN_WORD && JOIN_WORD + 4 == SLOT_WORD, "where the loader puts its notes");
 

@@ -27,7 +27,7 @@ pub(crate) fn encode(program: &[u16], pieces: &[Piece], span: u32) -> Vec<u8> {
             bytes.push(state as u8);
             state >>= 8;
         }
-        state = (state / range << 16) + first + state % range;
+        state = ((state / range) << 16) + first + state % range;
     }
     bytes.extend(state.to_le_bytes());
     bytes.reverse();
@@ -50,7 +50,8 @@ pub(crate) fn decode(packed: &[u8], length: usize, span: u32) -> Option<Unpacked
     while program.len() < length {
         let upper = Windows::upper(program.last().copied().unwrap_or(0));
         if bits.bit(upper, MATCH)? {
-            let distance = u16::from_be_bytes([bits.byte(Windows::DISTANCE[0])?, bits.byte(Windows::DISTANCE[1])?]);
+            let distance =
+                u16::from_be_bytes([bits.byte(Windows::DISTANCE[0])?, bits.byte(Windows::DISTANCE[1])?]);
             let from = program.len().checked_sub(distance.into()).filter(|&from| from < program.len())?;
             for place in from..from + usize::from(bits.byte(Windows::LENGTH)?) {
                 program.push(program[place]);
@@ -105,9 +106,13 @@ mod tests {
     /// Half-words that repeat, and some that do not.
     fn program() -> impl Strategy<Value = Vec<u16>> {
         let runs = (any::<u16>(), 1..100_usize).prop_map(|(half, times)| std::vec![half; times]);
-        let some = prop::collection::vec(prop::sample::select(std::vec![0x4770_u16, 0xB510, 0x2000, 0xFFFF, 0]), 1..9);
+        let some = prop::collection::vec(
+            prop::sample::select(std::vec![0x4770_u16, 0xB510, 0x2000, 0xFFFF, 0]),
+            1..9,
+        );
         let any = prop::collection::vec(any::<u16>(), 1..9);
-        prop::collection::vec(prop_oneof![1 => runs, 4 => some, 4 => any], 1..30).prop_map(|parts| parts.concat())
+        prop::collection::vec(prop_oneof![1 => runs, 4 => some, 4 => any], 1..30)
+            .prop_map(|parts| parts.concat())
     }
 
     fn packed(program: &[u16], span: u32) -> Vec<u8> {

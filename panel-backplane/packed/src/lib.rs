@@ -70,7 +70,7 @@ pub mod windows {
     /// ever used.
     #[must_use]
     pub const fn place(window: u32, span: u32) -> u32 {
-        (window.wrapping_mul(super::FACTOR) >> 16) * span >> 16
+        ((window.wrapping_mul(super::FACTOR) >> 16) * span) >> 16
     }
 }
 

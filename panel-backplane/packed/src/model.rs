@@ -24,7 +24,8 @@ impl Windows {
     }
 
     /// Of the two bytes of a match's distance.
-    pub(crate) const DISTANCE: [Self; 2] = [Self::same(windows::DISTANCE[0]), Self::same(windows::DISTANCE[1])];
+    pub(crate) const DISTANCE: [Self; 2] =
+        [Self::same(windows::DISTANCE[0]), Self::same(windows::DISTANCE[1])];
     /// Of its length.
     pub(crate) const LENGTH: Self = Self::same(windows::LENGTH);
 
@@ -71,7 +72,12 @@ impl Model {
     }
 
     /// Tells `decide` the less likely bit and its chance, and learns whether it came, which is the second thing that it returns.
-    pub(crate) fn decide<T>(&mut self, windows: Windows, node: usize, decide: impl FnOnce(u32, bool) -> (T, bool)) -> T {
+    pub(crate) fn decide<T>(
+        &mut self,
+        windows: Windows,
+        node: usize,
+        decide: impl FnOnce(u32, bool) -> (T, bool),
+    ) -> T {
         let places = self.places(windows, node);
         let (chance, unlikely) = self.foretold(places);
         let (said, surprise) = decide(chance, unlikely);

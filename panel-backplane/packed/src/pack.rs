@@ -218,7 +218,11 @@ fn compressed(program: &[u8], span: u32) -> Result<(Vec<u8>, i64), PackError> {
     let packed = coder::encode(&prepared, &parse::parse(&prepared, span), span);
     let mut out = coder::decode(&packed, halves.len(), span).ok_or(PackError::Unpacked)?;
     restore(&mut out.program);
-    if out.program == halves && out.taken == packed.len() { Ok((packed, out.margin)) } else { Err(PackError::Unpacked) }
+    if out.program == halves && out.taken == packed.len() {
+        Ok((packed, out.margin))
+    } else {
+        Err(PackError::Unpacked)
+    }
 }
 
 /// Writes words of the image, from this one on.

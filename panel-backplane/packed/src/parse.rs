@@ -49,7 +49,7 @@ impl Piece {
 /// The last piece of a way from the beginning to some place, and the way before it.
 struct Way {
     last: Piece,
-    before: Option<Rc<Way>>,
+    before: Option<Rc<Self>>,
 }
 
 /// Where a way has come to: itself, and what the model has learnt on it.
@@ -91,7 +91,9 @@ pub(crate) fn parse(program: &[u16], span: u32) -> Vec<Piece> {
         }
         let mut consider = |piece: Piece| {
             let mut cost = here.cost;
-            piece.bits(program, place, |windows, node, bit| cost += costs.of(here.model.step(windows, node, bit)));
+            piece.bits(program, place, |windows, node, bit| {
+                cost += costs.of(here.model.step(windows, node, bit))
+            });
             let best = &mut offers[place + piece.length()];
             if best.as_ref().is_none_or(|best| cost < best.cost) {
                 *best = Some(Offer { piece, from: here.clone(), cost });
@@ -135,7 +137,9 @@ struct Earlier(Vec<Option<usize>>);
 impl Earlier {
     fn of(program: &[u16]) -> Self {
         let mut last = std::vec![None; 0x1_0000];
-        Self(program.iter().enumerate().map(|(place, &half)| last[usize::from(half)].replace(place)).collect())
+        Self(
+            program.iter().enumerate().map(|(place, &half)| last[usize::from(half)].replace(place)).collect(),
+        )
     }
 
     /// Distances at which there is what follows `place`, nearest first, each with the lengths that no nearer one has.

@@ -124,7 +124,7 @@ fn listens(kit: &Kit) {
 
 /// Of the time that plans and simulated boards count from power-up until a board listens, what is left for clocks and
 /// controllers when it has unpacked itself.
-const CLOCKS_MS: u64 = 15;
+const CLOCKS_MS: u64 = 10;
 /// Stack that a board may use while it waits for something to do.
 const IN_USE: u32 = 1024;
 /// Stack that must be left after a run.
