@@ -23,7 +23,7 @@ const RESET: u16 = 0x183;
 const START: u16 = 0x184;
 const READ: u16 = 0x185;
 /// More than boards need to start, us.
-const START_UP: u64 = 80_000;
+const START_UP: u64 = 95_000;
 /// What they are told to erase, program and start: where images begin.
 const PLACE: u32 = 0x0800_8000;
 
