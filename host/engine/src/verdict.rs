@@ -4,6 +4,9 @@ use panel_codes::{Class, Code};
 
 use crate::event::Step;
 
+/// What is said of boards that the operator has stopped.
+pub(crate) const STOPPED: &str = "stopped by the operator";
+
 /// Result of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outcome {

@@ -40,7 +40,7 @@ use crate::event::{Event, LinkEvent, Phase, Step};
 use crate::finishing::KeyMade;
 use crate::plan::{Home, Plan};
 use crate::rom::is_agent;
-use crate::verdict::Verdict;
+use crate::verdict::{STOPPED, Verdict};
 use bind::Rounds;
 use factory::{Factory, Work};
 use flood::Flood;
@@ -406,7 +406,7 @@ impl Lane {
     }
 
     fn end_interrupted(&mut self, now: Micros) {
-        self.give_up(now, Code::Interrupted, "stopped by the operator");
+        self.give_up(now, Code::Interrupted, STOPPED);
     }
 
     fn drain(&mut self, now: Micros) {

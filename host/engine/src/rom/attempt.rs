@@ -251,6 +251,11 @@ impl Attempt {
         }
     }
 
+    /// Whether its ROM writes option bytes now.
+    pub(crate) const fn writes_options(&self) -> bool {
+        matches!(self.doing, Doing::WritingOptions | Doing::Locking)
+    }
+
     /// Whether the board may be locked by now: another attempt could neither read nor write it.
     pub(crate) const fn may_be_locked(&self) -> bool {
         self.lock_sent

@@ -27,7 +27,7 @@ use super::session::Packet;
 use crate::board::{Board, SlotState};
 use crate::event::{BusRate, Event, LinkEvent, Phase, PortOutput, Step};
 use crate::plan::Plan;
-use crate::verdict::{Outcome, Verdict};
+use crate::verdict::{Outcome, STOPPED, Verdict};
 use reserve::Waiting;
 
 /// A request to the fixture whose end is waited for.
@@ -275,10 +275,21 @@ impl RomLane {
         }
     }
 
+    /// Boards whose ROM writes option bytes have until the end of that (`pump`): power that goes then can cost them for good.
     pub(crate) fn interrupt(&mut self, now: Micros) {
         self.interrupted = true;
-        if self.is_busy() {
-            self.give_up(now, Code::Interrupted, "stopped by the operator");
+        let writing = |slot: &Slot| self.working.get(slot).is_some_and(|w| w.attempt.writes_options());
+        let (writes, others): (Vec<Slot>, Vec<Slot>) =
+            self.boards.values().filter(|b| b.verdict.is_none()).map(|b| b.slot).partition(writing);
+        if writes.is_empty() && self.is_busy() {
+            self.give_up(now, Code::Interrupted, STOPPED);
+            return;
+        }
+        self.again.clear();
+        self.queue.clear();
+        for slot in others {
+            let step = self.boards.get(&slot).map_or(Step::Power, |b| b.step);
+            self.end_attempt(now, slot, Verdict::failure(Code::Interrupted, step, STOPPED), false);
         }
     }
 

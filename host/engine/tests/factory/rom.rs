@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use panel_backplane::Way;
 use panel_engine::chip::Chip;
-use panel_engine::{Consent, Event, Finishing, IdentityPlace, Lock, OptionWrite, RestartedBy, options};
+use panel_engine::{Consent, Event, Finishing, IdentityPlace, Lock, OptionWrite, RestartedBy, Step, options};
 use panel_protocol::node::Protection;
 use panel_protocol::time::Micros;
 
@@ -194,6 +194,25 @@ fn a_board_that_loses_power_between_lock_and_proof_is_proven_in_the_same_attempt
             station.run("[[slot]]\nslot = 2\nfault = \"brown-out\"\nwhen = \"locked\"\n", Until::End);
         check_passed(&station, &report, &[1, 2]);
     }
+}
+
+#[test]
+fn a_run_that_is_stopped_while_a_rom_writes_option_bytes_waits_for_its_answer() {
+    let station = || blank("STM32F405", Way::RomUart, 1, whole(PLACE));
+    let undisturbed = station().run("", Until::End);
+    let step = |step: Step| {
+        let is = |event: &Event| matches!(event, Event::StepBegan { step: s, .. } if *s == step);
+        undisturbed.events.iter().find(|(_, event)| is(event)).expect("it comes there").0
+    };
+    let proved = step(Step::ProveLock);
+    let (early, late) = (Micros(step(Step::Program).0 + 5000), Micros(proved.0 - 1000));
+    let ended = [early, late].map(|at| {
+        let report = station().run("", Until::Stopped(at));
+        assert_eq!(report.failures(), [(1, "E407 interrupted".to_owned())]);
+        let is_end = |(_, event): &&(Micros, Event)| matches!(event, Event::Ended { .. });
+        report.events.iter().find(is_end).expect("an end").0
+    });
+    assert_eq!(ended, [early, proved], "at once, but not while it is locked");
 }
 
 #[test]

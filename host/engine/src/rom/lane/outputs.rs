@@ -15,7 +15,7 @@ use crate::finishing::{LockProof, RestartedBy};
 use crate::lines::{self, OwnLine};
 use crate::rom::attempt::{Answers, Output, Trouble};
 use crate::rom::session::Packet;
-use crate::verdict::Verdict;
+use crate::verdict::{STOPPED, Verdict};
 
 impl RomLane {
     /// Carries out what the board's attempt wants until it waits.
@@ -24,6 +24,9 @@ impl RomLane {
             match working.attempt.poll() {
                 Output::Wait(until) => {
                     working.wait = until;
+                    if self.interrupted && !working.attempt.writes_options() {
+                        self.fail(now, slot, Code::Interrupted, STOPPED);
+                    }
                     return;
                 }
                 Output::Send(Packet::Bytes(bytes)) => {
