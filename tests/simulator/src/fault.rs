@@ -3,6 +3,7 @@
 //! Each is one way in which a real board fails on a production panel. Addresses are absolute flash addresses;
 //! times count from the moment the slot is first powered. Of two faults of one kind in a slot the last counts.
 
+use panel_protocol::frame::Frame;
 use panel_protocol::node::Protection;
 use panel_protocol::time::Span;
 
@@ -78,8 +79,8 @@ pub enum Fault {
     Babbling {
         /// From when on.
         at: Span,
-        /// Its 11-bit identifier.
-        identifier: u16,
+        /// Its frame.
+        frame: Frame,
     },
     /// `bus-off`: the controller is off the bus and stays so: it neither hears nor sends nor acknowledges.
     BusOff {

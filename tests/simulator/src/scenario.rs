@@ -18,6 +18,7 @@
 //! Invariant: what parses is complete and consistent; an error names line, column and, for a misspelt word, the
 //! nearest known one. Whether the slots exist is checked when the world is built.
 
+use panel_protocol::frame::{Frame, Id};
 use panel_protocol::node::Protection;
 use panel_protocol::time::Span;
 use serde::Deserialize;
@@ -152,6 +153,7 @@ struct SlotTable {
     level: Option<Spanned<u8>>,
     r#as: Option<Spanned<u16>>,
     identifier: Option<Spanned<u16>>,
+    payload: Option<Spanned<String>>,
     mv: Option<Spanned<u16>>,
     rom: Option<Spanned<String>>,
 }
@@ -256,7 +258,8 @@ fn milliseconds(value: Option<Spanned<u64>>) -> Result<Span, Misuse> {
 fn fault(table: SlotTable, start: usize) -> Result<Fault, Misuse> {
     let SlotTable { fault: name, mut at_ms, mut at_address, mut when, mut address, .. } = table;
     let SlotTable { mut rate, mut service_us, mut factor, mut chip, mut revision, .. } = table;
-    let SlotTable { mut level, r#as: mut twin, mut identifier, mut mv, mut rom, slot, .. } = table;
+    let SlotTable { mut level, r#as: mut twin, mut identifier, mut payload, mut mv, mut rom, slot, .. } =
+        table;
     let missing = |key: &str| misuse(start, format!("slot {slot}: this fault needs `{key}`"));
     let mut cell = || address.take().map(Spanned::into_inner).ok_or_else(|| missing("address"));
     let mut trigger = || match (at_ms.take(), at_address.take(), when.take().map(Spanned::into_inner)) {
@@ -297,7 +300,8 @@ fn fault(table: SlotTable, start: usize) -> Result<Fault, Misuse> {
         Name::Protected => Fault::Protected { level: protection(level.take())? },
         Name::SameUid => Fault::SameUid { slot: twin.take().ok_or_else(|| missing("as"))?.into_inner() },
         Name::Babbling => {
-            Fault::Babbling { at: milliseconds(at_ms.take())?, identifier: standard_id(identifier.take())? }
+            let frame = babble(identifier.take(), payload.take())?;
+            Fault::Babbling { at: milliseconds(at_ms.take())?, frame }
         }
         Name::BusOff => Fault::BusOff { at: milliseconds(at_ms.take())? },
         Name::SupplyLow => Fault::SupplyLow { millivolts: mv.take().map_or(2500, Spanned::into_inner) },
@@ -326,6 +330,7 @@ fn fault(table: SlotTable, start: usize) -> Result<Fault, Misuse> {
         ("level", level.map(|s| s.span())),
         ("as", twin.map(|s| s.span())),
         ("identifier", identifier.map(|s| s.span())),
+        ("payload", payload.map(|s| s.span())),
         ("mv", mv.map(|s| s.span())),
         ("rom", rom.map(|s| s.span())),
     ];
@@ -336,14 +341,11 @@ fn fault(table: SlotTable, start: usize) -> Result<Fault, Misuse> {
 }
 
 fn public_key(text: &Spanned<String>) -> Result<[u8; 32], Misuse> {
-    let digits = text.get_ref().as_bytes();
-    let mut key = [0; 32];
-    let pairs = digits.chunks(2).map(|pair| u8::from_str_radix(core::str::from_utf8(pair).ok()?, 16).ok());
-    let read = digits.len() == 64
-        && key.iter_mut().zip(pairs).all(|(byte, value)| value.map(|v| *byte = v).is_some())
-        && ed25519_dalek::VerifyingKey::from_bytes(&key).is_ok();
-    let bad = || misuse(text.span().start, "`seal_key` is no Ed25519 public key of 64 hex digits".to_owned());
-    read.then_some(key).ok_or_else(bad)
+    let key = hex(text.get_ref()).and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+    let key = key.filter(|key| ed25519_dalek::VerifyingKey::from_bytes(key).is_ok());
+    key.ok_or_else(|| {
+        misuse(text.span().start, "`seal_key` is no Ed25519 public key of 64 hex digits".to_owned())
+    })
 }
 
 fn rom_fault(text: &Spanned<String>) -> Result<rom_simulator::Fault, Misuse> {
@@ -371,15 +373,25 @@ fn protection(level: Option<Spanned<u8>>) -> Result<Protection, Misuse> {
     }
 }
 
-/// The babbler's default lies below every identifier of the plan except stop and silence.
-fn standard_id(identifier: Option<Spanned<u16>>) -> Result<u16, Misuse> {
-    let Some(identifier) = identifier else { return Ok(0x010) };
-    let (id, offset) = (*identifier.get_ref(), identifier.span().start);
-    if id <= 0x7FF {
-        Ok(id)
-    } else {
-        Err(misuse(offset, format!("`identifier` is {id:#x}, expected at most 0x7ff")))
+/// What a babbler says. By default its identifier lies below every one of the plan except stop and silence.
+fn babble(identifier: Option<Spanned<u16>>, payload: Option<Spanned<String>>) -> Result<Frame, Misuse> {
+    let id = identifier.as_ref().map_or(0x010, |id| *id.get_ref());
+    if let Some(identifier) = identifier.filter(|_| id > 0x7FF) {
+        let text = format!("`identifier` is {id:#x}, expected at most 0x7ff");
+        return Err(misuse(identifier.span().start, text));
     }
+    let offset = payload.as_ref().map_or(0, |text| text.span().start);
+    let bytes = payload.map_or_else(|| Some(vec![0xBA; 8]), |text| hex(text.get_ref()));
+    let frame = bytes.and_then(|bytes| Frame::classical(Id::Standard(id), &bytes));
+    frame.ok_or_else(|| misuse(offset, "`payload` is not the hex digits of at most eight bytes".to_owned()))
+}
+
+/// Bytes of two digits each.
+fn hex(digits: &str) -> Option<Vec<u8>> {
+    let pairs = digits.as_bytes().chunks(2).map(core::str::from_utf8);
+    pairs
+        .map(|pair| pair.ok().filter(|p| p.len() == 2).and_then(|p| u8::from_str_radix(p, 16).ok()))
+        .collect()
 }
 
 /// serde names an unknown word first and the known ones after it, all in backticks.

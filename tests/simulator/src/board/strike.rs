@@ -1,6 +1,5 @@
 //! The faults of a board: which it has, and what happens when one strikes at a time or at an address.
 
-use panel_protocol::frame::{Frame, Id};
 use panel_protocol::node::ResetCause;
 
 use super::Board;
@@ -40,9 +39,9 @@ impl<F: Firmware> Board<F> {
             Fault::Dead { when } => at(when, Strike::Death),
             Fault::BrownOut { when } => at(when, Strike::BrownOut),
             Fault::BusOff { at: span } => at(Trigger::At(span), Strike::BusOff),
-            Fault::Babbling { at: span, identifier } => {
+            Fault::Babbling { at: span, frame } => {
                 at(Trigger::At(span), Strike::Babble);
-                self.babble = Frame::classical(Id::Standard(identifier), &[0xBA; 8]);
+                self.babble = Some(frame);
             }
             Fault::Loss { rate } => self.set_loss(rate),
             Fault::SlowService { service } => self.set_service(service.0.saturating_mul(1000)),

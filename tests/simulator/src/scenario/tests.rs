@@ -69,6 +69,7 @@ fn every_fault_of_the_catalogue_can_be_written() {
         slot = 14
         fault = "babbling"
         at_ms = 100
+        payload = "0102"
         [[slot]]
         slot = 15
         fault = "bus-off"
@@ -120,6 +121,7 @@ fn every_fault_of_the_catalogue_can_be_written() {
     assert_eq!((scenario.service, scenario.makes_keys), (Some(Span(8)), true));
     assert!(scenario.second_slot);
     let faults: Vec<Fault> = scenario.faults.iter().map(|f| f.1).collect();
+    let babbled = Frame::classical(Id::Standard(0x010), &[0x01, 0x02]).unwrap();
     assert_eq!(
         faults,
         [
@@ -136,7 +138,7 @@ fn every_fault_of_the_catalogue_can_be_written() {
             Fault::WrongRevision { revision: 9 },
             Fault::Protected { level: Protection::Level1 },
             Fault::SameUid { slot: 1 },
-            Fault::Babbling { at: Span::from_millis(100), identifier: 0x010 },
+            Fault::Babbling { at: Span::from_millis(100), frame: babbled },
             Fault::BusOff { at: Span::ZERO },
             Fault::SupplyLow { millivolts: 2500 },
             Fault::MuteAfterErase,

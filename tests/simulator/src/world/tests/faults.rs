@@ -67,7 +67,8 @@ fn a_board_can_die_when_an_address_has_been_programmed() {
 
 #[test]
 fn a_babbling_board_fills_the_bus_until_its_power_is_cut() {
-    let babble = Fault::Babbling { at: Span::from_millis(30), identifier: 0x010 };
+    let babbled = Frame::classical(Id::Standard(0x010), &[0xBA; 8]).unwrap();
+    let babble = Fault::Babbling { at: Span::from_millis(30), frame: babbled };
     let mut world = powered(3, &[(3, babble)]);
     wait(&mut world, 10_000);
     let before = world.bus_stats(0);
