@@ -45,6 +45,7 @@ const CASES: &[Case] = &[
     ("babbling-near-top", &[(7, "E304 babbling")], 0.0),
     ("babbling-unassigned", &[(7, "E304 babbling")], 0.0),
     ("babbling-as-urgent", &[(7, "E304 babbling")], 0.0),
+    ("babbling-as-another-hold", &[(7, "E304 babbling")], 0.0),
     ("babbling-as-hold", &[(7, "E304 babbling")], 0.0),
     ("babbling-as-data", &[(7, "E304 babbling")], 0.0),
     ("babbling-as-stop", &[(7, "E304 babbling")], 0.0),

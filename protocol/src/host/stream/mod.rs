@@ -348,8 +348,10 @@ impl Stream {
         BusEvent::Streamed { complete, stragglers, starved }
     }
 
-    /// The bus was of no use for a while: every deadline begins anew.
+    /// The bus was of no use for a while: every deadline begins anew. Nobody knows who asked for a pause in that time, so who
+    /// needs one says it again.
     pub(super) fn postpone(&mut self, now: Micros, timing: &Timing) {
+        self.nodes.values_mut().for_each(|progress| progress.hold_until = None);
         match &mut self.stage {
             Stage::Begin(ask) | Stage::Start(ask) | Stage::Closing(ask) => ask.postpone(now + timing.answer),
             Stage::Query(until) | Stage::Recheck(until) => *until = now + timing.answer,
