@@ -210,7 +210,7 @@ impl NodeMessage {
             Self::MissingSegments { first, count } => put_missing_segments(w, first, count),
             Self::MissingSpan { segment, chunks } => put_missing_span(w, segment, chunks),
             Self::Missing { segment, chunks, len } => {
-                put_missing(w, segment, &chunks[..usize::from(len).min(MISSING_LIST)])
+                put_missing(w, segment, chunks.into_iter().take(len.into()))
             }
             Self::Status(status) => put_status(w, &status),
             Self::ReplyPart { sequence, last, bytes, len } => {
@@ -269,8 +269,12 @@ pub(crate) fn put_missing_span(w: &mut Writer<'_>, segment: u16, chunks: ChunkRa
     ident::URGENT
 }
 
-pub(crate) fn put_missing(w: &mut Writer<'_>, segment: u16, chunks: &[u8]) -> u16 {
-    w.u16(segment).put(chunks);
+/// As many chunks as the message holds.
+pub(crate) fn put_missing(w: &mut Writer<'_>, segment: u16, chunks: impl Iterator<Item = u8>) -> u16 {
+    w.u16(segment);
+    chunks.take(MISSING_LIST).for_each(|chunk| {
+        w.u8(chunk);
+    });
     ident::MISSING
 }
 

@@ -92,22 +92,22 @@ enum Farewell {
     Reset,
 }
 
-/// One board on the bus.
+/// One board on the bus. In this order, in which a Cortex-M0+ was measured to take the fewest bytes to reach the fields.
 #[repr(C)]
 pub struct Node<P: NodePort, M: NodeMemory> {
     session: Session,
     out: Outbox,
     number: Number,
-    muted: bool,
-    /// An abandoned session was writing a record: its slot is not blank any more.
-    record_left: bool,
+    records: Scan,
     farewell: Option<Farewell>,
     /// What a write or an abandoned session began in the flash has ended by then, or never will.
     settling: Option<Micros>,
-    records: Scan,
     statistics: Statistics,
     write: WriteJob,
+    /// An abandoned session was writing a record: its slot is not blank any more.
+    record_left: bool,
     block: [u8; MAX_BLOCK],
+    muted: bool,
     port: P,
     memory: M,
 }

@@ -177,11 +177,11 @@ impl Session {
             OpKind::Record if P::HAS_SLOT && self.kept > 0 => self.kept_one(io),
             OpKind::Record => self.record_written(io),
             OpKind::RecordErase => {
-                let before = io.records.newest;
+                let (sequence, floor) = (io.records.newest.sequence(), io.records.newest.floor);
                 io.records.read(io.port);
                 // Numbers go on where they ended: an older mark that is kept in a second slot must not count.
-                io.records.newest.succeed(&before);
-                self.floor = demands(io.port) && before.floor > 0;
+                io.records.newest.go_on(sequence, floor);
+                self.floor = demands(io.port) && floor > 0;
                 if io.records.free().is_none() {
                     self.fail(io.out, NodeFault::RecordFailed, self.op.address, 0, 0);
                 }
@@ -378,10 +378,7 @@ impl Session {
     /// Sends what was asked for and is known now.
     fn answer(&mut self, out: &mut Outbox) {
         let due = self.checks_requested & self.checked;
-        if due == 0 || out.reply_busy() {
-            return;
-        }
-        let region = due.trailing_zeros() as u8;
+        let Some(region) = (0..8).find(|n| due >> n & 1 != 0).filter(|_| !out.reply_busy()) else { return };
         let (bit, crc) = (1 << region, self.crcs[usize::from(region)]);
         out.reply(|w| put_check(w, RegionCheck { region, matches: self.right & bit != 0, crc }));
         self.checks_requested &= !bit;

@@ -126,22 +126,14 @@ impl SegmentBuffer {
 
     /// Nothing is missing any more: its CRC-32 is to be checked.
     fn check_if_complete(&mut self) {
-        if self.state == BufferState::Filling && self.first_missing(0).is_none() {
+        if self.state == BufferState::Filling && self.there.iter().all(|&word| word == u32::MAX) {
             self.state = BufferState::Checking;
         }
     }
 
     /// First chunk at or after `from` that is not there.
     fn first_missing(&self, from: u16) -> Option<u8> {
-        let mut skipped = u32::MAX << (from % 32);
-        for n in usize::from(from) / 32..CHUNK_WORDS {
-            let missing = !self.there[n] & skipped;
-            if missing != 0 {
-                return Some((32 * n as u32 + missing.trailing_zeros()) as u8);
-            }
-            skipped = u32::MAX;
-        }
-        None
+        (from..=u16::from(u8::MAX)).map(|chunk| chunk as u8).find(|&chunk| !self.has(chunk))
     }
 }
 
@@ -469,13 +461,11 @@ fn put_lack(w: &mut Writer<'_>, buffer: &SegmentBuffer, chunk: u16) -> Option<(u
         let channel = put_missing_span(w, segment, ChunkRange { first, last });
         return Some((channel, u16::from(last) + 1, u16::from(last - first) + 1));
     }
-    let (mut list, mut len, mut next) = ([0; MISSING_LIST], 0, chunk);
-    while len < MISSING_LIST
-        && let Some(c) = buffer.first_missing(next)
-    {
-        list[len] = c;
-        len += 1;
-        next = u16::from(c) + 1;
-    }
-    Some((put_missing(w, segment, list.get(..len).unwrap_or_default()), next, len as u16))
+    let (mut next, mut count) = (chunk, 0);
+    let lacking = core::iter::from_fn(|| {
+        let chunk = buffer.first_missing(next)?;
+        (next, count) = (u16::from(chunk) + 1, count + 1);
+        Some(chunk)
+    });
+    Some((put_missing(w, segment, lacking), next, count))
 }

@@ -75,7 +75,7 @@ impl Mark {
     };
 
     /// Its number, one more than that of the mark before it.
-    fn sequence(&self) -> u32 {
+    pub(super) fn sequence(&self) -> u32 {
         self.record.word(SEQUENCE)
     }
 
@@ -110,9 +110,9 @@ impl Mark {
     }
 
     /// Sequence and floor go on where they ended in records that are gone.
-    pub(super) fn succeed(&mut self, before: &Self) {
-        self.record.set(SEQUENCE, before.sequence());
-        self.floor = before.floor;
+    pub(super) fn go_on(&mut self, sequence: u32, floor: u32) {
+        self.record.set(SEQUENCE, sequence);
+        self.floor = floor;
     }
 
     /// The record of this kind and number that comes after this mark, for the image of this session.
