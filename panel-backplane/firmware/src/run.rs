@@ -28,7 +28,7 @@ enum Link {
     Uart,
 }
 
-/// The node and its links.
+/// The node, first because most is reached from it, and its links.
 #[repr(C)]
 pub(crate) struct Board {
     node: Node<Port, Memory>,
