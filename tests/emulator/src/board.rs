@@ -4,12 +4,8 @@
 //! awake it asks for a call every [`QUANTUM`], so a frame that its code sends reaches the bus at most so much late;
 //! asleep it asks for its next event. Invariant: nothing runs without power or in reset.
 
-use std::cell::{RefCell, RefMut};
-use std::rc::Rc;
-
-use panel_protocol::frame::Frame;
 use panel_protocol::node::Uid;
-use panel_simulator::{CanPort, Device, RomLink};
+use panel_simulator::{CanPort, RomLink};
 use unicorn_engine::unicorn_const::uc_error;
 
 use crate::elf::Program;
@@ -123,10 +119,10 @@ pub struct Board {
     config: BoardConfig,
     noise: Noise,
     powered: bool,
-    held: bool,
+    pub(crate) held: bool,
     /// When the processor starts, if it is on its way.
     starts: u64,
-    joined: bool,
+    pub(crate) joined: bool,
     resets: Vec<Reset>,
     pins: Vec<PinChange>,
     last: [(u16, u16); 9],
@@ -396,7 +392,7 @@ impl Board {
     }
 
     /// Does on the bus what the cell asked for.
-    fn act(&mut self, now: u64, port: &mut Option<&mut CanPort<'_>>) {
+    pub(crate) fn act(&mut self, now: u64, port: &mut Option<&mut CanPort<'_>>) {
         while let Some(action) = self.processor.soc_mut().can_action() {
             let Some(port) = port else { continue };
             match action {
@@ -438,101 +434,5 @@ impl Board {
         self.joined = true;
         port.connect(data.is_some());
         true
-    }
-}
-
-/// A board in a slot of a simulated panel, shared with the test that looks into it.
-#[derive(Clone)]
-pub struct Fitted(Rc<RefCell<Board>>);
-
-impl Fitted {
-    /// Shares a board.
-    #[must_use]
-    pub fn new(board: Board) -> Self {
-        Self(Rc::new(RefCell::new(board)))
-    }
-
-    /// The board.
-    ///
-    /// # Panics
-    /// If it is borrowed already.
-    #[must_use]
-    pub fn board(&self) -> RefMut<'_, Board> {
-        self.0.borrow_mut()
-    }
-}
-
-impl Device for Fitted {
-    fn due(&self) -> u64 {
-        self.0.borrow().due()
-    }
-
-    fn run(&mut self, now: u64, port: &mut CanPort<'_>) -> bool {
-        self.board().run(now, Some(port))
-    }
-
-    fn receive(&mut self, now: u64, frame: &Frame, port: &mut CanPort<'_>) {
-        let mut board = self.board();
-        board.run(now, Some(port));
-        if board.rom_receive(now, frame) {
-            board.run(now, Some(port));
-        } else if board.joined {
-            let (soc, wires) = board.processor.parts();
-            soc.can_receive(wires, frame);
-        }
-    }
-
-    fn sent(&mut self, now: u64, frame: &Frame, port: &mut CanPort<'_>) {
-        let mut board = self.board();
-        board.run(now, Some(port));
-        if board.rom_sent(now, port) {
-            return;
-        }
-        let (soc, wires) = board.processor.parts();
-        soc.can_sent(wires, frame);
-        board.act(now, &mut Some(port));
-    }
-
-    fn set_power(&mut self, now: u64, on: bool, port: &mut CanPort<'_>) {
-        let mut board = self.board();
-        board.run(now, Some(port));
-        board.set_power(now, on);
-        if !on {
-            board.joined = false;
-            port.disconnect();
-        }
-    }
-
-    fn set_reset(&mut self, now: u64, asserted: bool, port: &mut CanPort<'_>) {
-        let mut board = self.board();
-        board.run(now, Some(port));
-        board.set_reset(now, asserted);
-        if asserted {
-            board.joined = false;
-            port.disconnect();
-        }
-    }
-
-    fn set_select(&mut self, _: bool) {}
-
-    fn set_boot0(&mut self, high: bool) {
-        self.board().set_boot0(high);
-    }
-
-    fn port_write(&mut self, now: u64, bytes: &[u8]) {
-        self.board().port_write(now, bytes);
-    }
-
-    fn port_read(&mut self, now: u64) -> Vec<u8> {
-        self.board().port_read(now)
-    }
-
-    fn port_configure(&mut self, baud: u32) {
-        self.board().port_configure(baud);
-    }
-
-    fn current_ma(&self, _: u64) -> u32 {
-        let board = self.0.borrow();
-        if board.held || board.crash().is_some() { 10 } else { 40 }
     }
 }

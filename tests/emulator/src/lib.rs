@@ -17,6 +17,7 @@ mod elf;
 mod f1;
 mod f4;
 mod fdcan;
+mod fitted;
 mod flash;
 mod g0g4;
 mod gpio;
@@ -30,8 +31,9 @@ mod soc;
 pub mod station;
 mod wires;
 
-pub use board::{Board, BoardConfig, Chip, Fitted, PinChange};
+pub use board::{Board, BoardConfig, Chip, PinChange};
 pub use elf::{ElfError, Program};
+pub use fitted::Fitted;
 pub use flash::{Broken, Cells, Defects, FLASH_BASE, Flash, Noise, Operation};
 pub use processor::{Crash, CrashKind};
 pub use serial::Usart;
