@@ -79,7 +79,7 @@ const CHIPS: [Memory; 5] = [
         agent: 0x2000_4000,
         resident: G0,
         stack: 8 * KIB,
-        span: 32 * KIB,
+        span: 52 * KIB,
         align: 256,
     },
 ];
