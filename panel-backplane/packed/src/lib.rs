@@ -1,5 +1,5 @@
-//! Programs for STM32, packed: what is loaded into flash or through the ROM is a front of half a KiB and behind it the
-//! program in three quarters of its size; the front unpacks it into RAM, where it runs.
+//! Programs for STM32, packed: what is loaded into flash or through the ROM is the program in less than two thirds of its size and
+//! behind it a front of 0.6 KiB; the front unpacks it into RAM, where it runs.
 //!
 //! Here is what packer ([`pack`], with the feature of this name) and front (`panel-backplane/firmware/src/front.rs`) have
 //! to agree on. The image is header, packed program, front; it moves to the end of RAM, so that what comes out does not catch

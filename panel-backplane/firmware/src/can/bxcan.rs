@@ -3,8 +3,8 @@
 //! Frames go out in the order of request (TXFP): parts of a reply have one identifier, and by identifier the
 //! lowest mailbox would overtake.
 
-use super::timing::{Timing, timing};
 use super::RECEIVED;
+use super::timing::{Timing, timing};
 use crate::chip::{BOARD, CLOCKS};
 use crate::regs::Block;
 use panel_protocol::frame::{Frame, Id};
