@@ -105,10 +105,11 @@ impl Connection {
         Some(name.split_once('#').map_or(name.as_str(), |(_, name)| name))
     }
 
-    /// Somebody else switches it, and says later that it is done: a relay board over a serial port, the operator.
+    /// Who switches it says when it is done, and settle times begin then: the operator, a relay board, and a driver that makes
+    /// records durable before it moves a line. Lines of a simulation move at once.
     #[must_use]
-    pub const fn is_slow(&self) -> bool {
-        matches!(self, Self::Lcus { .. } | Self::AsciiRelay { .. } | Self::Manual(_))
+    pub const fn is_confirmed(&self) -> bool {
+        !matches!(self, Self::Sim(_))
     }
 
     /// The operator switches it.

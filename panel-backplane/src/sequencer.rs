@@ -283,7 +283,7 @@ impl Sequencer {
     }
 
     /// What [`Output::Line`] named is done since `now`. Needed for lines whose
-    /// [`Connection::is_slow`](crate::Connection::is_slow); settle times begin now. What was overtaken by a later
+    /// [`Connection::is_confirmed`](crate::Connection::is_confirmed); settle times begin now. What was overtaken by a later
     /// action on the same line says nothing.
     pub fn switched(&mut self, action: LineAction, now: Micros) {
         let Some(line) = self.lines.get_mut(action.line.index()) else { return };
@@ -324,7 +324,7 @@ impl Sequencer {
             *line = LineState { on: action.on, since: now };
         }
         let connection = &self.fixture.lines[action.line.index()].wire.connection;
-        if connection.is_slow() && !self.broken && !(self.closing && connection.is_manual()) {
+        if connection.is_confirmed() && !self.broken && !(self.closing && connection.is_manual()) {
             self.under_way.insert(action.line);
         }
         Output::Line(action)

@@ -34,7 +34,7 @@ impl Rig {
         rig
     }
 
-    /// Polls until the sequencer waits or is idle, without letting time pass.
+    /// Polls until the sequencer waits or is idle, without letting time pass; every line moves at once.
     fn drain(&mut self) -> Output {
         loop {
             match self.sequencer.poll(self.now) {
@@ -42,6 +42,7 @@ impl Rig {
                     let wire = &self.panel.line(action.line).unwrap().wire;
                     let level = if action.on { "on" } else { "off" };
                     self.log.push(format!("{} {wire} {level}", self.now.0));
+                    self.sequencer.switched(action, self.now);
                 }
                 Output::Done(id) => self.log.push(format!("{} done {}", self.now.0, id.0)),
                 output => return output,

@@ -208,8 +208,8 @@ impl Run {
         self.settle(now);
     }
 
-    /// What [`Self::poll_line`] asked for is done. Needed for lines that the fixture takes its time for
-    /// (`Connection::is_slow`); nothing that depends on them begins before.
+    /// What [`Self::poll_line`] asked for is done. Needed for all lines but those of a simulation
+    /// (`Connection::is_confirmed`); nothing that depends on them begins before.
     pub fn handle_switched(&mut self, now: Micros, action: LineAction) {
         self.sequencer.switched(action, now);
         self.settle(now);

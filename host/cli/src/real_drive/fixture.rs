@@ -96,17 +96,21 @@ impl Driver<'_> {
     }
 
     /// Switches lines; whether there was one to switch.
-    pub(super) fn switch(&mut self, now: Micros) -> bool {
+    pub(super) fn switch(&mut self) -> bool {
         let mut moved = false;
         while let Some(action) = self.run.poll_line() {
             moved = true;
-            self.switch_line(now, action);
+            self.switch_line(action);
         }
         moved
     }
 
-    fn switch_line(&mut self, now: Micros, action: LineAction) {
-        match self.station.fixture.switch(self.clock.real(), action) {
+    fn switch_line(&mut self, action: LineAction) {
+        let switched = self.station.fixture.switch(self.clock.real(), action);
+        // Making the events before it durable takes its time, and the line too.
+        self.clock.look();
+        let now = self.clock.now();
+        match switched {
             Ok(Switched::Done) => self.run.handle_switched(now, action),
             Ok(Switched::Waiting) => {}
             Err(error) => self.run.handle_fixture_fault(now, &error.to_string()),

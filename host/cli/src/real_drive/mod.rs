@@ -94,7 +94,7 @@ impl Driver<'_> {
             if !behind && self.run.next_timeout().is_some_and(|due| now >= due) && !self.clock.stands() {
                 self.run.handle_timeout(now);
             }
-            self.flush(now);
+            self.flush();
             if self.run.is_finished() {
                 return;
             }
@@ -194,8 +194,9 @@ impl Driver<'_> {
     }
 
     /// Events first, then their effects, until nothing moves.
-    fn flush(&mut self, now: Micros) {
+    fn flush(&mut self) {
         loop {
+            let now = self.clock.now();
             while let Some(event) = self.run.poll_event() {
                 self.batch.push(event);
             }
@@ -219,7 +220,7 @@ impl Driver<'_> {
                 self.run.handle_certified(now, answers);
                 continue;
             }
-            let moved = self.switch(now) || self.sense(now) || self.set_rates(now) || self.write_ports(now);
+            let moved = self.switch() || self.sense(now) || self.set_rates(now) || self.write_ports(now);
             if !moved && !self.transmit(now) {
                 return;
             }
@@ -249,7 +250,7 @@ impl Driver<'_> {
             if self.observer.tick(now) && !self.stopping {
                 self.stopping = true;
                 self.run.interrupt(now);
-                self.flush(now);
+                self.flush();
             }
         }
     }
@@ -315,7 +316,7 @@ impl Driver<'_> {
             crate::out::note(&text);
             self.run.note_link(BusIndex(0), "fixture", text);
         }
-        self.flush(now);
+        self.flush();
         Driven { ended: now, links }
     }
 }
