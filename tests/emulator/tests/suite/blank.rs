@@ -55,7 +55,7 @@ fn start_all(station: &mut Station, version: &str) {
     let slots: Vec<u16> = (1..=station.boards.len() as u16).collect();
     station.world.set_boot0(&slots, false);
     station.world.set_power(&slots, true);
-    panel_emulator::station::wait(&mut station.world, Span::from_millis(700));
+    panel_emulator::station::wait(&mut station.world, Span::from_millis(1000));
     for fitted in &station.boards {
         let mut board = fitted.board();
         let said = String::from_utf8(board.usart(1).take_sent()).unwrap();

@@ -126,7 +126,7 @@ fn listens(kit: &Kit) {
 /// controllers when it has unpacked itself.
 const CLOCKS_MS: u64 = 10;
 /// Stack that a board may use while it waits for something to do.
-const IN_USE: u32 = 1024;
+pub(crate) const IN_USE: u32 = 1024;
 /// Stack that must be left after a run.
 const SPARE_STACK: usize = 256;
 

@@ -5,7 +5,7 @@
 //! boards' example key.
 
 use ed25519_dalek::{Signer, SigningKey};
-use panel_emulator::{Board, BoardConfig, Cells, FLASH_BASE, Noise};
+use panel_emulator::{Board, Cells, FLASH_BASE, Noise};
 use panel_protocol::CRC32;
 use panel_protocol::block::{Begin, BeginFlags, MAX_BLOCK, Region, Seal};
 use panel_protocol::ident::{Channel, DataPosition, Discovery, NodeId};
@@ -16,6 +16,7 @@ use panel_protocol::reply::Reply;
 use panel_protocol::stream::{Decoder, MAX_ENCODED, encode};
 use sha2::{Digest, Sha256};
 
+use crate::budget::IN_USE;
 use crate::tools::{F405, F405_SEALED, G474, G474_SEALED, Kit};
 use crate::update::{Alive, both, start_within};
 
@@ -50,12 +51,13 @@ struct Dialog {
 impl Dialog {
     /// A board with its bootloader alone has been given its number.
     fn new(kit: &'static Kit) -> Self {
-        let config = BoardConfig { fill: Some(0xA5), ..kit.config(1) };
-        let mut board = Board::new(config).expect("unicorn works");
+        let mut board = Board::new(kit.config(1)).expect("unicorn works");
         board.program(&kit.bootloader());
         board.set_power(0, true);
         let mut dialog = Self { kit, board, now: 0, decoder: Decoder::default(), reply: Vec::new() };
-        dialog.wait(200); // it has unpacked itself
+        dialog.wait(200); // it has unpacked itself, with weights and a stack where the program's stack is
+        let (limit, top) = dialog.stack();
+        assert!(dialog.board.spoil_memory(limit, &vec![0xA5; (top - limit - IN_USE) as usize]));
         let discover = Control::Discover { min: 1, current: 1, restart: true };
         let first = NodeId::new(0).expect("a number");
         dialog.send(HostMessage::Control(None, discover));
@@ -67,6 +69,12 @@ impl Dialog {
         let keys = (key.expect("a board without a number answers"), None);
         dialog.ask(Control::Assign { first, keys });
         dialog
+    }
+
+    fn stack(&self) -> (u32, u32) {
+        let unpacked = self.kit.unpacked();
+        let symbol = |name| unpacked.symbol(name).expect("linker script");
+        (symbol("_stack_limit"), symbol("_stack_top"))
     }
 
     fn wait(&mut self, ms: u64) {
@@ -204,9 +212,7 @@ fn takes_what_is_sealed(product: &Product) {
     assert!(dialog.board.flash_mut().take_journal().is_empty(), "refused before the flash is touched");
     assert_eq!(dialog.starts(), Alive::Application("1".to_owned()));
 
-    let unpacked = product.sealed.unpacked();
-    let symbol = |name| unpacked.symbol(name).expect("linker script");
-    let (limit, top) = (symbol("_stack_limit"), symbol("_stack_top"));
+    let (limit, top) = dialog.stack();
     let memory = dialog.board.memory(limit, (top - limit) as usize);
     let untouched = memory.iter().position(|&b| b != 0xA5).unwrap_or(memory.len());
     println!("budget: {name}: stack {} of {} bytes used with seals", memory.len() - untouched, memory.len());
